@@ -1,0 +1,42 @@
+# `make` lists the targets. Everything runs from the environment that `make install` leaves in .venv.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+STAMP = $(VENV)/.installed
+DEMO_DIR ?= demo
+# Two threads of two processes each would spoil each other on two cores.
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check lint types slow clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+install: $(STAMP) ## make .venv and install the package with everything its tests and demo need
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,test,dev]'
+	touch $@
+
+demo: $(STAMP) ## synthesise speech, train on it, evaluate, predict (under 6 minutes on 2 cores)
+	$(BIN)/python scripts/demo.py --directory $(DEMO_DIR)
+
+test: $(STAMP) ## the default test suite (under 3 minutes)
+	$(PYTEST)
+
+check: lint types test ## format, lint, types and tests
+
+lint: $(STAMP) ## formatting and lint
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(STAMP) ## mypy --strict on the package
+	$(BIN)/mypy
+
+slow: $(STAMP) ## the slow tests, and those on real recordings when AUDIORNN_REAL_DATA names their folder
+	$(PYTEST) -m 'slow or realdata' --durations=10
+
+clean: ## remove what the targets above made
+	rm -rf $(VENV) $(DEMO_DIR) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,96 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from audiornn.errors import ConfigError
+
+
+class AtomicFile:
+    """A file that is written under a hidden name beside its place and renamed by `commit`.
+
+    Missing parent folders are made. A link is followed, not replaced. The hidden name is short, whatever the target's
+    length.
+
+    Args:
+        path: where the file shall appear.
+        binary: bytes, or UTF-8 text whose line ends are written as they are given.
+
+    Raises:
+        ConfigError: the file can't be made; said in one line.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, binary: bool = True) -> None:
+        self.path = Path(path)
+        self._target = Path(os.path.realpath(path))
+        with self.errors():
+            if self._target.is_dir():
+                raise IsADirectoryError(0, "Is a directory")
+            self._target.parent.mkdir(parents=True, exist_ok=True)
+            self._temporary = self._target.with_name(f".audiornn-{secrets.token_hex(6)}.tmp")
+            self.file: IO[Any] = (
+                self._temporary.open("xb") if binary else self._temporary.open("x", encoding="utf-8", newline="")
+            )
+
+    @contextlib.contextmanager
+    def errors(self) -> Iterator[None]:
+        """Turn an `OSError` of the body (not writable, disk full) into a `ConfigError` that names the file."""
+        try:
+            yield
+        except OSError as error:
+            raise ConfigError(f"expected to write '{self.path}', got: {error.strerror or error}") from error
+
+    def commit(self) -> None:
+        """Put the file in its place, on disk before it has its name."""
+        with self.errors():
+            self.file.flush()
+            os.fsync(self.file.fileno())
+            self.file.close()
+            self._temporary.replace(self._target)
+
+    def discard(self) -> None:
+        """Leave no trace; what stood at the place before stays. Does nothing after `commit`."""
+        with contextlib.suppress(OSError):
+            self.file.close()  # flushes: on a full disk that fails again
+        with contextlib.suppress(OSError):
+            self._temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def open_atomic(path: str | os.PathLike[str], *, binary: bool = True) -> Iterator[IO[Any]]:
+    """Open an `AtomicFile` that is committed when the body ends and discarded when it raises."""
+    atomic = AtomicFile(path, binary=binary)
+    try:
+        with atomic.errors():
+            yield atomic.file
+        atomic.commit()
+    finally:
+        atomic.discard()
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write UTF-8 text whole. Lone surrogates become ``\\udcXX``, which in JSON is their escape."""
+    with open_atomic(path) as file:
+        file.write(text.encode("utf-8", "backslashreplace"))
+
+
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Refuse an output path early, before the work whose result it is to hold; makes nothing.
+
+    Raises:
+        ConfigError: it is a folder, or the nearest folder that exists can't be written.
+    """
+    target = Path(os.path.realpath(path))
+    if target.is_dir():
+        raise ConfigError(f"expected to write '{path}', got: Is a directory")
+    parent = next(folder for folder in target.parents if folder.exists())
+    if not parent.is_dir():
+        raise ConfigError(f"expected to write '{path}', got: '{parent}' is not a directory")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise ConfigError(f"expected to write '{path}', got: '{parent}' is not writable")

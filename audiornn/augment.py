@@ -1,0 +1,215 @@
+"""Random changes to training audio: parameters are drawn first, from (seed, epoch, utterance), and applied after.
+
+A draw depends on nothing else: not on the batch, its order, the number of workers or devices, nor on what was drawn
+before. So a resumed run and a run with other workers see the same audio.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from audiornn.errors import ConfigError
+from audiornn.padding import lengths_to_padding_mask, zero_padding
+
+
+@dataclass(frozen=True, kw_only=True)
+class AugmentConfig:
+    """How training audio is varied; everything off by default."""
+
+    speed_percent: float = 0.0
+    """Resample by a factor uniform in 1 +- this; pitch moves along."""
+    shift_ms: float = 0.0
+    """Shift in time, uniform in +- this; what leaves is lost, zeros enter, the length stays."""
+    gain_db: float = 0.0
+    """Gain in dB, uniform in +- this."""
+    noise_probability: float = 0.0
+    """Share of utterances that get background noise from the corpus's noise recordings."""
+    noise_snr_db_min: float = 0.0
+    """Lowest signal-to-noise ratio."""
+    noise_snr_db_max: float = 30.0
+    """Highest signal-to-noise ratio."""
+    time_masks: int = 0
+    """Masks over frames, per utterance."""
+    time_mask_frames: int = 20
+    """Longest time mask; its length is uniform from 0."""
+    feature_masks: int = 0
+    """Masks over feature bins, per utterance."""
+    feature_mask_bins: int = 8
+    """Widest feature mask; its width is uniform from 0."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.speed_percent <= 50:
+            raise ConfigError(f"speed_percent must be in [0, 50], got {self.speed_percent}")
+        for name in ("shift_ms", "gain_db", "time_masks", "time_mask_frames", "feature_masks", "feature_mask_bins"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} must be at least 0, got {getattr(self, name)}")
+        if not 0 <= self.noise_probability <= 1:
+            raise ConfigError(f"noise_probability must be in [0, 1], got {self.noise_probability}")
+        if self.noise_snr_db_min > self.noise_snr_db_max:
+            raise ConfigError(
+                f"noise_snr_db_min must be at most noise_snr_db_max, "
+                f"got {self.noise_snr_db_min} and {self.noise_snr_db_max}"
+            )
+
+
+class NoiseBank:
+    """Background recordings to add to training audio.
+
+    Args:
+        recordings: int16 waveforms, ``(samples,)`` each.
+        device: where they are kept.
+    """
+
+    def __init__(self, recordings: Sequence[NDArray[np.int16]], device: torch.device | str = "cpu") -> None:
+        self.device = torch.device(device)
+        self.recordings = [torch.from_numpy(np.array(recording)).to(device).float() / 32768 for recording in recordings]
+
+    def cut(self, which: Tensor, where: Tensor, num_samples: int) -> Tensor:
+        """Stretches of noise; a recording that ends goes on from its beginning.
+
+        Shape: which recording and where in it, both ``(batch,)`` uniform in [0, 1) -> ``(batch, num_samples)``.
+        """
+        cuts = torch.empty(len(which), num_samples, device=self.device)
+        for cut, recording_draw, offset_draw in zip(cuts, which.tolist(), where.tolist(), strict=True):
+            recording = self.recordings[int(recording_draw * len(self.recordings))]
+            offset = int(offset_draw * len(recording))
+            filled = 0
+            while filled < num_samples:
+                piece = recording[offset : offset + num_samples - filled]
+                cut[filled : filled + len(piece)] = piece
+                filled, offset = filled + len(piece), 0
+        return cuts
+
+
+class Augmenter:
+    """Applies `AugmentConfig` to batches.
+
+    Args:
+        config: what to vary, how much.
+        seed: of the run.
+        sample_rate: of the waveforms, Hz.
+        noise: background recordings; without them noise is left out.
+    """
+
+    WAVEFORM_DRAWS = 6
+    """Uniform numbers per utterance that `waveforms` uses; feature masks use those after."""
+
+    def __init__(self, config: AugmentConfig, *, seed: int, sample_rate: int, noise: NoiseBank | None = None) -> None:
+        self.config = config
+        self.seed = seed
+        self.sample_rate = sample_rate
+        self.noise = noise
+
+    def draw(self, epoch: int, utterances: Tensor) -> Tensor:
+        """Uniform numbers in [0, 1) for each utterance of an epoch.
+
+        Shape: utterances ``(batch,)`` int64 -> float64 ``(batch, draws)``.
+        """
+        count = self.WAVEFORM_DRAWS + 2 * (self.config.time_masks + self.config.feature_masks)
+        draws = [
+            np.random.Generator(np.random.Philox(key=[self.seed, epoch], counter=[0, 0, 0, index])).random(count)
+            for index in utterances.tolist()
+        ]
+        return torch.from_numpy(np.stack(draws)).to(utterances.device)
+
+    def waveforms(self, waveforms: Tensor, lengths: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
+        """Speed, shift, noise and gain, in this order.
+
+        Shape: waveforms ``(batch, samples)``, lengths ``(batch,)``, draws from `draw` -> waveforms and lengths.
+        """
+        config = self.config
+        if config.speed_percent:
+            factors = 1 + config.speed_percent / 100 * (2 * draws[:, 0] - 1)
+            waveforms, lengths = change_speed(waveforms, lengths, factors)
+        if config.shift_ms:
+            most = config.shift_ms / 1000 * self.sample_rate
+            waveforms = shift(waveforms, lengths, ((2 * draws[:, 1] - 1) * most).round().long())
+        if config.noise_probability and self.noise is not None:
+            spread = config.noise_snr_db_max - config.noise_snr_db_min
+            snr_db = config.noise_snr_db_min + spread * ((draws[:, 2] / config.noise_probability) % 1)
+            noise = self.noise.cut(draws[:, 3], draws[:, 4], waveforms.shape[1])
+            noisy = mix_at_snr(waveforms, lengths, noise, snr_db.to(waveforms.dtype))
+            chosen = draws[:, 2] < config.noise_probability
+            waveforms = torch.where(chosen.unsqueeze(1), noisy, waveforms)
+        if config.gain_db:
+            gain = 10 ** (config.gain_db * (2 * draws[:, 5] - 1) / 20)
+            waveforms = waveforms * gain.to(waveforms.dtype).unsqueeze(1)
+        return waveforms, lengths
+
+    def features(self, features: Tensor, lengths: Tensor, draws: Tensor) -> Tensor:
+        """Time and feature masks (SpecAugment, Park et al., 2019): masked values are set to 0, the mean.
+
+        Shape: features ``(batch, frames, features)``, lengths ``(batch,)`` -> like features.
+        """
+        config = self.config
+        column = self.WAVEFORM_DRAWS
+        for _ in range(config.time_masks):
+            band = _band(draws[:, column], draws[:, column + 1], config.time_mask_frames, lengths, features.shape[1])
+            features = features.masked_fill(band.unsqueeze(2), 0.0)
+            column += 2
+        bins = torch.full_like(lengths, features.shape[2])
+        for _ in range(config.feature_masks):
+            band = _band(draws[:, column], draws[:, column + 1], config.feature_mask_bins, bins, features.shape[2])
+            features = features.masked_fill(band.unsqueeze(1), 0.0)
+            column += 2
+        return features
+
+
+def _band(width_draw: Tensor, start_draw: Tensor, widest: int, lengths: Tensor, size: int) -> Tensor:
+    """True inside a random stretch of each item's valid positions. Shape: ``(batch,)`` each -> ``(batch, size)``."""
+    # At most half of a short utterance: a mask may hide a part of it, never all.
+    width = (width_draw * (torch.clamp(lengths // 2, max=widest) + 1)).long()
+    start = (start_draw * (lengths - width + 1)).long()
+    positions = torch.arange(size, device=lengths.device)
+    return (positions >= start.unsqueeze(1)) & (positions < (start + width).unsqueeze(1))
+
+
+def shift(waveforms: Tensor, lengths: Tensor, samples: Tensor) -> Tensor:
+    """Delay each waveform within its length (negative: advance); zeros enter.
+
+    Shape: waveforms ``(batch, samples)``, lengths and samples ``(batch,)`` int64 -> like waveforms.
+    """
+    shifted = torch.zeros_like(waveforms)
+    # Slices, not a gather: a tenth of its time on a CPU, and a batch has few rows.
+    for source, target, length, by in zip(waveforms, shifted, lengths.tolist(), samples.tolist(), strict=True):
+        start, stop = max(0, by), min(length, length + by)
+        if start < stop:
+            target[start:stop] = source[start - by : stop - by]
+    return shifted
+
+
+def change_speed(waveforms: Tensor, lengths: Tensor, factors: Tensor) -> tuple[Tensor, Tensor]:
+    """Play each waveform faster by its factor: ``new length = ceil(length / factor)``.
+
+    Linear interpolation, as in kws_streaming: cheap, and good enough to vary voices; reading resamples with soxr.
+
+    Shape: waveforms ``(batch, samples)``, lengths ``(batch,)``, factors ``(batch,)`` -> waveforms and lengths.
+    """
+    new_lengths = torch.ceil(lengths / factors).long().clamp(min=1)
+    size = int(new_lengths.max())
+    position = torch.arange(size, device=waveforms.device) * factors.to(waveforms.dtype).unsqueeze(1)
+    index = position.long().clamp_(max=waveforms.shape[1] - 1)
+    fraction = position.sub_(index)
+    # One zero more stands for the silence after the clip.
+    padded = torch.nn.functional.pad(waveforms, (0, 1))
+    here = padded.gather(1, index)
+    resampled = torch.lerp(here, padded.gather(1, index.add_(1)), fraction)
+    return zero_padding(resampled, lengths_to_padding_mask(new_lengths, size)), new_lengths
+
+
+def mix_at_snr(waveforms: Tensor, lengths: Tensor, noise: Tensor, snr_db: Tensor) -> Tensor:
+    """Add noise scaled so that the power ratio over the valid samples is ``snr_db``; a silent clip stays as it is.
+
+    Shape: waveforms and noise ``(batch, samples)``, lengths and snr_db ``(batch,)`` -> like waveforms.
+    """
+    noise = zero_padding(noise, lengths_to_padding_mask(lengths, waveforms.shape[1]))
+    signal_power = waveforms.square().sum(dim=1)
+    noise_power = noise.square().sum(dim=1).clamp(min=1e-10)
+    scale = torch.sqrt(signal_power / noise_power * 10 ** (-snr_db / 10))
+    return waveforms + noise * scale.unsqueeze(1)

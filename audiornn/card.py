@@ -1,0 +1,56 @@
+"""The model card: what a stranger needs to know, in the convention of the Hugging Face hub."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def model_card(document: dict[str, Any]) -> str:
+    """Markdown with a YAML header, from the contents of ``config.json``."""
+    training = document.get("training", {})
+    features, encoder = document["features"], document["model"]["encoder"]
+    direction = "bidirectional" if encoder["bidirectional"] else "uni-directional"
+    labels = ", ".join(f"`{label}`" for label in document["labels"])
+    figures = "\n".join(f"- {name}: {_figure(value)}" for name, value in training.get("metrics", {}).items())
+    return f"""---
+library_name: audiornn
+pipeline_tag: audio-classification
+tags: [audio, audio-classification, {encoder["cell"].split("_")[0]}]
+---
+
+# Audio classifier: {len(document["labels"])} classes
+
+A {direction} {encoder["cell"].upper()} of {encoder["num_layers"]} x {encoder["hidden_size"]} units on \
+{features["kind"]} features at {features["sample_rate"]:,} Hz, {document["num_parameters"]:,} parameters, \
+made with audiornn {document["audiornn_version"]}.
+
+Labels: {labels}
+
+## Use
+
+```python
+import audiornn
+
+classifier = audiornn.load("path/to/this/folder")
+print(classifier.predict("clip.wav"))
+```
+
+## Training data
+
+Corpus `{training.get("corpus", {}).get("name", "not recorded")}`, fingerprint \
+`{training.get("corpus_fingerprint", "not recorded")}`, {training.get("num_train", "an unknown number of")} training clips.
+
+## Figures
+
+{figures or "None recorded."}
+
+Chosen on the validation split; measure it on a test split with `audiornn evaluate`.
+
+## Limits
+
+It answers with one of the labels above whatever it hears; audio unlike the training data gets an answer too.
+"""
+
+
+def _figure(value: Any) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,166 @@
+"""The model folder: ``config.json``, ``model.safetensors`` and ``README.md``, which is a model card.
+
+A folder is data. Loading it runs no code from it, unpickles nothing and imports no class by name: settings go through
+the dataclasses of this package, weights through safetensors, and both are checked against each other before anything
+of the size that they claim is allocated.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import shutil
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import dacite
+import safetensors
+import safetensors.torch
+import torch
+
+import audiornn
+from audiornn.card import model_card
+from audiornn.errors import ModelError
+from audiornn.features import FeaturesConfig
+from audiornn.models.classifier import ModelConfig, RecurrentClassifier
+
+FORMAT = "audiornn-model"
+FORMAT_VERSION = 1
+CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "model.safetensors"
+CARD_FILE = "README.md"
+_MAX_CONFIG_BYTES = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """Everything about a model but its weights."""
+
+    features: FeaturesConfig
+    model: ModelConfig
+    labels: list[str]
+    """Class names, in the order of the outputs."""
+    training: dict[str, Any] = field(default_factory=dict)
+    """Where the model comes from: corpus, seed, epochs, validation figures. Information only."""
+    weights_sha256: str = ""
+    """Of ``model.safetensors``; set when saved."""
+
+    def __post_init__(self) -> None:
+        if len(self.labels) < 2 or len(set(self.labels)) != len(self.labels):
+            raise ModelError(f"expected at least 2 distinct labels, got {self.labels}")
+
+    def build(self) -> RecurrentClassifier:
+        """The network, with fresh weights."""
+        return RecurrentClassifier(self.features, self.model, len(self.labels))
+
+
+def save_model(folder: Path, network: RecurrentClassifier, spec: ModelSpec) -> None:
+    """Write a model folder; it appears whole or not at all, and replaces an older one.
+
+    Raises:
+        ModelError: the folder can't be written.
+    """
+    temporary = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
+    try:
+        temporary.mkdir(parents=True)
+        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+        payload = safetensors.torch.save(weights, metadata={"format": "pt"})
+        (temporary / WEIGHTS_FILE).write_bytes(payload)
+        document = {
+            "format": FORMAT,
+            "format_version": FORMAT_VERSION,
+            "audiornn_version": audiornn.__version__,
+            "num_parameters": sum(parameter.numel() for parameter in network.parameters()),
+            **dataclasses.asdict(spec),
+            "weights_sha256": hashlib.sha256(payload).hexdigest(),
+        }
+        (temporary / CONFIG_FILE).write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        (temporary / CARD_FILE).write_text(model_card(document), "utf-8")
+        if folder.exists():
+            shutil.rmtree(folder)
+        temporary.rename(folder)
+    except OSError as error:
+        raise ModelError(f"could not write the model folder '{folder}': {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The parsed ``config.json`` of a model folder, known to be of this format and version.
+
+    Raises:
+        ModelError: no such folder or file, not JSON, or not a model of this package.
+    """
+    path = folder / CONFIG_FILE
+    if not folder.is_dir():
+        raise ModelError(f"expected a model folder, found none at '{folder}'")
+    if not path.is_file():
+        raise ModelError(f"expected {CONFIG_FILE} in the model folder '{folder}', found none")
+    if path.stat().st_size > _MAX_CONFIG_BYTES:
+        raise ModelError(f"expected at most {_MAX_CONFIG_BYTES} bytes, got {path.stat().st_size} in '{path}'")
+    try:
+        document = json.loads(path.read_text("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"expected JSON in '{path}', got: {error}") from error
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise ModelError(f'expected "format": "{FORMAT}" in \'{path}\': this is not a model of audiornn')
+    if document.get("format_version") != FORMAT_VERSION:
+        raise ModelError(
+            f"expected model format version {FORMAT_VERSION}, got {document.get('format_version')!r} in '{path}'; "
+            "another version of audiornn wrote it"
+        )
+    return document
+
+
+def _read_spec(document: dict[str, Any], path: Path) -> ModelSpec:
+    known = {field.name for field in dataclasses.fields(ModelSpec)}
+    settings = {name: value for name, value in document.items() if name in known}
+    try:
+        return dacite.from_dict(ModelSpec, settings, dacite.Config(strict=True))
+    except (dacite.DaciteError, TypeError, ValueError) as error:
+        raise ModelError(f"bad setting in '{path}': {error}") from error
+
+
+def _check_weights(weights: safetensors.safe_open, spec: ModelSpec, path: Path) -> None:
+    """Names and shapes in the file's header against those of the network, which is only sketched ("meta" device)."""
+    with torch.device("meta"):
+        expected = {name: list(tensor.shape) for name, tensor in spec.build().state_dict().items()}
+    names = set(weights.keys())
+    if names != set(expected):
+        odd = sorted(names ^ set(expected))[0]
+        raise ModelError(
+            f"the weights in '{path}' do not fit the config beside them: "
+            f"{odd!r} is {'unexpected' if odd in names else 'missing'}"
+        )
+    for name, shape in expected.items():
+        got = weights.get_slice(name).get_shape()
+        if got != shape:
+            raise ModelError(f"expected shape {shape} for {name!r}, got {got} in '{path}'")
+
+
+def load_model(folder: Path) -> tuple[RecurrentClassifier, ModelSpec]:
+    """Read a model folder; the network comes back in evaluation mode, on the CPU.
+
+    Raises:
+        ModelError: a file is missing, damaged, foreign, or does not fit the others.
+    """
+    document = read_config(folder)
+    spec = _read_spec(document, folder / CONFIG_FILE)
+    path = folder / WEIGHTS_FILE
+    if not path.is_file():
+        raise ModelError(f"expected {WEIGHTS_FILE} in the model folder '{folder}', found none")
+    try:
+        with safetensors.safe_open(path, framework="pt") as weights:
+            _check_weights(weights, spec, path)
+        payload = path.read_bytes()
+        state = safetensors.torch.load(payload)
+    except safetensors.SafetensorError as error:
+        raise ModelError(f"expected safetensors weights in '{path}', got a damaged or foreign file: {error}") from error
+    if hashlib.sha256(payload).hexdigest() != spec.weights_sha256:
+        raise ModelError(f"the weights in '{path}' are not the ones that {CONFIG_FILE} was written with")
+    network = spec.build()
+    network.load_state_dict(state)
+    return network.eval(), spec

@@ -1,0 +1,170 @@
+"""``audiornn VERB [overrides]``: Hydra composes the settings, then one library call does the work.
+
+What a user can mend ends as one line on standard error and exit code 2; anything else keeps its traceback.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import audiornn
+from audiornn.errors import AudiornnError, ConfigError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code."""
+    from audiornn.help import overview, verb_help
+
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help", "help"):
+        sys.stdout.write(overview())
+        return 0
+    if words[0] == "--version":
+        sys.stdout.write(f"audiornn {audiornn.__version__}\n")
+        return 0
+    verb, rest = words[0], words[1:]
+    try:
+        if "-h" in rest or "--help" in rest:
+            sys.stdout.write(verb_help(verb))
+            return 0
+        logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
+        return run_verb(verb, rest)
+    except AudiornnError as error:
+        return _complain(error)
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        return 130
+    except BrokenPipeError:
+        # The reader (`| head`) has gone: leave quietly, and keep Python from complaining when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def _complain(error: Exception) -> int:
+    line = " ".join(str(error).split())
+    sys.stderr.write(f"audiornn: {type(error).__name__}: {line}\n")
+    return 2
+
+
+def run_verb(verb: str, overrides: Sequence[str]) -> int:
+    """Compose the settings of a verb and carry it out; returns the exit code.
+
+    Raises:
+        ConfigError: an unknown verb, or overrides that Hydra or the schema refuses.
+    """
+    from audiornn.config import register
+    from audiornn.help import VERBS, conf_dir, nearest
+
+    if verb not in VERBS:
+        raise ConfigError(f"expected a verb out of {', '.join(VERBS)}, got {verb!r}{nearest(verb, VERBS)}")
+    # Hydra prints an error and exits by itself unless told to raise it.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    import hydra
+    from hydra.errors import HydraException
+    from omegaconf import DictConfig
+    from omegaconf.errors import OmegaConfBaseException
+
+    if verb == "train":
+        overrides = _resumed(list(overrides))
+        _keep_memory()
+    register(verb)
+    codes: list[int] = []
+    refusals: list[AudiornnError] = []
+
+    def task(settings: DictConfig) -> Any:
+        try:
+            code, value = carry_out(verb, settings)
+        except AudiornnError as error:
+            if _is_multirun():
+                raise
+            refusals.append(error)  # raised to Hydra it would be announced in a line more
+            return None
+        codes.append(code)
+        return value
+
+    sys.argv = [f"audiornn {verb}", *overrides]
+    try:
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=verb)(task)()
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(_explain(error)) from error
+    if refusals:
+        raise refusals[0]
+    return max(codes, default=0)
+
+
+def carry_out(verb: str, settings: Any) -> tuple[int, Any]:
+    """Turn composed settings into the verb's dataclass and run it; returns exit code and the verb's value."""
+    import importlib
+
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf
+
+    module = importlib.import_module(f"audiornn.commands.{verb}")
+    if verb != "train":
+        code = module.run(OmegaConf.to_object(settings))
+        return int(code), code
+    hydra_config = HydraConfig.get()
+    if _is_multirun():
+        settings.run_dir = hydra_config.runtime.output_dir
+    command = OmegaConf.to_object(settings)
+    overrides = [word for word in hydra_config.overrides.task if not word.startswith(("resume=", "run_dir="))]
+    value = module.run(command, settings_yaml=OmegaConf.to_yaml(settings, resolve=True), overrides=overrides)
+    return 0, value
+
+
+def _is_multirun() -> bool:
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    return bool(HydraConfig.get().mode == RunMode.MULTIRUN)
+
+
+def _resumed(overrides: list[str]) -> list[str]:
+    """With ``resume=...``: the overrides of the run that is gone on with, before those given now."""
+    wanted = [word.removeprefix("resume=") for word in overrides if word.startswith("resume=")]
+    if not wanted or wanted[-1].lower() in ("null", "false", ""):
+        return overrides
+    from audiornn.runs import resolve_resume
+
+    runs_dirs = [word.removeprefix("runs_dir=") for word in overrides if word.startswith("runs_dir=")]
+    run = resolve_resume(wanted[-1], Path(runs_dirs[-1] if runs_dirs else "runs"))
+    path = run.overrides
+    try:
+        earlier = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"resume: could not read the settings of the earlier run from '{path}': {error}") from error
+    rest = [word for word in overrides if not word.startswith("resume=")]
+    return [*earlier, *rest, f"resume='{run.path}'", f"run_dir='{run.path}'"]
+
+
+def _keep_memory() -> None:
+    """Have glibc keep freed memory: by default it hands large blocks back, and each step pays for the page faults."""
+    if not sys.platform.startswith("linux"):
+        return
+    import ctypes
+
+    trim_threshold, top_pad, mmap_threshold = -1, -2, -3
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        for parameter, size in ((mmap_threshold, 1 << 30), (trim_threshold, 1 << 30), (top_pad, 1 << 26)):
+            libc.mallopt(parameter, size)
+
+
+def _explain(error: Exception) -> str:
+    """One line out of what Hydra and OmegaConf say in several."""
+    messages = []
+    cause: BaseException | None = error
+    while cause is not None:
+        messages.append(str(cause).split("\n    full_key")[0])
+        if isinstance(cause, AudiornnError):
+            return str(cause)
+        cause = cause.__cause__
+    lines = [line.strip() for line in "\n".join(messages).splitlines() if line.strip()]
+    kept = [line for line in dict.fromkeys(lines) if not line.startswith(("full_key", "object_type", "reference_type"))]
+    return "; ".join(kept)

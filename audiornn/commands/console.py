@@ -1,0 +1,111 @@
+"""What the verbs print: tables on standard output, progress on standard error when it is a terminal."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from audiornn.store import Store
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Plain text to standard output."""
+    for line in lines:
+        sys.stdout.write(line + "\n")
+
+
+def print_table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """A table whose columns are the keys of its first row; numbers stand right."""
+    if not rows:
+        return
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for name, value in rows[0].items():
+        table.add_column(escape(name), justify="right" if isinstance(value, int | float) else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(escape(_cell(value)) for value in row.values()))
+    width = None if sys.stdout.isatty() else 160
+    Console(width=width, soft_wrap=False).print(table)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def print_store(store: Store) -> None:
+    """What is in a prepared corpus, per split and per class, and what was left out."""
+    from audiornn.store import summarise
+
+    summary = summarise(store)
+    rows = [
+        {
+            "split": row.split,
+            "clips": row.clips,
+            "classes": row.classes,
+            "speakers": row.speakers or None,
+            "hours": round(row.hours, 2),
+            "shortest s": round(row.shortest_seconds, 2),
+            "longest s": round(row.longest_seconds, 2),
+        }
+        for row in summary
+    ]
+    print_table(f"{store.name} at {store.sample_rate:,} Hz, split: {store.split_rule}", rows)
+    counted = [row for row in summary if row.class_counts]
+    classes = [{"class": label, **{row.split: row.class_counts[label] for row in counted}} for label in store.labels]
+    print_table("clips per class", classes)
+    if store.num_rejected:
+        shown = [{"left out": item.path, "reason": item.reason} for item in store.rejected[:20]]
+        print_table(f"{store.num_rejected} left out, listed in {store.folder / 'rejected.csv'}", shown)
+
+
+@contextmanager
+def progress_bar(description: str) -> Iterator[Callable[[int, int], None]]:
+    """A function of (done, total) that draws a bar; it does nothing when standard error is no terminal."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True) as progress:
+        task = progress.add_task(description, total=None, rate="")
+
+        def update(done: int, total: int) -> None:
+            speed = progress.tasks[0].speed
+            progress.update(task, completed=done, total=total, rate=f"{speed:,.0f}/s" if speed else "")
+
+        yield update
+
+
+class _DeferredFileHandler(logging.FileHandler):
+    """Opens its file at the first line after the folder exists: a command refused early leaves no folder behind."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if Path(self.baseFilename).parent.is_dir():
+            super().emit(record)
+
+
+@contextmanager
+def log_to_file(path: Path) -> Iterator[None]:
+    """Also write the package's log lines to a file, with the time."""
+    handler = _DeferredFileHandler(path, delay=True, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    root = logging.getLogger()
+    root.addHandler(handler)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        handler.close()

@@ -1,0 +1,51 @@
+"""``audiornn embed``: embeddings of files, folders and globs, as one matrix with ids."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbedCommand:
+    """Settings of ``audiornn embed``."""
+
+    input: Any
+    output: str
+    model: str
+    runs_dir: str
+    batch_size: int = 64
+    device: str | None = None
+
+
+def run(command: EmbedCommand) -> int:
+    """Embed and write the matrix; 1 when any input failed."""
+    import numpy as np
+
+    from audiornn.commands.console import progress_bar
+    from audiornn.commands.inputs import expand_inputs
+    from audiornn.embeddings import check_embeddings_output, write_embeddings
+    from audiornn.errors import AudioError
+    from audiornn.inference import load
+    from audiornn.runs import resolve_model
+
+    check_embeddings_output(Path(command.output))
+    paths = expand_inputs(command.input)
+    classifier = load(resolve_model(command.model, Path(command.runs_dir)), device=command.device)
+    ids: list[str] = []
+    embeddings = []
+    with progress_bar("embed") as progress:
+        for done, result in enumerate(classifier.predict_files(paths, batch_size=command.batch_size), 1):
+            progress(done, len(paths))
+            if result.embedding is None:
+                sys.stderr.write(f"audiornn: {result.error}\n")
+            else:
+                ids.append(result.path)
+                embeddings.append(result.embedding)
+    if not ids:
+        raise AudioError(f"expected at least one readable file, got none out of {len(paths)}")
+    write_embeddings(Path(command.output), ids, np.stack(embeddings))
+    sys.stdout.write(f"{len(ids)} of {len(paths)} embeddings of size {classifier.embedding_size}: {command.output}\n")
+    return 1 if len(ids) < len(paths) else 0

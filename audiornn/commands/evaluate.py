@@ -1,0 +1,54 @@
+"""``audiornn evaluate``: measure a model on a corpus."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from audiornn.corpora.corpus import Corpus
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateCommand:
+    """Settings of ``audiornn evaluate``."""
+
+    data: Corpus
+    data_dir: str
+    runs_dir: str
+    model: str
+    split: str
+    output: str | None = None
+    batch_size: int = 256
+    device: str | None = None
+    strict: bool = False
+
+
+def run(command: EvaluateCommand) -> int:
+    """Evaluate, write the results, print the summary."""
+    from audiornn.commands.console import print_lines, print_table, progress_bar
+    from audiornn.corpora.same import corpus_of
+    from audiornn.evaluation import evaluate, save_evaluation
+    from audiornn.inference import load
+    from audiornn.runs import resolve_model
+    from audiornn.store import prepare
+
+    folder = resolve_model(command.model, Path(command.runs_dir))
+    classifier = load(folder, device=command.device)
+    corpus = corpus_of(command.data, classifier.spec.training, folder)
+    with progress_bar("prepare") as progress:
+        store = prepare(
+            corpus,
+            data_dir=Path(command.data_dir),
+            sample_rate=classifier.sample_rate,
+            strict=command.strict,
+            progress=progress,
+        )
+    with progress_bar("evaluate") as progress:
+        evaluation = evaluate(classifier, store, command.split, batch_size=command.batch_size, progress=progress)
+    output = Path(command.output) if command.output else folder.parent / "evaluation" / f"{corpus.name}-{command.split}"
+    save_evaluation(evaluation, output)
+    print_lines([f"model: {folder}"])
+    print_table("per class", evaluation.per_class_rows())
+    print_lines(evaluation.summary_lines())
+    print_lines([f"confusion matrix: {output / 'confusion_matrix.png'}", f"report: {output / 'report.html'}"])
+    return 0

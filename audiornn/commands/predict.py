@@ -1,0 +1,67 @@
+"""``audiornn predict``: classify files, folders and globs."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictCommand:
+    """Settings of ``audiornn predict``."""
+
+    input: Any
+    model: str
+    runs_dir: str
+    output: str | None = None
+    top_k: int = 1
+    probabilities: bool = False
+    batch_size: int = 64
+    device: str | None = None
+
+
+def run(command: PredictCommand) -> int:
+    """Predict, write or print the rows; 1 when any input failed."""
+    from audiornn.commands.console import print_table, progress_bar
+    from audiornn.commands.inputs import expand_inputs
+    from audiornn.errors import ConfigError
+    from audiornn.inference import load
+    from audiornn.rows import prediction_columns, prediction_row
+    from audiornn.runs import resolve_model
+    from audiornn.tables import RowWriter, check_output
+
+    if command.top_k < 1 or command.batch_size < 1:
+        raise ConfigError(
+            f"top_k and batch_size must be at least 1, got top_k={command.top_k} and batch_size={command.batch_size}"
+        )
+    if command.output is not None:
+        check_output(Path(command.output))
+    paths = expand_inputs(command.input)
+    classifier = load(resolve_model(command.model, Path(command.runs_dir)), device=command.device)
+    columns = prediction_columns(classifier.labels, top_k=command.top_k, probabilities=command.probabilities)
+    failed = 0
+
+    with progress_bar("predict") as progress:
+
+        def rows() -> Any:
+            nonlocal failed
+            for done, result in enumerate(classifier.predict_files(paths, batch_size=command.batch_size), 1):
+                failed += result.prediction is None
+                progress(done, len(paths))
+                yield prediction_row(result, columns, top_k=command.top_k)
+
+        if command.output is None:
+            table = list(rows())
+        else:
+            with RowWriter(Path(command.output), columns) as writer:
+                for row in rows():
+                    writer.write(row)
+    if command.output is None:
+        print_table("", table)
+    else:
+        sys.stdout.write(f"{len(paths) - failed} of {len(paths)} inputs predicted: {command.output}\n")
+    if failed:
+        sys.stderr.write(f"audiornn: {failed} of {len(paths)} inputs could not be used: see the column `reason`\n")
+    return 1 if failed else 0

@@ -1,0 +1,52 @@
+"""``audiornn train``: train a classifier."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+from audiornn.commands.console import log_to_file, print_lines, progress_bar
+from audiornn.runs import RunFolder
+from audiornn.training import TrainConfig, train
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainCommand(TrainConfig):
+    """Settings of ``audiornn train``: all of `TrainConfig`, and where things lie."""
+
+    name: str
+    data_dir: str
+    runs_dir: str
+    run_dir: str
+    resume: str | None = None
+
+
+def run(command: TrainCommand, *, settings_yaml: str, overrides: list[str]) -> float:
+    """Train and print where everything is; returns the validation figure that the checkpoint was chosen by.
+
+    Args:
+        command: the settings.
+        settings_yaml: all of them resolved, kept in the run folder for the reader.
+        overrides: what was said on the command line, kept for ``resume``.
+    """
+    settings = {field.name: getattr(command, field.name) for field in dataclasses.fields(TrainConfig)}
+    run_folder = RunFolder(Path(command.run_dir))
+    with log_to_file(run_folder.log), progress_bar("prepare") as progress:
+        result = train(
+            TrainConfig(**settings),
+            data_dir=Path(command.data_dir),
+            run_dir=run_folder.path,
+            resume=command.resume is not None,
+            record={run_folder.config.name: settings_yaml, run_folder.overrides.name: overrides},
+            progress=progress,
+        )
+    print_lines(
+        [
+            f"validation: {result.validation.accuracy} (epoch {result.best_epoch} of {len(result.history)})",
+            f"model: {result.run.model}",
+            f"report: {result.run.report / 'report.html'}",
+        ]
+    )
+    chosen = result.history[result.best_epoch - 1] if result.history else {}
+    return chosen.get(command.trainer.monitor, float("nan"))

@@ -1,0 +1,36 @@
+"""Corpora: each module lists the utterances of one kind of source."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+
+from audiornn.corpora.corpus import Corpus
+
+_CLASSES = {
+    "demo": "audiornn.corpora.demo:DemoCorpus",
+    "folder": "audiornn.corpora.folder:FolderCorpus",
+    "fsdd": "audiornn.corpora.fsdd:Fsdd",
+    "manifest": "audiornn.corpora.manifest_file:ManifestCorpus",
+    "speech_commands": "audiornn.corpora.speech_commands:SpeechCommands",
+}
+
+
+class _Corpora(Mapping[str, type[Corpus]]):
+    """Corpus classes by the name of their option; a module is imported when its class is asked for."""
+
+    def __getitem__(self, name: str) -> type[Corpus]:
+        module, _, attribute = _CLASSES[name].partition(":")
+        found: type[Corpus] = getattr(import_module(module), attribute)
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_CLASSES)
+
+    def __len__(self) -> int:
+        return len(_CLASSES)
+
+
+CORPORA: Mapping[str, type[Corpus]] = _Corpora()
+
+__all__ = ["CORPORA", "Corpus"]

@@ -1,0 +1,73 @@
+"""Free Spoken Digit Dataset, from a local copy."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from audiornn.corpora.corpus import Corpus, corpus_folder
+from audiornn.errors import ConfigError, CorpusError
+from audiornn.manifest import Utterance
+
+_NAME = re.compile(r"(?P<digit>\d)_(?P<speaker>[^_]+)_(?P<index>\d+)\.wav")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fsdd(Corpus):
+    """Spoken digits, ``recordings/<digit>_<speaker>_<index>.wav``, 8 kHz.
+
+    ``protocol`` "official" is the README's test set, recordings 0 to 4 of each speaker and digit; recordings 5 to 9
+    are for validation and the rest for training, so every speaker is heard in training. "speakers" tests on all
+    recordings of ``test_speaker``, who is heard nowhere else; of the other speakers, recordings 0 to 4 are for
+    validation.
+    """
+
+    name: str = "fsdd"
+    path: str | None = None
+    """The repository's folder, or its ``recordings``; by default ``free-spoken-digit-dataset`` in the data folder."""
+    protocol: str = "official"
+    test_speaker: str = "george"
+    """Held out by the protocol "speakers"; not read by "official"."""
+
+    def __post_init__(self) -> None:
+        if self.protocol not in ("official", "speakers"):
+            raise ConfigError(f"protocol must be official or speakers, got {self.protocol!r}")
+
+    def utterances(self, data_dir: Path) -> list[Utterance]:
+        folder = corpus_folder(self.path, data_dir, ("free-spoken-digit-dataset", "fsdd"))
+        if (folder / "recordings").is_dir():
+            folder = folder / "recordings"
+        rows = []
+        for file_name in sorted(entry.name for entry in os.scandir(folder) if entry.name.endswith(".wav")):
+            match = _NAME.fullmatch(file_name)
+            if match is None:
+                raise CorpusError(f"expected <digit>_<speaker>_<index>.wav, got {file_name!r} in {str(folder)!r}")
+            rows.append(
+                Utterance(
+                    utterance_id=f"recordings/{file_name}",
+                    path=str(folder / file_name),
+                    label=match["digit"],
+                    split=self._split(match["speaker"], int(match["index"])),
+                    speaker=match["speaker"],
+                )
+            )
+        if not rows:
+            raise CorpusError(f"expected recordings/<digit>_<speaker>_<index>.wav, got no .wav file in {str(folder)!r}")
+        speakers = sorted({row.speaker for row in rows})
+        if self.protocol == "speakers" and self.test_speaker not in speakers:
+            raise CorpusError(f"test_speaker must be one of {', '.join(speakers)}, got {self.test_speaker!r}")
+        return rows
+
+    def split_rule(self, data_dir: Path) -> str:  # noqa: ARG002
+        if self.protocol == "official":
+            return "recordings 0 to 4 test (official), 5 to 9 validation"
+        return f"speaker {self.test_speaker} test; recordings 0 to 4 of the others validation"
+
+    def _split(self, speaker: str, index: int) -> str:
+        if self.protocol == "official":
+            return "test" if index < 5 else "validation" if index < 10 else "train"
+        if speaker == self.test_speaker:
+            return "test"
+        return "validation" if index < 5 else "train"

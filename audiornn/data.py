@@ -1,0 +1,195 @@
+"""Batches of variable-length utterances from a prepared store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from audiornn.errors import ConfigError
+from audiornn.objectives import balanced_class_weights
+from audiornn.store import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoaderConfig:
+    """How batches are made."""
+
+    batch_size: int = 64
+    """Utterances per optimiser step and device."""
+    eval_batch_size: int = 256
+    """Utterances per batch where nothing is trained."""
+    bucket_batches: int = 20
+    """Batches are cut from length-sorted pools of this many batches; 1 = no bucketing."""
+    balanced: bool = False
+    """Draw training utterances with replacement so that every class is equally frequent."""
+    overfit_clips: int = 0
+    """Train and validate on this many training clips only, to see that the model can learn them; 0 = off."""
+    num_workers: int = 0
+    """Loader processes; reading the store costs so little that 0 is fastest on few cores."""
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "eval_batch_size", "bucket_batches"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("overfit_clips", "num_workers"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} must be at least 0, got {getattr(self, name)}")
+
+
+@dataclass(kw_only=True)
+class Batch:
+    """Utterances padded to the longest of them."""
+
+    waveforms: Tensor
+    """float32 ``(batch, samples)``, zeros as padding."""
+    lengths: Tensor
+    """int64 ``(batch,)``, valid samples."""
+    targets: Tensor
+    """int64 ``(batch,)``, class indices."""
+    utterances: Tensor
+    """int64 ``(batch,)``, rows of the store."""
+
+
+class StoreDataset(Dataset[int]):
+    """Row numbers of a store; the collate function reads whole batches."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    def __len__(self) -> int:
+        return len(self.store)
+
+    def __getitem__(self, index: int) -> int:
+        return index
+
+    def collate(self, indices: list[int]) -> Batch:
+        """Read and pad a batch."""
+        rows = np.asarray(indices, dtype=np.int64)
+        lengths = self.store.num_samples[rows]
+        waveforms = torch.zeros(len(rows), int(lengths.max()))
+        for row, index, length in zip(waveforms.numpy(), indices, lengths, strict=True):
+            np.multiply(self.store.waveform(index), np.float32(1 / 32768), out=row[:length], casting="unsafe")
+        targets = self.store.label_indices[rows]
+        return Batch(
+            waveforms=waveforms,
+            lengths=torch.from_numpy(lengths.copy()),
+            targets=torch.from_numpy(targets.astype(np.int64)),
+            utterances=torch.from_numpy(rows),
+        )
+
+
+class BucketBatchSampler:
+    """Shuffled batches of utterances of similar length.
+
+    The order depends on ``(seed, epoch)`` alone. With several replicas, each takes its share of every global batch.
+
+    Args:
+        indices: rows to draw from.
+        lengths: samples of each of them, same order.
+        batch_size: utterances per batch and replica.
+        seed: of the run.
+        bucket_batches: pool size in batches; 1 = no bucketing.
+        class_targets: class of each row, to draw classes equally often (with replacement); None = each row once.
+        rank, num_replicas: this process among the distributed ones.
+    """
+
+    def __init__(
+        self,
+        indices: NDArray[np.int64],
+        lengths: NDArray[np.int64],
+        batch_size: int,
+        *,
+        seed: int,
+        bucket_batches: int = 20,
+        class_targets: NDArray[np.int64] | None = None,
+        rank: int = 0,
+        num_replicas: int = 1,
+    ) -> None:
+        self._indices = indices
+        self._lengths = lengths
+        self._batch_size = batch_size * num_replicas
+        self._seed = seed
+        self._bucket_batches = bucket_batches
+        self._rank, self._num_replicas = rank, num_replicas
+        self._epoch = 0
+        self._probabilities: NDArray[np.float64] | None = None
+        if class_targets is not None:
+            weights = balanced_class_weights(class_targets, int(class_targets.max()) + 1)[class_targets]
+            self._probabilities = weights / weights.sum()
+        # Lightning announces each epoch to `batch_sampler.sampler.set_epoch`.
+        self.sampler = self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch whose order the next iteration gives."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return -(-len(self._indices) // self._batch_size)
+
+    def _order(self, rng: np.random.Generator) -> NDArray[np.int64]:
+        count = len(self._indices)
+        if self._probabilities is None:
+            return rng.permutation(count)
+        return rng.choice(count, size=count, p=self._probabilities)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        rng = np.random.default_rng([self._seed, self._epoch])
+        order = self._order(rng)
+        pool = self._batch_size * self._bucket_batches
+        batches: list[NDArray[np.int64]] = []
+        for start in range(0, len(order), pool):
+            chunk = order[start : start + pool]
+            chunk = chunk[np.argsort(self._lengths[chunk], kind="stable")]
+            batches += [chunk[at : at + self._batch_size] for at in range(0, len(chunk), self._batch_size)]
+        for which in rng.permutation(len(batches)):
+            batch = self._indices[batches[which]]
+            # A last batch smaller than the replicas repeats its first rows, so that every replica steps.
+            share = np.resize(batch, max(len(batch), self._num_replicas))[self._rank :: self._num_replicas]
+            yield share.tolist()
+
+
+def training_loader(
+    store: Store, config: LoaderConfig, *, seed: int, rank: int = 0, num_replicas: int = 1
+) -> DataLoader[Batch]:
+    """Shuffled, length-bucketed batches of the training split."""
+    indices = store.indices("train")
+    sampler = BucketBatchSampler(
+        indices,
+        store.num_samples[indices],
+        config.batch_size,
+        seed=seed,
+        bucket_batches=config.bucket_batches,
+        class_targets=store.label_indices[indices] if config.balanced else None,
+        rank=rank,
+        num_replicas=num_replicas,
+    )
+    return _loader(store, config, sampler)
+
+
+def evaluation_loader(store: Store, config: LoaderConfig, split: str) -> DataLoader[Batch]:
+    """Batches of a split in order of length, each utterance once."""
+    indices = store.indices(split)
+    ordered = indices[np.argsort(store.num_samples[indices], kind="stable")]
+    size = config.eval_batch_size
+    batches = [ordered[start : start + size].tolist() for start in range(0, len(ordered), size)]
+    return _loader(store, config, batches)
+
+
+def _loader(store: Store, config: LoaderConfig, batches: BucketBatchSampler | list[list[int]]) -> DataLoader[Batch]:
+    dataset = StoreDataset(store)
+    loader: DataLoader[Batch] = DataLoader(
+        dataset,  # type: ignore[arg-type]  # collate turns row numbers into batches
+        batch_sampler=batches,
+        collate_fn=dataset.collate,
+        num_workers=config.num_workers,
+        persistent_workers=config.num_workers > 0,
+        multiprocessing_context="spawn" if config.num_workers else None,
+        pin_memory=torch.cuda.is_available(),
+    )
+    return loader

@@ -1,0 +1,157 @@
+"""Embeddings on disk: one float32 matrix with its ids and any further columns, ``.npz`` or Parquet by the ending.
+
+``.npz`` holds the arrays ``ids``, ``embeddings`` and one per column, none of them pickled. Parquet holds the columns
+``id``, ``embedding`` (a fixed-size list of float32) and the others. Text is escaped as `audiornn.escaping` says.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audiornn.atomic import check_writable, open_atomic
+from audiornn.errors import ConfigError
+from audiornn.escaping import escape_text, unescape_text
+
+EMBEDDING_SUFFIXES = (".npz", ".parquet")
+_RESERVED = frozenset({"id", "ids", "embedding", "embeddings"})
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Embeddings:
+    """A matrix and what its rows belong to."""
+
+    ids: list[str]
+    matrix: NDArray[np.float32]
+    """``(items, embedding_size)``."""
+    columns: dict[str, list[Any]] = field(default_factory=dict)
+    """Name -> one value per item."""
+
+
+def write_embeddings(
+    path: str | os.PathLike[str],
+    ids: Sequence[str],
+    matrix: NDArray[np.floating[Any]],
+    columns: Mapping[str, Sequence[Any] | NDArray[Any]] | None = None,
+) -> None:
+    """Write embeddings whole.
+
+    Args:
+        path: ends in ``.npz`` or ``.parquet``; its folder is made when missing.
+        ids: one per row, say paths.
+        matrix: ``(items, embedding_size)``; may be memory-mapped.
+        columns: further columns of text, numbers or truth values, one value per row and none missing.
+
+    Raises:
+        ConfigError: another ending, or a file that can't be written.
+        ValueError: sizes that don't fit each other, or a column that is neither text nor numbers.
+    """
+    suffix = _suffix(path)
+    matrix = np.asarray(matrix, dtype=np.float32)
+    if matrix.ndim != 2 or len(matrix) != len(ids):
+        raise ValueError(f"expected a matrix ({len(ids)}, embedding_size), one row per id, got {matrix.shape = }")
+    arrays = {name: _column(name, values, len(ids)) for name, values in (columns or {}).items()}
+    with open_atomic(path) as file:
+        writer = _write_npz if suffix == ".npz" else _write_parquet
+        writer(file, [escape_text(one) for one in ids], matrix, arrays)
+
+
+def read_embeddings(path: str | os.PathLike[str]) -> Embeddings:
+    """Read what `write_embeddings` wrote; runs no code from the file.
+
+    Raises:
+        ConfigError: another ending, no such file, or a damaged or foreign one.
+    """
+    reader = _read_npz if _suffix(path) == ".npz" else _read_parquet
+    try:
+        with Path(path).open("rb") as file:
+            return reader(file)
+    except OSError as error:
+        raise ConfigError(f"expected to read '{path}', got: {error.strerror or error}") from error
+    except Exception as error:  # numpy, zipfile and pyarrow each have their own for a file that is not theirs
+        raise ConfigError(f"expected embeddings in '{path}', got: {type(error).__name__}: {error}") from error
+
+
+def check_embeddings_output(path: str | os.PathLike[str]) -> str:
+    """The path's ending in lower case, if embeddings can be written there; call it before long work.
+
+    Raises:
+        ConfigError: another ending than those of `EMBEDDING_SUFFIXES`, or a place that can't be written.
+    """
+    suffix = _suffix(path)
+    check_writable(path)
+    return suffix
+
+
+def _suffix(path: str | os.PathLike[str]) -> str:
+    suffix = Path(path).suffix.lower()
+    if suffix not in EMBEDDING_SUFFIXES:
+        raise ConfigError(f"expected a file ending in {' or '.join(EMBEDDING_SUFFIXES)}, got '{path}'")
+    return suffix
+
+
+def _column(name: str, values: Sequence[Any] | NDArray[Any], count: int) -> NDArray[Any]:
+    if name in _RESERVED:
+        raise ValueError(f"expected a column name other than {sorted(_RESERVED)}, got '{name}'")
+    array = np.asarray(values)
+    if array.dtype.kind == "U" or array.size == 0:
+        array = _text([escape_text(str(value)) for value in values])
+    if array.shape != (count,) or array.dtype.kind not in "Uiufb":
+        raise ValueError(f"expected {count} texts or numbers in column '{name}', got {array.dtype} {array.shape}")
+    return array
+
+
+def _text(values: list[str]) -> NDArray[np.str_]:
+    return np.array(values, dtype=np.str_).reshape(len(values))
+
+
+def _write_npz(file: IO[bytes], ids: list[str], matrix: NDArray[np.float32], arrays: dict[str, NDArray[Any]]) -> None:
+    named: dict[str, Any] = {"ids": _text(ids), "embeddings": matrix, **{escape_text(k): v for k, v in arrays.items()}}
+    np.savez(file, allow_pickle=False, **named)
+
+
+def _write_parquet(
+    file: IO[bytes], ids: list[str], matrix: NDArray[np.float32], arrays: dict[str, NDArray[Any]]
+) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    vectors = pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(matrix.reshape(-1)), matrix.shape[1])
+    columns = {escape_text(name): pyarrow.array(values.tolist()) for name, values in arrays.items()}
+    table = pyarrow.table({"id": pyarrow.array(ids, pyarrow.string()), "embedding": vectors, **columns})
+    parquet.write_table(table, file)
+
+
+def _read_npz(file: IO[bytes]) -> Embeddings:
+    with np.load(file, allow_pickle=False) as archive:
+        columns = {name: archive[name].tolist() for name in archive.files if name not in ("ids", "embeddings")}
+        return _embeddings(archive["ids"].tolist(), archive["embeddings"], columns)
+
+
+def _read_parquet(file: IO[bytes]) -> Embeddings:
+    from pyarrow import parquet
+
+    table = parquet.read_table(file)
+    vectors = table["embedding"].combine_chunks()
+    matrix = vectors.flatten().to_numpy(zero_copy_only=False).reshape(len(table), vectors.type.list_size)
+    columns = {name: table[name].to_pylist() for name in table.column_names if name not in ("id", "embedding")}
+    return _embeddings(table["id"].to_pylist(), matrix, columns)
+
+
+def _embeddings(ids: list[str], matrix: NDArray[Any], columns: dict[str, list[Any]]) -> Embeddings:
+    if matrix.ndim != 2 or len(matrix) != len(ids):
+        raise ValueError(f"{len(ids)} ids for a matrix of shape {matrix.shape}")
+    return Embeddings(
+        ids=[unescape_text(str(one)) for one in ids],
+        matrix=matrix.astype(np.float32),
+        columns={
+            unescape_text(name): [unescape_text(value) if isinstance(value, str) else value for value in values]
+            for name, values in columns.items()
+        },
+    )

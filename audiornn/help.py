@@ -1,0 +1,90 @@
+"""The help texts of the command line, read from the option files: what is written there is written once."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import audiornn
+from audiornn.errors import ConfigError
+
+VERBS = {
+    "prepare": "decode a corpus once, into a store that training reads",
+    "train": "train a classifier: a run folder with model, metrics and report",
+    "evaluate": "measure a model on a corpus: accuracy with intervals, confusion matrix, report",
+    "predict": "classify files, folders or globs: a table, CSV, JSONL or Parquet",
+    "embed": "write the embeddings of files or folders as one matrix with ids",
+}
+
+_FOOTER = """
+Settings are given as NAME=VALUE; a group's option as GROUP=OPTION, a field of it as GROUP.FIELD=VALUE.
+`--cfg job` prints the composed settings, `-m` runs every combination of comma-separated values.
+"""
+
+
+def conf_dir() -> Path:
+    """The folder of option files: inside the package when installed, beside it in a source tree."""
+    package = Path(audiornn.__file__).parent
+    return package / "conf" if (package / "conf").is_dir() else package.parent / "conf"
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """``; did you mean ...?`` when something known is close, else nothing."""
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def overview() -> str:
+    """What ``audiornn --help`` prints."""
+    lines = [f"audiornn {audiornn.__version__}: {(audiornn.__doc__ or '').strip()}", "", "usage: audiornn VERB [NAME=VALUE ...]", ""]
+    lines += [f"  {verb:<10}{what}" for verb, what in VERBS.items()]
+    return "\n".join([*lines, "", "`audiornn VERB --help` lists what a verb can be told.", ""])
+
+
+def verb_help(verb: str) -> str:
+    """What ``audiornn VERB --help`` prints.
+
+    Raises:
+        ConfigError: no such verb.
+    """
+    if verb not in VERBS:
+        raise ConfigError(f"expected a verb out of {', '.join(VERBS)}, got {verb!r}{nearest(verb, VERBS)}")
+    text = (conf_dir() / f"{verb}.yaml").read_text("utf-8")
+    intro, settings, groups = _parse(text)
+    lines = [f"audiornn {verb}: {VERBS[verb]}", "", *intro, "", "Settings (with what they are when left out):"]
+    lines += [f"  {f'{name}={value}':<42} {comment}" for name, value, comment in settings]
+    if groups:
+        lines += ["", "Groups (the option when left out is marked *):"]
+        for group, chosen in groups:
+            lines.append(f"  {group}=")
+            lines += _options(group, chosen)
+    return "\n".join(lines) + "\n" + _FOOTER
+
+
+def _options(group: str, chosen: str) -> list[str]:
+    rows = []
+    for path in sorted((conf_dir() / group).glob("*.yaml")):
+        comments = [line for line in path.read_text("utf-8").splitlines() if line.startswith("# ") and "@package" not in line]
+        mark = "*" if path.stem == chosen else " "
+        rows.append(f"   {mark}{path.stem:<24}{comments[0].removeprefix('# ')}")
+    return rows
+
+
+def _parse(text: str) -> tuple[list[str], list[tuple[str, str, str]], list[tuple[str, str]]]:
+    """Leading comment, ``(name, value, comment)`` of each commented setting, ``(group, option)`` of the defaults list."""
+    lines = text.splitlines()
+    head = next((index for index, line in enumerate(lines) if not line.startswith("#")), len(lines))
+    intro = [line.lstrip("#").removeprefix(" ") for line in lines[:head]]
+    settings, comment = [], ""
+    for line in lines[head:]:
+        if line.startswith("# "):
+            comment = f"{comment} {line[2:]}".strip()
+            continue
+        match = re.match(r"(\w+): (.*)", line)
+        if match and comment:
+            settings.append((match[1], match[2], comment))
+        comment = ""
+    groups = re.findall(r"^  - (?:override )?(\w+): (\S+)", text, flags=re.MULTILINE)
+    return intro, settings, groups

@@ -1,0 +1,257 @@
+"""Utterances, and the CSV and JSONL files that list them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from audiornn.errors import CorpusError
+
+SPLITS = ("train", "validation", "test")
+NOISE = "noise"
+"""Split of recordings that only serve as additive noise while training; their label is empty."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Utterance:
+    """One labelled recording, or a segment of one.
+
+    ``utterance_id`` is unique in its corpus and looks like a path relative to it; ``path`` is absolute. ``split`` is
+    one of `SPLITS`, `NOISE`, or empty where none is assigned; ``speaker`` is empty where it is not known. Times are
+    in seconds from the file's start; ``end_seconds`` None is the file's end.
+    """
+
+    utterance_id: str
+    path: str
+    label: str
+    split: str = ""
+    speaker: str = ""
+    start_seconds: float = 0.0
+    end_seconds: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ManifestColumns:
+    """Column names of a manifest. Only ``path`` and ``label`` must be there, and any that is renamed."""
+
+    path: str = "path"
+    label: str = "label"
+    split: str = "split"
+    speaker: str = "speaker"
+    start: str = "start"
+    end: str = "end"
+    utterance_id: str = "utterance_id"
+
+    def missing_from(self, header: Iterable[str]) -> list[str]:
+        present = set(header)
+        required = {self.path, self.label}
+        standard = asdict(ManifestColumns())
+        required |= {name for field, name in asdict(self).items() if name != standard[field]}
+        return sorted(required - present)
+
+
+def read_manifest(path: str | os.PathLike[str], *, columns: ManifestColumns | None = None) -> list[Utterance]:
+    """Read a ``.csv`` (comma, UTF-8, with a header line) or ``.jsonl`` (one object a line) manifest.
+
+    Relative audio paths start at the manifest's folder. An utterance without an id is named by its path as written,
+    and by its times where it is a segment. A byte-order mark and CRLF line ends are fine.
+
+    Raises:
+        CorpusError: naming the line and the column.
+    """
+    path = Path(path)
+    columns = columns or ManifestColumns()
+    readers = {".csv": _csv_rows, ".jsonl": _jsonl_rows}
+    if path.suffix.lower() not in readers:
+        raise CorpusError(f"expected a manifest that ends in .csv or .jsonl, got {str(path)!r}")
+    if not path.is_file():
+        raise CorpusError(f"expected a manifest, got no file at {str(path)!r}")
+    folder = path.parent.absolute()
+    utterances: list[Utterance] = []
+    first_line: dict[str, int] = {}
+    try:
+        for line, row in readers[path.suffix.lower()](path, columns):
+            where = f"line {line} of {str(path)!r}"
+            utterance = _parse_row(row, columns, folder, where)
+            earlier = first_line.setdefault(utterance.utterance_id, line)
+            if earlier != line:
+                raise CorpusError(f"{where}: {utterance.utterance_id!r} is already on line {earlier}")
+            utterances.append(utterance)
+    except UnicodeDecodeError as error:
+        raise CorpusError(f"expected UTF-8 text, got byte {error.object[error.start]:#04x} in {str(path)!r}") from None
+    except csv.Error as error:
+        raise CorpusError(f"expected comma-separated rows, got {error} in {str(path)!r}") from None
+    except OSError as error:
+        raise CorpusError(f"expected a readable manifest, got {error.strerror} from {str(path)!r}") from None
+    if not utterances:
+        raise CorpusError(f"expected at least 1 row, got none in {str(path)!r}")
+    return utterances
+
+
+def write_manifest(path: str | os.PathLike[str], utterances: Sequence[Utterance]) -> None:
+    """Write a manifest that `read_manifest` reads back as the same utterances; CSV or JSONL by the ending.
+
+    Audio paths below the manifest's folder are written relative to it, so that the folder can be moved.
+    """
+    path = Path(path).absolute()
+    rows = [_format_row(utterance, path.parent) for utterance in utterances]
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("w", encoding="utf-8", newline="") as file:
+            if path.suffix.lower() == ".csv":
+                writer = csv.DictWriter(
+                    file, list(asdict(ManifestColumns())), lineterminator="\n", extrasaction="raise"
+                )
+                writer.writeheader()
+                writer.writerows(rows)
+            elif path.suffix.lower() == ".jsonl":
+                file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+            else:
+                raise CorpusError(f"expected a manifest that ends in .csv or .jsonl, got {str(path)!r}")
+        temporary.replace(path)
+    except OSError as error:
+        raise CorpusError(f"could not write {str(path)!r}: {error.strerror or error}") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def check_utterances(utterances: Sequence[Utterance], source: str) -> None:
+    """Raise `CorpusError` for what no later step can work with.
+
+    No rows; an id that occurs twice; a split that is not one; a labelled noise row or an unlabelled other row; fewer
+    than two labels.
+    """
+    if not utterances:
+        raise CorpusError(f"expected at least 1 utterance, got none from {source}")
+    seen: set[str] = set()
+    labels: set[str] = set()
+    for utterance in utterances:
+        if utterance.utterance_id in seen:
+            raise CorpusError(f"expected distinct utterance ids, got {utterance.utterance_id!r} twice from {source}")
+        seen.add(utterance.utterance_id)
+        if not (utterance.utterance_id + utterance.label + utterance.speaker).isprintable():
+            _check_text(utterance)
+        if utterance.split not in (*SPLITS, NOISE):
+            raise CorpusError(
+                f"expected a split of {', '.join(SPLITS)}, got {utterance.split!r} "
+                f"for {utterance.utterance_id!r} from {source}"
+            )
+        if bool(utterance.label) == (utterance.split == NOISE):
+            raise CorpusError(
+                f"expected a label except on noise, got {utterance.label!r} for {utterance.utterance_id!r}"
+            )
+        labels.add(utterance.label)
+    labels.discard("")
+    if len(labels) < 2:
+        raise CorpusError(f"expected at least 2 classes, got {sorted(labels)} from {source}")
+
+
+def _check_text(utterance: Utterance) -> None:
+    try:
+        f"{utterance.utterance_id}{utterance.label}{utterance.speaker}".encode()
+    except UnicodeEncodeError:
+        raise CorpusError(f"expected file names in UTF-8, got {utterance.utterance_id!r}; rename it") from None
+
+
+def _csv_rows(path: Path, columns: ManifestColumns) -> Iterator[tuple[int, dict[str, Any]]]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        reader = csv.DictReader(file, restkey="", restval="", skipinitialspace=True, strict=True)
+        header = list(reader.fieldnames or [])
+        if missing := columns.missing_from(header):
+            remedy = "; separate columns by commas" if len(header) == 1 else ""
+            raise CorpusError(f"expected a column {missing[0]!r}, got {header} in {str(path)!r}{remedy}")
+        if len(set(header)) < len(header):
+            raise CorpusError(f"expected distinct columns, got {header} in {str(path)!r}")
+        for row in reader:
+            if "" in row and "" not in header:
+                raise CorpusError(f"line {reader.line_num} of {str(path)!r}: expected {len(header)} columns, got more")
+            yield reader.line_num, row
+
+
+def _jsonl_rows(path: Path, columns: ManifestColumns) -> Iterator[tuple[int, dict[str, Any]]]:
+    with path.open(encoding="utf-8-sig") as file:
+        for line, text in enumerate(file, start=1):
+            if not text.strip():
+                continue
+            try:
+                row = json.loads(text)
+            except (ValueError, RecursionError) as error:
+                raise CorpusError(f"line {line} of {str(path)!r}: expected a JSON object, got {error}") from None
+            if not isinstance(row, dict):
+                raise CorpusError(f"line {line} of {str(path)!r}: expected a JSON object, got {type(row).__name__}")
+            if line == 1 and (missing := columns.missing_from(row)):
+                raise CorpusError(f"line 1 of {str(path)!r}: expected a key {missing[0]!r}, got {sorted(row)}")
+            yield line, row
+
+
+def _parse_row(row: dict[str, Any], columns: ManifestColumns, folder: Path, where: str) -> Utterance:
+    written = _text(row, columns.path, where)
+    label = _text(row, columns.label, where)
+    split = _text(row, columns.split, where)
+    if split not in ("", *SPLITS, NOISE):
+        raise CorpusError(f"{where}: expected {columns.split!r} to be one of {', '.join(SPLITS)}, got {split!r}")
+    if not written:
+        raise CorpusError(f"{where}: expected an audio path in column {columns.path!r}, got nothing")
+    if bool(label) == (split == NOISE):
+        raise CorpusError(f"{where}: expected a label in column {columns.label!r} (and none for noise), got {label!r}")
+    start = _seconds(row, columns.start, where)
+    end = _seconds(row, columns.end, where)
+    if end is not None and end <= (start or 0.0):
+        raise CorpusError(f"{where}: expected {columns.end!r} after {columns.start!r}, got {start or 0.0:g} to {end:g}")
+    segment = "" if start is None and end is None else f"#{start or 0.0:g}-{'' if end is None else f'{end:g}'}"
+    return Utterance(
+        utterance_id=_text(row, columns.utterance_id, where) or written.replace("\\", "/") + segment,
+        path=os.path.normpath(folder / written),
+        label=label,
+        split=split,
+        speaker=_text(row, columns.speaker, where),
+        start_seconds=start or 0.0,
+        end_seconds=end,
+    )
+
+
+def _text(row: dict[str, Any], column: str, where: str) -> str:
+    value = row.get(column)
+    if value is None:
+        return ""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, str):
+        raise CorpusError(f"{where}: expected text in column {column!r}, got {value!r}")
+    if "\0" in value:
+        raise CorpusError(f"{where}: expected text in column {column!r}, got a null character")
+    return value.strip()
+
+
+def _seconds(row: dict[str, Any], column: str, where: str) -> float | None:
+    value = row.get(column)
+    if value is None or value == "":
+        return None
+    try:
+        seconds = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise CorpusError(f"{where}: expected seconds of at least 0 in column {column!r}, got {value!r}")
+    return seconds
+
+
+def _format_row(utterance: Utterance, folder: Path) -> dict[str, Any]:
+    audio = Path(utterance.path)
+    start, end = utterance.start_seconds, utterance.end_seconds
+    return {
+        "path": audio.relative_to(folder).as_posix() if audio.is_relative_to(folder) else str(audio),
+        "label": utterance.label,
+        "split": utterance.split,
+        "speaker": utterance.speaker,
+        "start": start if start or end is not None else None,
+        "end": end,
+        "utterance_id": utterance.utterance_id,
+    }

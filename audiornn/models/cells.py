@@ -1,0 +1,87 @@
+"""One recurrent layer over sequences of different lengths, exact under padding."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from audiornn.errors import ConfigError
+from audiornn.padding import lengths_to_padding_mask, reverse_sequences, zero_padding
+
+CELLS = ("rnn_tanh", "rnn_relu", "gru", "lstm")
+
+
+class RecurrentLayer(nn.Module):
+    """A plain, GRU or LSTM layer in one or both directions whose backward pass starts at each item's own end.
+
+    The parameters are those of ``nn.RNN``, ``nn.GRU`` or ``nn.LSTM`` under the same names. Two forms compute the same
+    outputs and gradients (`test_cells`):
+
+    - *gathered*: each direction runs over the padded batch, the backward one on a copy whose rows are reversed within
+      their lengths. It trains fastest on a CPU (LSTM 3 to 5 times), needs no host synchronisation on a GPU, and exports.
+    - *packed*: ``pack_padded_sequence``; skips the padding, fastest for GRU and plain cells at inference on a CPU.
+
+    Args:
+        cell: ``rnn_tanh``, ``rnn_relu``, ``gru`` or ``lstm``.
+        input_size: features per frame.
+        hidden_size: units per direction.
+        bidirectional: also run from the end; outputs of both directions are concatenated.
+    """
+
+    def __init__(self, cell: str, input_size: int, hidden_size: int, *, bidirectional: bool) -> None:
+        super().__init__()
+        if cell not in CELLS:
+            raise ConfigError(f"cell must be one of {', '.join(CELLS)}, got {cell!r}")
+        self.cell = cell
+        self.rnn: nn.RNNBase
+        if cell == "lstm":
+            self.rnn = nn.LSTM(input_size, hidden_size, batch_first=True, bidirectional=bidirectional)
+        elif cell == "gru":
+            self.rnn = nn.GRU(input_size, hidden_size, batch_first=True, bidirectional=bidirectional)
+        else:
+            self.rnn = nn.RNN(
+                input_size, hidden_size, nonlinearity=cell[4:], batch_first=True, bidirectional=bidirectional
+            )
+
+    @property
+    def output_size(self) -> int:
+        return self.rnn.hidden_size * (2 if self.rnn.bidirectional else 1)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """Hidden state of every frame; padded frames are 0.
+
+        Shape:
+            x ``(batch, frames, input_size)`` with zeros as padding, lengths ``(batch,)`` int64
+            -> ``(batch, frames, output_size)``.
+        """
+        packed_is_faster = not torch.is_grad_enabled() and self.cell != "lstm" and x.device.type == "cpu"
+        if packed_is_faster and self.rnn.bidirectional and len(x) > 1:
+            return self.forward_packed(x, lengths)
+        return self.forward_gathered(x, lengths)
+
+    def forward_gathered(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """`forward` by running the backward direction on reversed copies."""
+        outputs = self._run_direction(x, backward=False)
+        if self.rnn.bidirectional:
+            reversed_outputs = self._run_direction(reverse_sequences(x, lengths), backward=True)
+            outputs = torch.cat((outputs, reverse_sequences(reversed_outputs, lengths)), dim=2)
+        return zero_padding(outputs, lengths_to_padding_mask(lengths, x.shape[1]))
+
+    def forward_packed(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """`forward` by ``pack_padded_sequence``."""
+        # Packing refuses length 0: such an item runs over one frame of padding, which is zeroed below.
+        packed = pack_padded_sequence(x, lengths.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False)
+        outputs, _ = pad_packed_sequence(self.rnn(packed)[0], batch_first=True, total_length=x.shape[1])
+        return zero_padding(outputs, lengths_to_padding_mask(lengths, x.shape[1]))
+
+    def _run_direction(self, x: Tensor, *, backward: bool) -> Tensor:
+        suffix = "_reverse" if backward else ""
+        weights = [getattr(self.rnn, f"{name}_l0{suffix}") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+        initial = x.new_zeros(1, len(x), self.rnn.hidden_size)
+        # has_biases, num_layers, dropout, train, bidirectional, batch_first
+        settings = (True, 1, 0.0, self.training, False, True)
+        if self.cell == "lstm":
+            return torch.lstm(x, (initial, initial), weights, *settings)[0]
+        run = {"gru": torch.gru, "rnn_tanh": torch.rnn_tanh, "rnn_relu": torch.rnn_relu}[self.cell]
+        return run(x, initial, weights, *settings)[0]

@@ -1,0 +1,85 @@
+"""Frames in, contextual frames out: an optional convolution stem, then stacked recurrent layers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+
+from audiornn.errors import ConfigError
+from audiornn.models.cells import CELLS, RecurrentLayer
+from audiornn.models.stem import ConvolutionStem, StemConfig
+from audiornn.padding import lengths_to_padding_mask, zero_padding
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderConfig:
+    """The recurrent encoder; names as in ``torch.nn.GRU``."""
+
+    cell: str = "lstm"
+    """``rnn_tanh``, ``rnn_relu``, ``gru`` or ``lstm``."""
+    hidden_size: int = 128
+    """Units per direction and layer."""
+    num_layers: int = 2
+    """Stacked recurrent layers, at least 1."""
+    bidirectional: bool = True
+    """Read every sequence from both ends."""
+    dropout: float = 0.0
+    """Dropout between recurrent layers and after the last, in [0, 1)."""
+    input_dropout: float = 0.0
+    """Dropout on what enters the first recurrent layer, in [0, 1)."""
+    stem: StemConfig = field(default_factory=StemConfig)
+    """Convolutions before the recurrent layers."""
+
+    def __post_init__(self) -> None:
+        if self.cell not in CELLS:
+            raise ConfigError(f"cell must be one of {', '.join(CELLS)}, got {self.cell!r}")
+        for name in ("hidden_size", "num_layers"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        for name in ("dropout", "input_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be in [0, 1), got {getattr(self, name)}")
+
+
+class RecurrentEncoder(nn.Module):
+    """Stacked `RecurrentLayer`, after an optional `ConvolutionStem`; an item's output depends on that item alone.
+
+    Args:
+        config: cell, sizes, stem.
+        input_size: features per frame.
+    """
+
+    def __init__(self, config: EncoderConfig, input_size: int) -> None:
+        super().__init__()
+        self.stem = ConvolutionStem(config.stem, input_size) if config.stem.channels else None
+        size = self.stem.output_size if self.stem else input_size
+        self.layers = nn.ModuleList()
+        for _ in range(config.num_layers):
+            layer = RecurrentLayer(config.cell, size, config.hidden_size, bidirectional=config.bidirectional)
+            self.layers.append(layer)
+            size = layer.output_size
+        self.input_dropout = nn.Dropout(config.input_dropout)
+        self.dropout = nn.Dropout(config.dropout)
+        self.output_size = size
+
+    def output_lengths(self, lengths: Tensor) -> Tensor:
+        """Frames that leave the encoder, of the frames that enter."""
+        return self.stem.output_lengths(lengths) if self.stem else lengths
+
+    def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Encode a padded batch; whatever the padding holds is ignored.
+
+        Shape:
+            features ``(batch, frames, input_size)``, lengths ``(batch,)`` int64
+            -> ``(batch, frames', output_size)`` with zeros as padding, lengths ``(batch,)``.
+        """
+        if features.shape[1] == 0:  # clips shorter than one frame, without centring
+            features = features.new_zeros(len(features), 1, features.shape[2])
+        x = zero_padding(features, lengths_to_padding_mask(lengths, features.shape[1]))
+        if self.stem is not None:
+            x, lengths = self.stem(x, lengths)
+        x = self.input_dropout(x)
+        for layer in self.layers:
+            x = self.dropout(layer(x, lengths))
+        return x, lengths

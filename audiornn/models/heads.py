@@ -1,0 +1,54 @@
+"""From a pooled vector to an embedding, and from an embedding to outputs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from audiornn.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadConfig:
+    """What follows the pooling."""
+
+    embedding_size: int = 0
+    """Units of the embedding layer (linear, ReLU); 0 means that the pooled vector is the embedding."""
+    dropout: float = 0.0
+    """Dropout on the pooled vector and on the embedding, in [0, 1)."""
+
+    def __post_init__(self) -> None:
+        if self.embedding_size < 0:
+            raise ConfigError(f"embedding_size must be at least 0, got {self.embedding_size}")
+        if not 0 <= self.dropout < 1:
+            raise ConfigError(f"head dropout must be in [0, 1), got {self.dropout}")
+
+
+class EmbeddingLayer(nn.Module):
+    """Linear and ReLU, or nothing, with dropout before."""
+
+    def __init__(self, config: HeadConfig, input_size: int) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(config.dropout)
+        self.linear = nn.Linear(input_size, config.embedding_size) if config.embedding_size else None
+        self.output_size = config.embedding_size or input_size
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """Shape: ``(batch, input_size)`` -> ``(batch, output_size)``."""
+        pooled = self.dropout(pooled)
+        return pooled if self.linear is None else self.linear(pooled).relu()
+
+
+class LinearHead(nn.Module):
+    """Outputs as a linear map of the embedding."""
+
+    def __init__(self, config: HeadConfig, input_size: int, num_outputs: int) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(config.dropout if config.embedding_size else 0.0)
+        self.linear = nn.Linear(input_size, num_outputs)
+
+    def forward(self, embedding: Tensor) -> Tensor:
+        """Shape: ``(batch, input_size)`` -> ``(batch, num_outputs)``."""
+        logits: Tensor = self.linear(self.dropout(embedding))
+        return logits

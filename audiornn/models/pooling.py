@@ -1,0 +1,135 @@
+"""From a sequence of frames to one vector per utterance."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from audiornn.errors import ConfigError
+from audiornn.padding import last_valid, lengths_to_padding_mask, masked_max, masked_mean, masked_mean_std, masked_softmax
+
+POOLINGS = ("last", "mean", "max", "mean_std", "attention", "multihead_attention")
+QUERIES = ("learned", "middle")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolingConfig:
+    """How frames become one vector."""
+
+    kind: str = "mean"
+    """``last``, ``mean``, ``max``, ``mean_std``, ``attention`` or ``multihead_attention``."""
+    num_heads: int = 4
+    """Heads of ``multihead_attention``."""
+    query: str = "learned"
+    """``multihead_attention``: a ``learned`` query per head, or one computed from the ``middle`` frame (MHAtt-RNN)."""
+
+    def __post_init__(self) -> None:
+        if self.kind not in POOLINGS:
+            raise ConfigError(f"pooling kind must be one of {', '.join(POOLINGS)}, got {self.kind!r}")
+        if self.query not in QUERIES:
+            raise ConfigError(f"pooling query must be one of {', '.join(QUERIES)}, got {self.query!r}")
+        if self.num_heads < 1:
+            raise ConfigError(f"num_heads must be at least 1, got {self.num_heads}")
+
+
+class LastPooling(nn.Module):
+    """The state after the whole utterance: the forward half's last frame, the backward half's first."""
+
+    def __init__(self, input_size: int, *, bidirectional: bool) -> None:
+        super().__init__()
+        self.output_size = input_size
+        self._forward_size = input_size // 2 if bidirectional else input_size
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """Shape: x ``(batch, frames, features)``, lengths ``(batch,)`` -> ``(batch, features)``."""
+        forward = last_valid(x[:, :, : self._forward_size], lengths)
+        return torch.cat((forward, x[:, 0, self._forward_size :]), dim=1)
+
+
+class StatisticsPooling(nn.Module):
+    """Mean, maximum, or mean beside standard deviation, over the valid frames."""
+
+    def __init__(self, input_size: int, kind: str) -> None:
+        super().__init__()
+        self.kind = kind
+        self.output_size = input_size * (2 if kind == "mean_std" else 1)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """Shape: x ``(batch, frames, features)``, lengths ``(batch,)`` -> ``(batch, output_size)``."""
+        padding_mask = lengths_to_padding_mask(lengths, x.shape[1])
+        if self.kind == "mean":
+            return masked_mean(x, padding_mask)
+        if self.kind == "max":
+            return masked_max(x, padding_mask)
+        return torch.cat(masked_mean_std(x, padding_mask), dim=1)
+
+
+class AttentionPooling(nn.Module):
+    """Weighted mean of frames, weights ``softmax(v . tanh(W x + b))`` (Bahdanau et al., 2015)."""
+
+    def __init__(self, input_size: int) -> None:
+        super().__init__()
+        self.projection = nn.Linear(input_size, input_size)
+        self.score = nn.Linear(input_size, 1, bias=False)
+        self.output_size = input_size
+
+    def weights(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """Shape: x ``(batch, frames, features)`` -> ``(batch, frames, 1)``, sums to 1 over frames."""
+        scores = self.score(torch.tanh(self.projection(x)))
+        return masked_softmax(scores, lengths_to_padding_mask(lengths, x.shape[1]))
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """Shape: x ``(batch, frames, features)``, lengths ``(batch,)`` -> ``(batch, features)``."""
+        return (self.weights(x, lengths) * x).sum(dim=1)
+
+
+class MultiheadAttentionPooling(nn.Module):
+    """Several weighted means of the frames side by side, weights ``softmax(q . x / sqrt(features))``.
+
+    With ``query="middle"`` the query of each head is a linear map of the middle frame, unscaled, as in MHAtt-RNN
+    (Rybakov et al., 2020); the middle is that of the valid frames, so it does not move with the padding.
+    """
+
+    def __init__(self, input_size: int, num_heads: int, query: str) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.output_size = input_size * num_heads
+        self._scale = 1.0
+        self.query: nn.Linear | nn.Parameter
+        if query == "middle":
+            self.query = nn.Linear(input_size, input_size * num_heads)
+        else:
+            self._scale = 1 / math.sqrt(input_size)
+            self.query = nn.Parameter(torch.empty(num_heads, input_size))
+            nn.init.normal_(self.query)
+
+    def weights(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """Shape: x ``(batch, frames, features)`` -> ``(batch, frames, heads)``, each sums to 1 over frames."""
+        if isinstance(self.query, nn.Linear):
+            middle = last_valid(x, torch.div(lengths, 2, rounding_mode="floor") + (lengths > 0))
+            query = self.query(middle).reshape(len(x), self.num_heads, x.shape[2])
+            scores = x @ query.transpose(1, 2)
+        else:
+            scores = x @ self.query.T
+        return masked_softmax(scores * self._scale, lengths_to_padding_mask(lengths, x.shape[1]))
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """Shape: x ``(batch, frames, features)``, lengths ``(batch,)`` -> ``(batch, heads * features)``."""
+        return (self.weights(x, lengths).transpose(1, 2) @ x).flatten(1)
+
+
+Pooling = LastPooling | StatisticsPooling | AttentionPooling | MultiheadAttentionPooling
+
+
+def build_pooling(config: PoolingConfig, input_size: int, *, bidirectional: bool) -> Pooling:
+    """The module that `config` describes, for frames of ``input_size`` features."""
+    if config.kind == "last":
+        return LastPooling(input_size, bidirectional=bidirectional)
+    if config.kind == "attention":
+        return AttentionPooling(input_size)
+    if config.kind == "multihead_attention":
+        return MultiheadAttentionPooling(input_size, config.num_heads, config.query)
+    return StatisticsPooling(input_size, config.kind)

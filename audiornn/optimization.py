@@ -1,0 +1,134 @@
+"""Optimisers and learning-rate schedules."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
+
+from audiornn.errors import ConfigError
+
+OPTIMIZERS = ("adamw", "adam", "sgd")
+SCHEDULES = ("warmup_cosine", "steps", "plateau", "constant")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """Gradient descent and its settings."""
+
+    name: str = "adamw"
+    """``adamw``, ``adam`` or ``sgd``."""
+    learning_rate: float = 1e-3
+    """Peak learning rate."""
+    weight_decay: float = 0.0
+    """Decoupled for ``adamw``, L2 for the others; never on biases and normalisation weights."""
+    beta1: float = 0.9
+    """``adamw``, ``adam``: decay of the first moment; ``sgd``: momentum."""
+    beta2: float = 0.999
+    """``adamw``, ``adam``: decay of the second moment."""
+    nesterov: bool = False
+    """``sgd``: Nesterov's form of momentum."""
+
+    def __post_init__(self) -> None:
+        if self.name not in OPTIMIZERS:
+            raise ConfigError(f"optimizer name must be one of {', '.join(OPTIMIZERS)}, got {self.name!r}")
+        if self.learning_rate <= 0:
+            raise ConfigError(f"learning_rate must be above 0, got {self.learning_rate}")
+        if self.weight_decay < 0:
+            raise ConfigError(f"weight_decay must be at least 0, got {self.weight_decay}")
+        for name in ("beta1", "beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be in [0, 1), got {getattr(self, name)}")
+        if self.nesterov and (self.name != "sgd" or self.beta1 == 0):
+            raise ConfigError(f"nesterov needs name=sgd and beta1 above 0, got {self.name} and {self.beta1}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleConfig:
+    """Learning rate over the run, as a factor on the optimiser's."""
+
+    name: str = "warmup_cosine"
+    """``warmup_cosine`` (one cycle), ``steps``, ``plateau`` or ``constant``."""
+    warmup_fraction: float = 0.1
+    """``warmup_cosine``: share of all steps in which the rate rises linearly from 0."""
+    final_factor: float = 0.0
+    """``warmup_cosine``: factor at the end."""
+    every_epochs: int = 10
+    """``steps``: epochs between two drops."""
+    gamma: float = 0.5
+    """``steps``, ``plateau``: factor of a drop, in (0, 1)."""
+    patience: int = 3
+    """``plateau``: epochs without a better validation loss before a drop."""
+
+    def __post_init__(self) -> None:
+        if self.name not in SCHEDULES:
+            raise ConfigError(f"schedule name must be one of {', '.join(SCHEDULES)}, got {self.name!r}")
+        for name in ("warmup_fraction", "final_factor"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name} must be in [0, 1], got {getattr(self, name)}")
+        if not 0 < self.gamma < 1:
+            raise ConfigError(f"gamma must be in (0, 1), got {self.gamma}")
+        if self.every_epochs < 1 or self.patience < 0:
+            raise ConfigError(
+                f"every_epochs must be at least 1 and patience at least 0, got {self.every_epochs} and {self.patience}"
+            )
+
+
+def build_optimizer(config: OptimizerConfig, module: nn.Module) -> Optimizer:
+    """The optimiser of a module's parameters; vectors (biases, normalisation) are spared weight decay."""
+    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
+    ]
+    if config.name == "sgd":
+        return torch.optim.SGD(groups, config.learning_rate, momentum=config.beta1, nesterov=config.nesterov)
+    kind = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
+    return kind(groups, config.learning_rate, betas=(config.beta1, config.beta2))
+
+
+def warmup_cosine_factor(step: int, *, total_steps: int, warmup_fraction: float, final_factor: float) -> float:
+    """Linear from 0 to 1 over the warm-up, then half a cosine down to ``final_factor``.
+
+    >>> [round(warmup_cosine_factor(s, total_steps=8, warmup_fraction=0.25, final_factor=0.0), 3) for s in (0, 1, 2, 5, 8)]
+    [0.333, 0.667, 1.0, 0.5, 0.0]
+    """
+    warmup_steps = round(total_steps * warmup_fraction)
+    if step < warmup_steps:
+        return (step + 1) / (warmup_steps + 1)
+    progress = min(1.0, (step - warmup_steps) / max(1, total_steps - warmup_steps))
+    return final_factor + (1 - final_factor) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def _constant(step: int) -> float:
+    del step
+    return 1.0
+
+
+def _staircase(step: int, *, steps_per_drop: int, gamma: float) -> float:
+    return float(gamma ** (step // steps_per_drop))
+
+
+def build_schedule(
+    config: ScheduleConfig, optimizer: Optimizer, *, total_steps: int, steps_per_epoch: int
+) -> LRScheduler | ReduceLROnPlateau:
+    """A scheduler to be stepped after every optimiser step; `ReduceLROnPlateau` after every epoch instead."""
+    if config.name == "plateau":
+        return ReduceLROnPlateau(optimizer, factor=config.gamma, patience=config.patience)
+    factor: Callable[[int], float] = _constant
+    if config.name == "warmup_cosine":
+        factor = partial(
+            warmup_cosine_factor,
+            total_steps=total_steps,
+            warmup_fraction=config.warmup_fraction,
+            final_factor=config.final_factor,
+        )
+    elif config.name == "steps":
+        factor = partial(_staircase, steps_per_drop=config.every_epochs * steps_per_epoch, gamma=config.gamma)
+    return LambdaLR(optimizer, factor)

@@ -1,0 +1,124 @@
+"""Lengths, masks and masked reductions: the only place that knows about padding.
+
+Every function here gives the same numbers for an item whatever its neighbours in the batch are and whatever the padding
+holds, NaN included: padded values are *selected away*, never multiplied by zero (``0 * nan`` is ``nan``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+
+def lengths_to_padding_mask(lengths: Tensor, max_length: int) -> Tensor:
+    """Mask of the positions past each length.
+
+    Shape:
+        lengths ``(batch,)`` int64 -> ``(batch, max_length)`` bool, True = padding.
+
+    >>> lengths_to_padding_mask(torch.tensor([1, 3]), 3).int().tolist()
+    [[0, 1, 1], [0, 0, 0]]
+    """
+    positions = torch.arange(max_length, device=lengths.device)
+    return positions >= lengths.unsqueeze(1)
+
+
+def _over_trailing_axes(padding_mask: Tensor, like: Tensor) -> Tensor:
+    """``(batch, frames)`` -> ``(batch, frames, 1, ...)``, broadcastable over ``like``."""
+    return padding_mask.reshape(padding_mask.shape + (1,) * (like.dim() - padding_mask.dim()))
+
+
+def zero_padding(x: Tensor, padding_mask: Tensor) -> Tensor:
+    """``x`` with its padded positions set to exactly 0; no gradient flows into them.
+
+    Shape:
+        x ``(batch, frames, ...)``, padding_mask ``(batch, frames)`` -> like x.
+    """
+    return x.masked_fill(_over_trailing_axes(padding_mask, x), 0.0)
+
+
+def _counts(padding_mask: Tensor, like: Tensor) -> Tensor:
+    """Valid positions per item, at least 1, ``(batch, 1)``; an empty item reduces to 0, not NaN."""
+    return (~padding_mask).sum(dim=1, keepdim=True).clamp(min=1).to(like.dtype)
+
+
+def masked_mean(x: Tensor, padding_mask: Tensor) -> Tensor:
+    """Mean over the valid frames; 0 for an item without any.
+
+    Shape:
+        x ``(batch, frames, features)`` -> ``(batch, features)``.
+    """
+    return zero_padding(x, padding_mask).sum(dim=1) / _counts(padding_mask, x)
+
+
+def masked_mean_std(x: Tensor, padding_mask: Tensor, eps: float = 1e-5) -> tuple[Tensor, Tensor]:
+    """Mean and biased standard deviation ``sqrt(var + eps)`` over the valid frames.
+
+    Shape:
+        x ``(batch, frames, features)`` -> two of ``(batch, features)``.
+    """
+    mean = masked_mean(x, padding_mask)
+    deviation = zero_padding(x - mean.unsqueeze(1), padding_mask)
+    variance = deviation.square().sum(dim=1) / _counts(padding_mask, x)
+    return mean, torch.sqrt(variance + eps)
+
+
+def masked_max(x: Tensor, padding_mask: Tensor) -> Tensor:
+    """Maximum over the valid frames; 0 for an item without any.
+
+    Shape:
+        x ``(batch, frames, features)`` -> ``(batch, features)``.
+    """
+    lowest = torch.finfo(x.dtype).min
+    maximum = x.masked_fill(_over_trailing_axes(padding_mask, x), lowest).amax(dim=1)
+    return maximum.masked_fill(padding_mask.all(dim=1, keepdim=True), 0.0)
+
+
+def masked_softmax(scores: Tensor, padding_mask: Tensor) -> Tensor:
+    """Softmax over frames; padded frames get exactly 0, an item without frames gets all 0.
+
+    Shape:
+        scores ``(batch, frames, ...)`` -> like scores, sums to 1 over frames.
+    """
+    mask = _over_trailing_axes(padding_mask, scores)
+    # finfo.min, not -inf: an all-padding row would be NaN, and its gradient with it.
+    weights = torch.softmax(scores.masked_fill(mask, torch.finfo(scores.dtype).min), dim=1)
+    return weights.masked_fill(mask, 0.0)
+
+
+def reverse_sequences(x: Tensor, lengths: Tensor) -> Tensor:
+    """Each item's valid frames in reverse order, its padding where it was.
+
+    Applied twice it is the identity. Shape: x ``(batch, frames, features)`` -> like x.
+    """
+    positions = torch.arange(x.shape[1], device=x.device)
+    mirrored = lengths.unsqueeze(1) - 1 - positions
+    index = torch.where(mirrored >= 0, mirrored, positions)
+    return x.gather(1, index.unsqueeze(2).expand_as(x))
+
+
+def last_valid(x: Tensor, lengths: Tensor) -> Tensor:
+    """The last valid frame of each item; 0 for an item without any.
+
+    Shape:
+        x ``(batch, frames, features)`` -> ``(batch, features)``.
+    """
+    index = (lengths - 1).clamp(min=0).reshape(-1, 1, 1).expand(-1, 1, x.shape[2])
+    return x.gather(1, index).squeeze(1).masked_fill((lengths == 0).unsqueeze(1), 0.0)
+
+
+def pad_waveforms(waveforms: Sequence[NDArray[np.float32]]) -> tuple[Tensor, Tensor]:
+    """Waveforms of different lengths as one zero-padded batch.
+
+    Shape:
+        list of ``(samples,)`` -> float32 ``(batch, samples)`` and int64 lengths ``(batch,)``.
+    """
+    lengths = torch.tensor([len(waveform) for waveform in waveforms], dtype=torch.int64)
+    batch = torch.zeros(len(waveforms), int(lengths.max()) if len(waveforms) else 0)
+    for row, waveform in zip(batch, waveforms, strict=True):
+        row[: len(waveform)] = torch.from_numpy(np.ascontiguousarray(waveform, dtype=np.float32))
+    return batch, lengths

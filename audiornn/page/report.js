@@ -1,0 +1,83 @@
+"use strict";
+
+const data = JSON.parse(document.getElementById("data").textContent);
+const CLIPS_AT_ONCE = 200;
+
+// Text only ever goes in through textContent: names of files and labels come from strangers.
+function element(tag, text, className) {
+  const made = document.createElement(tag);
+  if (text !== undefined) made.textContent = text;
+  if (className) made.className = className;
+  return made;
+}
+
+function clipRow([id, , , probability, targetProbability, seconds]) {
+  const row = element("tr");
+  row.append(
+    element("td", id, "name"),
+    element("td", probability.toFixed(3), "number"),
+    element("td", targetProbability.toFixed(3), "number"),
+    element("td", seconds === null ? "" : seconds.toFixed(2) + " s", "number"),
+  );
+  return row;
+}
+
+function fill(body, more, clips) {
+  for (const clip of clips.splice(0, CLIPS_AT_ONCE)) body.append(clipRow(clip));
+  more.hidden = clips.length === 0;
+  more.textContent = `Show more (${clips.length} left)`;
+}
+
+function showClips(target, prediction, count) {
+  const clips = data.clips.filter((clip) => clip[1] === target && clip[2] === prediction);
+  clips.sort((first, second) => second[3] - first[3]);
+  const panel = document.getElementById("clips");
+  panel.hidden = false;
+  const answer = target === prediction ? "answered right" : `taken for “${data.labels[prediction]}”`;
+  panel.querySelector("h3").textContent =
+    `“${data.labels[target]}” ${answer}: ${count} ${count === 1 ? "clip" : "clips"}`;
+  panel.querySelector(".left-out").textContent =
+    clips.length < count ? `${count - clips.length} of them are not in this page; see predictions.csv.` : "";
+  const body = panel.querySelector("tbody");
+  const more = panel.querySelector(".more");
+  body.replaceChildren();
+  fill(body, more, clips);
+  more.onclick = () => fill(body, more, clips);
+  panel.scrollIntoView({ block: "nearest" });
+}
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest("button[data-target]");
+  if (!button) return;
+  for (const other of document.querySelectorAll("button[aria-pressed]")) other.removeAttribute("aria-pressed");
+  button.setAttribute("aria-pressed", "true");
+  showClips(Number(button.dataset.target), Number(button.dataset.prediction), Number(button.dataset.count));
+});
+
+function sortBy(heading) {
+  const table = heading.closest("table");
+  const column = heading.cellIndex;
+  const ascending = heading.getAttribute("aria-sort") !== "ascending";
+  for (const other of heading.parentElement.children) other.removeAttribute("aria-sort");
+  heading.setAttribute("aria-sort", ascending ? "ascending" : "descending");
+  const body = table.tBodies[0];
+  const numeric = heading.classList.contains("number");
+  const value = (row) => row.cells[column].dataset.value;
+  const compare = (first, second) => {
+    if (!numeric) return value(first).localeCompare(value(second));
+    if (value(first) === "" || value(second) === "") return 0;
+    return Number(value(first)) - Number(value(second));
+  };
+  // Cells without a value stay last, whichever way the rest goes.
+  const missing = (row) => Number(numeric && value(row) === "");
+  const rows = [...body.rows].sort(
+    (first, second) => missing(first) - missing(second) || (ascending ? 1 : -1) * compare(first, second),
+  );
+  body.append(...rows);
+}
+
+for (const heading of document.querySelectorAll("table.sortable th")) {
+  const button = element("button", heading.textContent);
+  heading.replaceChildren(button);
+  button.addEventListener("click", () => sortBy(heading));
+}

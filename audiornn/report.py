@@ -1,0 +1,164 @@
+"""One self-contained HTML page per evaluation: no network, light and dark, from a phone's width up.
+
+Names of files and labels come from strangers. They are escaped wherever they stand, the page's own script puts them in as
+text alone, and the page's policy lets no other script run and nothing be fetched.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import resources
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from audiornn.escaping import escape_text
+from audiornn.intervals import format_percent
+from audiornn.pictures import draw_training_curves, row_shares
+from audiornn.results import Evaluation
+
+MAX_MATRIX_CLASSES = 60
+"""With more, the page lists the most frequent confusions alone."""
+MAX_LISTED_CLIPS = 20_000
+"""Clips the page holds for its lists: all mistakes come first, then the least sure of the rest."""
+_CONFUSIONS = 12
+_CONFUSIONS_ALONE = 200
+
+
+def render_report(
+    evaluation: Evaluation,
+    *,
+    title: str | None = None,
+    history: Sequence[Mapping[str, Any]] | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> str:
+    """The page as text.
+
+    Args:
+        evaluation: what to show.
+        title: None = made of the corpus and the split in the provenance.
+        history: one row per epoch, see `audiornn.pictures.draw_training_curves`.
+        settings: what the model was trained with; mappings within are shown as dotted names.
+    """
+    environment = Environment(
+        loader=PackageLoader("audiornn", "page"), autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True
+    )
+    environment.filters |= {"percent": format_percent, "bare_percent": _bare_percent, "plain": escape_text}
+    style, script = (resources.files("audiornn").joinpath("page", name).read_text("utf-8") for name in _ASSETS)
+    shares = row_shares(evaluation.confusion).tolist()
+    estimates = [("balanced accuracy", evaluation.balanced_accuracy), ("macro F1", evaluation.macro_f1)]
+    if evaluation.accuracy_over_speakers is not None:
+        estimates.insert(0, ("accuracy over speakers", evaluation.accuracy_over_speakers))
+    worst = evaluation.worst_mistakes()
+    matrix = _matrix(evaluation, shares) if len(evaluation.labels) <= MAX_MATRIX_CLASSES else None
+    return environment.get_template("report.html.jinja").render(
+        title=escape_text(title or _title(evaluation)),
+        style=Markup(style),
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        evaluation=evaluation,
+        labels=[escape_text(label) for label in evaluation.labels],
+        seconds=None if evaluation.durations is None else _duration(float(evaluation.durations.sum())),
+        confidence=f"{100 * evaluation.accuracy.confidence:g}",
+        estimates=estimates,
+        num_mistakes=len(evaluation.mistakes()),
+        matrix=matrix,
+        confusions=[
+            {"target": target, "prediction": prediction, "count": count, "share": shares[target][prediction]}
+            for target, prediction, count in evaluation.confusions()[: _CONFUSIONS_ALONE if matrix is None else _CONFUSIONS]
+        ],
+        worst=worst,
+        curves=draw_training_curves(history or []),
+        provenance=list(_flatten(evaluation.provenance)),
+        settings=list(_flatten(settings or {})),
+        data=_script_json({"labels": [escape_text(label) for label in evaluation.labels], "clips": _clips(evaluation)}),
+    )
+
+
+_ASSETS = ("style.css", "report.js")
+
+
+def _title(evaluation: Evaluation) -> str:
+    parts = [str(evaluation.provenance[name]) for name in ("corpus", "split") if evaluation.provenance.get(name)]
+    return "Evaluation" + (f": {', '.join(parts)}" if parts else "")
+
+
+def _bare_percent(share: float) -> str:
+    return format_percent(share, unit=False)
+
+
+def _duration(seconds: float) -> str:
+    """``42 s``, ``12.3 min`` or ``4.5 h``."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
+
+
+def _matrix(evaluation: Evaluation, shares: list[list[float]]) -> list[list[dict[str, Any]]]:
+    return [
+        [_cell(target, prediction, count, shares[target][prediction]) for prediction, count in enumerate(counts)]
+        for target, counts in enumerate(evaluation.confusion.tolist())
+    ]
+
+
+def _cell(target: int, prediction: int, count: int, share: float) -> dict[str, Any]:
+    hit = target == prediction
+    heat = share if hit else share**0.5
+    return {
+        "target": target,
+        "prediction": prediction,
+        "count": count,
+        "share": share,
+        "heat": f"{heat:.3f}",
+        "classes": " ".join(["hit"] * hit + ["strong"] * (heat > 0.55)),
+    }
+
+
+def _clips(evaluation: Evaluation) -> list[list[Any]]:
+    """What the lists need per clip: id, target, prediction, its probability, the target's, seconds."""
+    mistakes = evaluation.mistakes()
+    sureness = evaluation.probabilities.max(axis=1)
+    right = np.flatnonzero(evaluation.predictions == evaluation.targets)
+    order = [*mistakes.tolist(), *right[np.argsort(sureness[right], kind="stable")].tolist()][:MAX_LISTED_CLIPS]
+    targets, predictions = evaluation.targets.tolist(), evaluation.predictions.tolist()
+    return [
+        [
+            escape_text(evaluation.utterance_ids[clip]),
+            targets[clip],
+            predictions[clip],
+            round(float(evaluation.probabilities[clip, predictions[clip]]), 4),
+            round(float(evaluation.probabilities[clip, targets[clip]]), 4),
+            None if evaluation.durations is None else round(float(evaluation.durations[clip]), 3),
+        ]
+        for clip in order
+    ]
+
+
+def _script_json(document: Any) -> Markup:
+    """JSON that stays inside its ``<script>`` element whatever the texts in it."""
+    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Markup(text)
+
+
+def _flatten(mapping: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Leaves as (dotted name, text)."""
+    for name, value in mapping.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flatten(value, f"{prefix}{name}.")
+        elif value is not None:
+            yield escape_text(f"{prefix}{name}".replace("_", " ")), escape_text(_fact(value))
+
+
+def _fact(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, list | tuple):
+        return ", ".join(str(item) for item in value)
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

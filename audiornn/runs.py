@@ -1,0 +1,147 @@
+"""The folder of a training run: where things lie in it, what state it is in, and which one is the newest."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import subprocess
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import audiornn
+from audiornn.atomic import write_text
+from audiornn.errors import ConfigError, ModelError
+
+LAST = "last"
+_RECORDED_PACKAGES = ("torch", "lightning", "numpy", "scipy", "scikit-learn", "soundfile", "soxr", "pyarrow", "hydra-core")
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Paths inside a run folder."""
+
+    path: Path
+
+    @property
+    def model(self) -> Path:
+        """The model folder."""
+        return self.path / "model"
+
+    @property
+    def report(self) -> Path:
+        """Evaluation on the validation split."""
+        return self.path / "report"
+
+    @property
+    def last_checkpoint(self) -> Path:
+        """What a resumed run starts from."""
+        return self.path / "checkpoints" / "last.ckpt"
+
+    @property
+    def config(self) -> Path:
+        """The resolved settings."""
+        return self.path / "config.yaml"
+
+    @property
+    def overrides(self) -> Path:
+        """What was said on the command line, which a resumed run says again."""
+        return self.path / "overrides.json"
+
+    @property
+    def log(self) -> Path:
+        """What was printed."""
+        return self.path / "train.log"
+
+    def write_status(self, state: str, **details: Any) -> None:
+        """Record ``running``, ``finished`` or ``failed``, with the time."""
+        document = {"state": state, "time": datetime.now(UTC).isoformat(timespec="seconds"), **details}
+        write_json(self.path / "status.json", document)
+
+    @property
+    def state(self) -> str:
+        """As last recorded; empty when the folder is no run's."""
+        try:
+            return str(json.loads((self.path / "status.json").read_text("utf-8"))["state"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return ""
+
+
+def write_json(path: Path, document: Any) -> None:
+    """Write a document as JSON; the file appears whole or not at all."""
+    write_text(path, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+
+
+def find_runs(runs_dir: Path) -> list[RunFolder]:
+    """Runs below a folder, the most recently changed first."""
+    statuses = sorted(runs_dir.glob("**/status.json"), key=lambda path: path.stat().st_mtime_ns, reverse=True)
+    return [RunFolder(path.parent) for path in statuses]
+
+
+def resolve_model(model: str, runs_dir: Path) -> Path:
+    """The model folder that a user means: a model folder, a run folder, or ``last`` = the newest finished run's.
+
+    Raises:
+        ModelError: there is none.
+    """
+    if model == LAST:
+        for run in find_runs(runs_dir):
+            if run.state == "finished" and run.model.is_dir():
+                return run.model
+        raise ModelError(f"model=last: expected a finished run below '{runs_dir}', found none; train one first")
+    path = Path(model)
+    run = RunFolder(path)
+    return run.model if run.state and run.model.is_dir() else path
+
+
+def resolve_resume(resume: str, runs_dir: Path) -> RunFolder:
+    """The run to go on with: a run folder, or ``true`` = the newest unfinished one.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if resume.lower() == "true":
+        for run in find_runs(runs_dir):
+            if run.state != "finished":
+                return run
+        raise ConfigError(f"resume=true: expected an unfinished run below '{runs_dir}', found none")
+    run = RunFolder(Path(resume))
+    if not run.state:
+        raise ConfigError(f"resume: expected the folder of an earlier run, got '{resume}', which holds no status.json")
+    return run
+
+
+def environment() -> dict[str, Any]:
+    """What a result may depend on: versions, machine, command, git commit of the source tree if it is one."""
+    versions = {}
+    for package in _RECORDED_PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return {
+        "audiornn": audiornn.__version__,
+        "git_commit": _git_commit(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "cpu_count": os.cpu_count(),
+        "versions": versions,
+        "command": sys.argv,
+    }
+
+
+def _git_commit() -> str | None:
+    root = Path(audiornn.__file__).parent.parent
+    if not (root / ".git").exists():
+        return None
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=40"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return answer.stdout.strip()

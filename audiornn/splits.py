@@ -1,0 +1,159 @@
+"""Rules that assign utterances to train, validation and test.
+
+Every rule depends on names and a seed alone, never on the order of the rows or on a random generator's state.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import replace
+
+from audiornn.errors import ConfigError, CorpusError
+from audiornn.manifest import NOISE, Utterance
+
+_HASH_RANGE = 2**27
+
+
+def hash_order(key: str, seed: int) -> bytes:
+    """A sort key that shuffles names reproducibly.
+
+    >>> sorted("abcd", key=lambda name: hash_order(name, 0))
+    ['a', 'c', 'd', 'b']
+    """
+    return hashlib.blake2b(f"{seed}:{key}".encode(), digest_size=16).digest()
+
+
+def split_by_hash(key: str, *, validation_percent: float = 10, test_percent: float = 10) -> str:
+    """The rule of Speech Commands: a file keeps its split whatever is added beside it.
+
+    ``key`` is the name without its folder and without what follows ``_nohash_``, so that a speaker's files stay
+    together.
+    """
+    digest = int(hashlib.sha1(key.encode(), usedforsecurity=False).hexdigest(), 16)
+    percent = digest % _HASH_RANGE * (100.0 / (_HASH_RANGE - 1))
+    if percent < validation_percent:
+        return "validation"
+    return "test" if percent < validation_percent + test_percent else "train"
+
+
+def split_stratified(
+    utterances: Sequence[Utterance], *, validation: float, test: float, seed: int = 0
+) -> list[Utterance]:
+    """Give each class the same shares of every split, in the order of the rows.
+
+    ``validation`` and ``test`` are fractions of each class's files, rounded, and at least one file where the fraction
+    is not 0. Segments of one file stay in one split; such a file counts for its most frequent label. Noise rows stay
+    what they are.
+
+    Raises:
+        CorpusError: a class has too few files to be in every split; it is named.
+    """
+    check_fractions(validation, test)
+    labels: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for utterance in utterances:
+        if utterance.split != NOISE:
+            labels[utterance.path][utterance.label] += 1
+    names = {utterance.path: utterance.utterance_id.split("#")[0] for utterance in utterances}
+    classes: defaultdict[str, list[str]] = defaultdict(list)
+    for path, counts in labels.items():
+        classes[min(counts, key=lambda label: (-counts[label], label))].append(path)
+    split_of: dict[str, str] = {}
+    for label, paths in sorted(classes.items()):
+        needed = 1 + (validation > 0) + (test > 0)
+        if len(paths) < needed:
+            raise CorpusError(
+                f"expected at least {needed} files in every class, got {len(paths)} in {label!r}; "
+                "add files, drop the class, or set splits yourself"
+            )
+        paths.sort(key=lambda path: (hash_order(names[path], seed), path))
+        num_test = _share(test, len(paths), needed)
+        num_validation = _share(validation, len(paths), needed)
+        for position, path in enumerate(paths):
+            split_of[path] = (
+                "test" if position < num_test else "validation" if position < num_test + num_validation else "train"
+            )
+    return _assign(utterances, split_of, lambda utterance: utterance.path)
+
+
+def split_by_speaker(
+    utterances: Sequence[Utterance], *, validation: float, test: float, seed: int = 0
+) -> list[Utterance]:
+    """Put whole speakers into splits, in the order of the rows.
+
+    Speakers, shuffled by ``seed``, go to test until it holds its fraction of the utterances, then to validation, then
+    to train; each of the asked splits has at least one speaker.
+
+    Raises:
+        CorpusError: an utterance without a speaker, or fewer speakers than splits.
+    """
+    check_fractions(validation, test)
+    counts = _count_speakers(utterances)
+    wanted = [(name, share) for name, share in (("test", test), ("validation", validation)) if share > 0]
+    if len(counts) <= len(wanted):
+        raise CorpusError(f"expected at least {len(wanted) + 1} speakers to split by, got {sorted(counts)}")
+    speakers = sorted(counts, key=lambda speaker: (hash_order(speaker, seed), speaker))
+    total = counts.total()
+    split_of: dict[str, str] = {}
+    for position, (name, share) in enumerate(wanted):
+        held = 0
+        reserve = len(wanted) - position
+        while len(speakers) > reserve and (held == 0 or held + counts[speakers[0]] / 2 <= share * total):
+            speaker = speakers.pop(0)
+            split_of[speaker] = name
+            held += counts[speaker]
+    split_of.update(dict.fromkeys(speakers, "train"))
+    return _assign(utterances, split_of, lambda utterance: utterance.speaker)
+
+
+def folds_by_speaker(
+    utterances: Sequence[Utterance], *, num_folds: int | None = None, seed: int = 0
+) -> list[list[str]]:
+    """The speakers held out by each fold: one each by default, else ``num_folds`` groups of about equal size."""
+    counts = _count_speakers(utterances)
+    num_folds = len(counts) if num_folds is None else num_folds
+    if not 2 <= num_folds <= len(counts):
+        raise CorpusError(f"expected 2 to {len(counts)} folds for {len(counts)} speakers, got {num_folds}")
+    if num_folds == len(counts):
+        return [[speaker] for speaker in sorted(counts)]
+    folds: list[list[str]] = [[] for _ in range(num_folds)]
+    sizes = [0] * num_folds
+    for speaker in sorted(counts, key=lambda speaker: (-counts[speaker], hash_order(speaker, seed))):
+        smallest = sizes.index(min(sizes))
+        folds[smallest].append(speaker)
+        sizes[smallest] += counts[speaker]
+    return [sorted(fold) for fold in folds]
+
+
+def check_fractions(validation: float, test: float) -> None:
+    if not (0 <= validation < 1 and 0 <= test < 1 and validation + test < 1):
+        raise ConfigError(
+            f"validation and test must be fractions that leave some for train, got {validation=} and {test=}"
+        )
+
+
+def _share(fraction: float, count: int, needed: int) -> int:
+    if fraction == 0:
+        return 0
+    return max(1, min(round(fraction * count), count - needed + 1))
+
+
+def _count_speakers(utterances: Iterable[Utterance]) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for utterance in utterances:
+        if utterance.split == NOISE:
+            continue
+        if not utterance.speaker:
+            raise CorpusError(f"expected a speaker for every utterance, got none for {utterance.utterance_id!r}")
+        counts[utterance.speaker] += 1
+    return counts
+
+
+def _assign(
+    utterances: Iterable[Utterance], split_of: dict[str, str], key: Callable[[Utterance], Hashable]
+) -> list[Utterance]:
+    return [
+        utterance if utterance.split == NOISE else replace(utterance, split=split_of[str(key(utterance))])
+        for utterance in utterances
+    ]

@@ -1,0 +1,261 @@
+"""The prepared corpus: utterances and their int16 waveforms in one memory-mapped Arrow file."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audiornn.corpora.corpus import Corpus
+from audiornn.errors import CorpusError
+from audiornn.fingerprint import read_file_index
+from audiornn.manifest import NOISE, SPLITS, Utterance
+from audiornn.prepare import build_store
+from audiornn.store_files import REJECTED_NAME, TABLE_NAME, Rejected, read_description, read_rejected
+
+__all__ = ["Rejected", "SplitSummary", "Store", "prepare", "summarise"]
+
+
+def prepare(
+    corpus: Corpus,
+    *,
+    data_dir: Path,
+    sample_rate: int,
+    num_workers: int | None = None,
+    strict: bool = False,
+    max_seconds: float | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Store:
+    """The store of a corpus, in ``data_dir/.audiornn``; decoded now if it is not there for these files and settings.
+
+    Its name is a fingerprint of the content of the files, of everything the corpus says about them, and of the
+    settings below but ``strict`` and ``num_workers``. Files whose size, times and inode are as they were are not read
+    again. An utterance that can't be used (not decodable, truncated, empty, silent, not finite, a segment outside its
+    file, too long) is left out and listed with its reason in ``rejected.csv``.
+
+    Args:
+        num_workers: decoding processes; 0 decodes in this one; None chooses by the size of the corpus.
+        strict: stop at the first utterance that can't be used.
+        max_seconds: longest utterance that is taken.
+        progress: called with the numbers of utterances done and in all, while decoding.
+
+    Raises:
+        CorpusError: the corpus is missing or contradictory, nothing usable is left of a split or a class, or the
+            store can't be written. No store is left behind then.
+    """
+    folder = build_store(
+        corpus,
+        data_dir=Path(data_dir),
+        sample_rate=sample_rate,
+        num_workers=num_workers,
+        strict=strict,
+        max_seconds=max_seconds,
+        progress=progress,
+    )
+    return Store.open(folder)
+
+
+class Store:
+    """A prepared corpus, read only. Rows are numbered 0 to ``len(store) - 1``.
+
+    Columns are read when first asked for, waveforms never: they are views of the mapped file. A pickled store carries
+    its folder and is mapped anew where it is unpickled, so worker processes share the pages.
+    """
+
+    def __init__(
+        self, folder: Path, description: Mapping[str, Any], splits: Mapping[str, list[int]] | None = None
+    ) -> None:
+        self.folder = folder
+        self.name: str = description["name"]
+        self.fingerprint: str = description["fingerprint"]
+        self.sample_rate: int = description["sample_rate"]
+        self.labels: list[str] = description["labels"]
+        """Class names in the order that ``label_indices`` number."""
+        self.split_rule: str = description["split_rule"]
+        self.num_rejected: int = description["num_rejected"]
+        self.description = description
+        self._length: int = description["num_utterances"]
+        self._replaced_splits = splits
+
+    @classmethod
+    def open(cls, folder: Path | str) -> Store:
+        """Open a finished store.
+
+        Raises:
+            CorpusError: no store, or one that is damaged or of another version.
+        """
+        folder = Path(folder).absolute()
+        description = read_description(folder)
+        if description is None:
+            found = "a damaged or older one" if folder.is_dir() else "nothing"
+            raise CorpusError(f"expected a prepared corpus, got {found} at {str(folder)!r}; prepare it again")
+        return cls(folder, description)
+
+    def with_splits(self, splits: Mapping[str, Sequence[int] | NDArray[np.int64]]) -> Store:
+        """The same rows under other splits, such as a subset or a fold; a row may be in several, or in none."""
+        chosen = {name: [int(index) for index in indices] for name, indices in splits.items()}
+        return Store(self.folder, self.description, chosen)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Store, (self.folder, self.description, self._replaced_splits)
+
+    def __repr__(self) -> str:
+        return f"Store({str(self.folder)!r}, {self._length} utterances)"
+
+    def waveform(self, index: int) -> NDArray[np.int16]:
+        """``(samples,)`` of a row: a read-only view of the file, nothing is copied. Divide by 32768 for [-1, 1)."""
+        start = self._starts[index]
+        return self._samples[start : start + self._lengths[index]]
+
+    @cached_property
+    def utterance_ids(self) -> list[str]:
+        return self._column("utterance_id")
+
+    @cached_property
+    def paths(self) -> list[str]:
+        """Absolute path of each row's file when the corpus was last prepared."""
+        paths, _, _ = read_file_index(self.folder)
+        return [paths[number] for number in self._column("file")]
+
+    @cached_property
+    def splits(self) -> list[str]:
+        """Split of each row as the corpus has it, whatever `with_splits` says."""
+        return self._column("split")
+
+    @cached_property
+    def speakers(self) -> list[str]:
+        """Speaker of each row; empty where not known."""
+        return self._column("speaker")
+
+    @cached_property
+    def label_indices(self) -> NDArray[np.int64]:
+        """``(rows,)``, index into ``labels``; -1 for noise."""
+        number = {label: index for index, label in enumerate(self.labels)}
+        return np.array([number.get(label, -1) for label in self._column("label")], dtype=np.int64)
+
+    @cached_property
+    def num_samples(self) -> NDArray[np.int64]:
+        """``(rows,)``"""
+        return np.asarray(self._lengths, dtype=np.int64)
+
+    @cached_property
+    def rejected(self) -> list[Rejected]:
+        """Utterances of the corpus that are not in the store."""
+        try:
+            return read_rejected(self.folder)
+        except (OSError, TypeError) as error:
+            raise CorpusError(
+                f"expected {REJECTED_NAME} in {str(self.folder)!r}, got {error}; prepare it again"
+            ) from None
+
+    def indices(self, split: str) -> NDArray[np.int64]:
+        """Rows of ``train``, ``validation``, ``test`` or ``noise``, ascending; empty where there are none."""
+        if self._replaced_splits is not None:
+            return np.array(self._replaced_splits.get(split, []), dtype=np.int64)
+        return self._indices_by_split.get(split, np.empty(0, np.int64))
+
+    def utterance(self, index: int) -> Utterance:
+        """A row without its samples."""
+        ends = self._column("end_seconds")
+        label = int(self.label_indices[index])
+        return Utterance(
+            utterance_id=self.utterance_ids[index],
+            path=self.paths[index],
+            label="" if label < 0 else self.labels[label],
+            split=self.splits[index],
+            speaker=self.speakers[index],
+            start_seconds=self._column("start_seconds")[index],
+            end_seconds=ends[index],
+        )
+
+    @cached_property
+    def _indices_by_split(self) -> dict[str, NDArray[np.int64]]:
+        splits = np.array(self.splits)
+        return {split: np.flatnonzero(splits == split) for split in (*SPLITS, NOISE)}
+
+    def _column(self, name: str) -> list[Any]:
+        values: list[Any] = []
+        for batch in self._batches:
+            values += batch.column(name).to_pylist()
+        return values
+
+    @cached_property
+    def _buffer(self) -> Any:
+        import pyarrow as pa
+
+        with pa.memory_map(str(self.folder / TABLE_NAME)) as source:
+            return source.read_buffer()
+
+    @cached_property
+    def _batches(self) -> list[Any]:
+        import pyarrow as pa
+
+        reader = pa.ipc.open_file(pa.BufferReader(self._buffer))
+        return [reader.get_batch(number) for number in range(reader.num_record_batches)]
+
+    @cached_property
+    def _samples(self) -> NDArray[np.int16]:
+        """The whole file as int16; Arrow aligns every column in it to 8 bytes at least."""
+        return np.frombuffer(self._buffer, dtype=np.int16, count=self._buffer.size // 2)
+
+    @cached_property
+    def _starts(self) -> list[int]:
+        """Where each row's samples start in ``_samples``. Plain integers: indexing a list is faster than an array."""
+        starts: list[int] = []
+        for batch in self._batches:
+            column = batch.column("waveform")
+            base = (column.values.buffers()[1].address - self._buffer.address) // 2 if len(column) else 0
+            starts += (base + column.offsets.to_numpy()[:-1]).tolist()
+        return starts
+
+    @cached_property
+    def _lengths(self) -> list[int]:
+        return self._column("num_samples")
+
+
+@dataclass(frozen=True, slots=True)
+class SplitSummary:
+    """What is in one split. ``class_counts`` has every label of the store, in its order; empty for noise."""
+
+    split: str
+    clips: int
+    classes: int
+    speakers: int
+    """Distinct known speakers; 0 where none is known."""
+    hours: float
+    shortest_seconds: float
+    longest_seconds: float
+    class_counts: dict[str, int]
+
+
+def summarise(store: Store) -> list[SplitSummary]:
+    """One row per split that has utterances, in the order train, validation, test, noise."""
+    rows = []
+    for split in (*SPLITS, NOISE):
+        indices = store.indices(split)
+        if indices.size == 0:
+            continue
+        seconds = store.num_samples[indices] / store.sample_rate
+        counts = Counter(store.label_indices[indices].tolist())
+        rows.append(
+            SplitSummary(
+                split=split,
+                clips=int(indices.size),
+                classes=sum(1 for label in counts if label >= 0),
+                speakers=len({store.speakers[index] for index in indices} - {""}),
+                hours=float(seconds.sum() / 3600),
+                shortest_seconds=float(seconds.min()),
+                longest_seconds=float(seconds.max()),
+                class_counts={label: counts[number] for number, label in enumerate(store.labels) if split != NOISE},
+            )
+        )
+    return rows

@@ -1,0 +1,118 @@
+"""The files of a prepared corpus: what is in which, and how they are written."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audiornn.manifest import Utterance
+
+FORMAT = 1
+TABLE_NAME, DESCRIPTION_NAME, REJECTED_NAME = "utterances.arrow", "store.json", "rejected.csv"
+
+_BATCH_ROWS, _BATCH_SAMPLES = 1024, 8 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """An utterance that is not in the store, and why."""
+
+    utterance_id: str
+    path: str
+    reason: str
+
+
+def read_description(folder: Path) -> dict[str, Any] | None:
+    """``store.json`` of a folder that is a whole store of this format, else None."""
+    try:
+        description = json.loads((folder / DESCRIPTION_NAME).read_text(encoding="utf-8"))
+        whole = description["format"] == FORMAT and (folder / TABLE_NAME).stat().st_size == description["table_bytes"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return description if whole else None
+
+
+def read_rejected(folder: Path) -> list[Rejected]:
+    with (folder / REJECTED_NAME).open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+        return [Rejected(**row) for row in csv.DictReader(file)]
+
+
+def write_rejected(folder: Path, rejected: Iterable[Rejected]) -> None:
+    with (folder / REJECTED_NAME).open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        table = csv.DictWriter(file, ["utterance_id", "path", "reason"], lineterminator="\n")
+        table.writeheader()
+        table.writerows(asdict(row) for row in rejected)
+
+
+class TableWriter:
+    """Utterances and their samples to an Arrow file, in record batches of bounded size."""
+
+    def __init__(self, path: Path) -> None:
+        import pyarrow as pa
+
+        self._pa = pa
+        text = pa.string()
+        self._schema = pa.schema(
+            {
+                "utterance_id": text,
+                "file": pa.int32(),
+                "label": text,
+                "split": text,
+                "speaker": text,
+                "start_seconds": pa.float64(),
+                "end_seconds": pa.float64(),
+                "num_samples": pa.int64(),
+                "waveform": pa.large_list(pa.int16()),
+            }
+        )
+        self._file = path.open("wb")
+        self._writer = pa.ipc.new_file(self._file, self._schema)
+        self._rows: list[tuple[Utterance, int]] = []
+        self._waveforms: list[NDArray[np.int16]] = []
+        self._num_samples = 0
+
+    def __enter__(self) -> TableWriter:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            if kind is None:
+                self._flush()
+                self._writer.close()
+                self._file.flush()
+                os.fsync(self._file.fileno())
+        finally:
+            self._file.close()
+
+    def add(self, row: Utterance, file_number: int, waveform: NDArray[np.int16]) -> None:
+        self._rows.append((row, file_number))
+        self._waveforms.append(waveform)
+        self._num_samples += waveform.size
+        if len(self._rows) >= _BATCH_ROWS or self._num_samples >= _BATCH_SAMPLES:
+            self._flush()
+
+    def _flush(self) -> None:
+        if not self._rows:
+            return
+        lengths = np.array([waveform.size for waveform in self._waveforms], dtype=np.int64)
+        offsets = np.concatenate([[0], np.cumsum(lengths)])
+        rows = [row for row, _ in self._rows]
+        columns = [
+            [row.utterance_id for row in rows],
+            [number for _, number in self._rows],
+            *([getattr(row, name) for row in rows] for name in self._schema.names[2:7]),
+            lengths,
+        ]
+        arrays = [self._pa.array(column, kind) for column, kind in zip(columns, self._schema.types, strict=False)]
+        values = self._pa.array(np.concatenate(self._waveforms))
+        arrays.append(self._pa.LargeListArray.from_arrays(self._pa.array(offsets), values))
+        self._writer.write_batch(self._pa.record_batch(arrays, schema=self._schema))
+        self._rows, self._waveforms, self._num_samples = [], [], 0

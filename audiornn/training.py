@@ -1,0 +1,203 @@
+"""From settings to a trained model: prepare, fit, select, save, report."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from audiornn.atomic import write_text
+from audiornn.augment import AugmentConfig, Augmenter, NoiseBank
+from audiornn.checkpoint import ModelSpec, load_model, save_model
+from audiornn.corpora.corpus import Corpus
+from audiornn.data import LoaderConfig, evaluation_loader, training_loader
+from audiornn.engine import ClassifierTraining, TrainerConfig, build_trainer, fit, selected_weights
+from audiornn.errors import ConfigError, CorpusError
+from audiornn.evaluation import Evaluation, evaluate, save_evaluation
+from audiornn.features import FeaturesConfig, FeatureStatistics
+from audiornn.inference import Classifier
+from audiornn.models.classifier import ModelConfig, RecurrentClassifier
+from audiornn.objectives import MulticlassConfig, MulticlassObjective
+from audiornn.optimization import OptimizerConfig, ScheduleConfig
+from audiornn.runs import RunFolder, environment, write_json
+from audiornn.store import Store, prepare
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Everything that shapes a trained model."""
+
+    data: Corpus
+    features: FeaturesConfig = field(default_factory=FeaturesConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    objective: MulticlassConfig = field(default_factory=MulticlassConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    loader: LoaderConfig = field(default_factory=LoaderConfig)
+    trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    seed: int = 0
+    """Initial weights, batch order, augmentation and dropout follow from it."""
+    strict: bool = False
+    """Stop at the first file that can't be used, instead of leaving it out."""
+    tensorboard: bool = True
+    """Write TensorBoard files beside ``metrics.csv``."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainResult:
+    """What a run leaves behind."""
+
+    run: RunFolder
+    best_epoch: int
+    history: list[dict[str, float]]
+    """One row per epoch, as in ``metrics.csv``."""
+    validation: Evaluation
+
+
+def train(
+    config: TrainConfig,
+    *,
+    data_dir: Path,
+    run_dir: Path,
+    resume: bool = False,
+    record: Mapping[str, Any] | None = None,
+    progress: Progress | None = None,
+) -> TrainResult:
+    """Train a classifier and leave a run folder with its model and its report.
+
+    Args:
+        config: all settings.
+        data_dir: where corpora and prepared stores lie.
+        run_dir: where the run's files go; made when missing.
+        resume: go on from the last checkpoint in ``run_dir``, if it has one.
+        record: files to keep in the run folder, by name: text as it is, anything else as JSON.
+        progress: called with (files done, files in all) while the corpus is prepared.
+
+    Raises:
+        CorpusError: the corpus can't be used.
+        ConfigError: settings contradict each other.
+    """
+    run = RunFolder(run_dir)
+    if run.state and not resume:
+        raise ConfigError(f"expected a new run folder, got '{run_dir}', which holds a run; name another, or resume it")
+    store = prepare(
+        config.data, data_dir=data_dir, sample_rate=config.features.sample_rate, strict=config.strict, progress=progress
+    )
+    if config.loader.overfit_clips:
+        store = overfitting_subset(store, config.loader.overfit_clips)
+    _check_splits(store)
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        run.write_status("running")
+        write_json(run_dir / "environment.json", environment())
+        for name, content in (record or {}).items():
+            write_text(run_dir / name, content if isinstance(content, str) else json.dumps(content, indent=2) + "\n")
+    except OSError as error:
+        raise CorpusError(f"could not write the run folder '{run_dir}': {error.strerror}") from error
+    try:
+        result = _train(config, store, run, resume=resume)
+    except BaseException as error:
+        run.write_status("failed", reason=type(error).__name__)
+        raise
+    run.write_status("finished")
+    return result
+
+
+def _train(config: TrainConfig, store: Store, run: RunFolder, *, resume: bool) -> TrainResult:
+    module = build_module(config, store)
+    trainer = build_trainer(config.trainer, run.path, tensorboard=config.tensorboard)
+    loaders = (
+        training_loader(
+            store, config.loader, seed=config.seed, rank=trainer.global_rank, num_replicas=trainer.world_size
+        ),
+        evaluation_loader(store, config.loader, "validation"),
+    )
+    checkpoint = run.last_checkpoint if resume and run.last_checkpoint.is_file() else None
+    fit(trainer, module, loaders, resume_from=checkpoint)
+    state, epoch = selected_weights(trainer, module, config.trainer.select)
+    network = module.network.cpu()
+    network.load_state_dict(state)
+    spec = ModelSpec(
+        features=config.features,
+        model=config.model,
+        labels=store.labels,
+        training=_provenance(config, store, module.history, epoch),
+    )
+    save_model(run.model, network, spec)
+    # What is reported is what was saved: the folder is read back.
+    classifier = Classifier(*load_model(run.model), source=run.model)
+    validation = evaluate(classifier, store, "validation", batch_size=config.loader.eval_batch_size)
+    save_evaluation(validation, run.report, history=module.history)
+    return TrainResult(run=run, best_epoch=epoch, history=module.history, validation=validation)
+
+
+def build_module(config: TrainConfig, store: Store) -> ClassifierTraining:
+    """Network, loss and augmentation for a store, initialised from the seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        network = RecurrentClassifier(config.features, config.model, len(store.labels))
+    if config.features.normalisation == "global":
+        network.features.set_statistics(*feature_statistics(network, store, config.loader))
+    targets = store.label_indices[store.indices("train")]
+    recordings = [store.waveform(int(index)) for index in store.indices("noise")]
+    augmenter = Augmenter(
+        config.augment,
+        seed=config.seed,
+        sample_rate=config.features.sample_rate,
+        noise=NoiseBank(recordings) if recordings and config.augment.noise_probability else None,
+    )
+    if config.augment.noise_probability and not recordings:
+        logger.warning("this corpus has no noise recordings: augment.noise_probability is ignored")
+    objective = MulticlassObjective(config.objective, targets.astype(np.int64), len(store.labels))
+    return ClassifierTraining(network, objective, augmenter, config.optimizer, config.schedule, seed=config.seed)
+
+
+@torch.no_grad()
+def feature_statistics(network: RecurrentClassifier, store: Store, loader: LoaderConfig) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and standard deviation of each feature over all training frames. Shape: two of ``(features,)``."""
+    statistics = FeatureStatistics(network.features.num_features)
+    network.eval()  # no dither
+    for batch in evaluation_loader(store, loader, "train"):
+        statistics.update(*network.features.unnormalised(batch.waveforms, batch.lengths))
+    network.train()
+    return statistics.mean, statistics.std
+
+
+def _check_splits(store: Store) -> None:
+    for split in ("train", "validation"):
+        if len(store.indices(split)) == 0:
+            raise CorpusError(f"expected utterances in the {split} split of '{store.folder}', found none")
+
+
+def overfitting_subset(store: Store, num_clips: int) -> Store:
+    """A store of a few training clips, classes in turn, that are the validation split too."""
+    train = store.indices("train")
+    by_class = [train[store.label_indices[train] == index] for index in range(len(store.labels))]
+    turns = [rows[turn] for turn in range(num_clips) for rows in by_class if turn < len(rows)]
+    chosen = np.array(turns[:num_clips])
+    return store.with_splits({"train": chosen, "validation": chosen, "noise": store.indices("noise")})
+
+
+def _provenance(config: TrainConfig, store: Store, history: list[dict[str, float]], epoch: int) -> dict[str, Any]:
+    chosen = next((row for row in history if int(row["epoch"]) == epoch), {})
+    return {
+        "corpus": dataclasses.asdict(config.data),
+        "corpus_fingerprint": store.fingerprint,
+        "num_train": len(store.indices("train")),
+        "num_validation": len(store.indices("validation")),
+        "seed": config.seed,
+        "epoch": epoch,
+        "metrics": {name: value for name, value in chosen.items() if name.startswith("validation_")},
+    }

@@ -1,0 +1,21 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(1234)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Folder that holds `speech_commands_v0.02` and `free-spoken-digit-dataset`."""
+    folder = os.environ.get("AUDIORNN_REAL_DATA")
+    if folder is None:
+        pytest.skip("AUDIORNN_REAL_DATA is not set")
+    return Path(folder)

@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from audiornn import augment
+from audiornn.augment import AugmentConfig, Augmenter, NoiseBank
+from audiornn.errors import ConfigError
+from audiornn.padding import pad_waveforms
+from signals import noise, tone, utterances
+
+ALL_ON = AugmentConfig(
+    speed_percent=15, shift_ms=20, gain_db=6, noise_probability=0.5, time_masks=2, time_mask_frames=5, feature_masks=2
+)
+
+
+def bank() -> NoiseBank:
+    return NoiseBank([(noise(size, seed=size) * 32767).astype(np.int16) for size in (700, 12_000)])
+
+
+def augmenter(config: AugmentConfig = ALL_ON, seed: int = 3) -> Augmenter:
+    return Augmenter(config, seed=seed, sample_rate=16_000, noise=bank())
+
+
+def test_draws_depend_on_seed_epoch_and_utterance_alone():
+    many = augmenter().draw(5, torch.arange(20))
+    assert torch.equal(augmenter().draw(5, torch.tensor([17, 3])), many[[17, 3]])
+    assert not torch.equal(augmenter().draw(6, torch.arange(20)), many)
+    assert not torch.equal(augmenter(seed=4).draw(5, torch.arange(20)), many)
+    assert len(many.unique()) == many.numel()
+
+
+def test_draws_are_uniform():
+    draws = augmenter().draw(0, torch.arange(2000)).numpy()
+    assert abs(draws.mean() - 0.5) < 0.005 and abs(draws.var() - 1 / 12) < 0.002
+
+
+def test_an_utterance_is_changed_alike_alone_and_in_a_batch():
+    waveforms, lengths = pad_waveforms(utterances([8000, 12_000, 3000]))
+    rows = torch.arange(3)
+    out, out_lengths = augmenter().waveforms(waveforms, lengths, augmenter().draw(1, rows))
+    for row in range(3):
+        alone, alone_lengths = augmenter().waveforms(
+            waveforms[row : row + 1, : lengths[row]], lengths[row : row + 1], augmenter().draw(1, rows[row : row + 1])
+        )
+        assert alone_lengths[0] == out_lengths[row]
+        torch.testing.assert_close(alone[0], out[row, : alone_lengths[0]], atol=1e-6, rtol=1e-5)
+        assert out[row, out_lengths[row] :].eq(0).all()
+
+
+def test_nothing_configured_changes_nothing():
+    waveforms, lengths = pad_waveforms(utterances([500, 900]))
+    plain = Augmenter(AugmentConfig(), seed=0, sample_rate=16_000)
+    draws = plain.draw(0, torch.arange(2))
+    out, out_lengths = plain.waveforms(waveforms, lengths, draws)
+    assert out is waveforms and out_lengths is lengths
+    features = torch.randn(2, 9, 4)
+    assert plain.features(features, torch.tensor([9, 5]), draws) is features
+
+
+def test_shift_moves_samples_and_loses_what_leaves():
+    waveforms = torch.tensor([[1.0, 2, 3, 4, 0], [1, 2, 3, 4, 5]])
+    lengths = torch.tensor([4, 5])
+    assert augment.shift(waveforms, lengths, torch.tensor([1, -2])).tolist() == [[0, 1, 2, 3, 0], [3, 4, 5, 0, 0]]
+
+
+@pytest.mark.parametrize("factor", [0.85, 1.0, 1.15])
+def test_speed_moves_a_tone_and_the_length_by_its_factor(factor):
+    waveforms = torch.from_numpy(tone(1000, 1.0)).unsqueeze(0)
+    faster, lengths = augment.change_speed(waveforms, torch.tensor([16_000]), torch.tensor([factor], dtype=torch.float64))
+    assert lengths.item() == int(np.ceil(16_000 / factor))
+    expected = torch.from_numpy(tone(1000 * factor, lengths.item() / 16_000))
+    assert (faster[0] - expected)[10:-10].abs().max() < 0.01
+
+
+@pytest.mark.parametrize("snr_db", [-5.0, 0.0, 20.0])
+def test_noise_is_mixed_at_the_asked_ratio_over_the_valid_samples(snr_db):
+    waveforms, lengths = pad_waveforms([tone(440, 0.5), tone(300, 1.0)])
+    disturbance = torch.from_numpy(np.stack([noise(16_000, seed=1), noise(16_000, seed=2)]))
+    mixed = augment.mix_at_snr(waveforms, lengths, disturbance, torch.full((2,), snr_db))
+    for row, length in enumerate(lengths.tolist()):
+        added = (mixed - waveforms)[row, :length]
+        ratio = 10 * torch.log10(waveforms[row, :length].square().sum() / added.square().sum())
+        assert ratio.item() == pytest.approx(snr_db, abs=1e-3)
+    assert mixed[0, lengths[0] :].eq(0).all()
+
+
+def test_noise_leaves_a_silent_clip_silent():
+    silent = torch.zeros(1, 100)
+    assert augment.mix_at_snr(silent, torch.tensor([100]), torch.ones(1, 100), torch.tensor([0.0])).eq(0).all()
+
+
+def test_noise_comes_from_one_recording_and_wraps_around():
+    recording = np.arange(5, dtype=np.int16)
+    cut = NoiseBank([recording]).cut(torch.tensor([0.0]), torch.tensor([0.6]), 7) * 32768
+    assert cut[0].tolist() == [3, 4, 0, 1, 2, 3, 4]
+
+
+def test_noise_reaches_the_configured_share_of_utterances():
+    config = AugmentConfig(noise_probability=0.3)
+    waveforms = torch.full((400, 50), 0.1)
+    out, _ = augmenter(config).waveforms(
+        waveforms, torch.full((400,), 50), augmenter(config).draw(0, torch.arange(400))
+    )
+    share = (out != waveforms).any(dim=1).float().mean().item()
+    assert 0.22 < share < 0.38
+
+
+def test_gain_is_within_its_range_and_uses_it():
+    config = AugmentConfig(gain_db=6)
+    waveforms = torch.full((200, 4), 0.1)
+    out, _ = augmenter(config).waveforms(waveforms, torch.full((200,), 4), augmenter(config).draw(0, torch.arange(200)))
+    gains = 20 * torch.log10(out[:, 0] / 0.1)
+    assert gains.min() < -5 and gains.max() > 5 and gains.abs().max() <= 6
+
+
+def test_masks_are_within_their_widths_and_spare_half_of_short_utterances():
+    config = AugmentConfig(time_masks=1, time_mask_frames=10, feature_masks=1, feature_mask_bins=3)
+    lengths = torch.tensor([4, 50] * 100)
+    ones = torch.ones(200, 50, 8)
+    masked = augmenter(config).features(ones, lengths, augmenter(config).draw(0, torch.arange(200)))
+    frames = (masked.sum(dim=2) == 0).sum(dim=1)
+    bins = (masked.sum(dim=1) == 0).sum(dim=1)
+    assert frames[0::2].max() == 2 and frames[1::2].max() == 10 and frames.min() == 0
+    assert bins.max() == 3 and bins.min() == 0
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"speed_percent": 60}, r"speed_percent must be in \[0, 50\], got 60"),
+        ({"shift_ms": -1}, "shift_ms must be at least 0"),
+        ({"noise_probability": 1.5}, "noise_probability"),
+        ({"noise_snr_db_min": 40}, "noise_snr_db_min must be at most noise_snr_db_max, got 40"),
+    ],
+)
+def test_impossible_setting_is_refused(setting, message):
+    with pytest.raises(ConfigError, match=message):
+        dataclasses.replace(AugmentConfig(), **setting)

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from audiornn.corpora.folder import FolderCorpus
+from audiornn.data import BucketBatchSampler, LoaderConfig, StoreDataset, evaluation_loader, training_loader
+from audiornn.errors import ConfigError
+from audiornn.store import Store, prepare
+from toy import write_corpus
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
+    folder = tmp_path_factory.mktemp("toy")
+    corpus = FolderCorpus(path=str(write_corpus(folder / "clips", clips=15)))
+    return prepare(corpus, data_dir=folder, sample_rate=16_000)
+
+
+def sampler(**settings) -> BucketBatchSampler:
+    lengths = np.arange(100) * 7919 % 101
+    return BucketBatchSampler(np.arange(1000, 1100), lengths, 8, seed=1, bucket_batches=4, **settings)
+
+
+def test_every_row_comes_once_per_epoch_in_an_order_of_its_own():
+    batches = sampler()
+    first = list(batches)
+    assert sorted(row for batch in first for row in batch) == list(range(1000, 1100))
+    assert len(first) == len(batches) == 13
+    assert list(batches) == first, "an epoch's order is a fact, not a stream"
+    batches.set_epoch(1)
+    assert list(batches) != first
+
+
+def test_batches_hold_clips_of_similar_length():
+    lengths = np.arange(100) * 7919 % 101
+    spread = [np.ptp(lengths[np.array(batch) - 1000]) for batch in sampler()]
+    assert np.mean(spread) < 35, "unsorted batches of 8 spread over 78 on average"
+
+
+def test_replicas_share_each_global_batch():
+    one = BucketBatchSampler(np.arange(100), np.ones(100, int), 8, seed=1)
+    two = [BucketBatchSampler(np.arange(100), np.ones(100, int), 4, seed=1, rank=rank, num_replicas=2) for rank in (0, 1)]
+    for whole, *shares in zip(one, *two, strict=True):
+        assert sorted(whole) == sorted([*shares[0], *shares[1]])
+
+
+def test_balanced_drawing_makes_classes_equally_frequent():
+    targets = np.array([0] * 90 + [1] * 10)
+    batches = BucketBatchSampler(np.arange(100), np.ones(100, int), 10, seed=0, class_targets=targets)
+    rare = 0
+    for epoch in range(20):
+        batches.set_epoch(epoch)
+        rare += sum(row >= 90 for batch in batches for row in batch)
+    assert 900 < rare < 1100
+
+
+def test_collate_pads_int16_to_the_longest_and_scales_to_one(store):
+    batch = StoreDataset(store).collate([3, 0, 7])
+    assert batch.lengths.tolist() == [store.num_samples[row] for row in (3, 0, 7)]
+    assert batch.waveforms.shape == (3, batch.lengths.max())
+    assert batch.targets.tolist() == [store.label_indices[row] for row in (3, 0, 7)]
+    for waveform, length, row in zip(batch.waveforms, batch.lengths, (3, 0, 7), strict=True):
+        assert (waveform[:length] * 32768).numpy().tolist() == store.waveform(row).tolist()
+        assert waveform[length:].eq(0).all()
+
+
+def test_evaluation_sees_each_clip_of_the_split_once(store):
+    config = LoaderConfig(eval_batch_size=4)
+    rows = torch.cat([batch.utterances for batch in evaluation_loader(store, config, "validation")])
+    assert sorted(rows.tolist()) == store.indices("validation").tolist()
+
+
+def test_workers_change_nothing(store):
+    def epoch(workers: int) -> list[torch.Tensor]:
+        loader = training_loader(store, LoaderConfig(batch_size=8, num_workers=workers), seed=0)
+        return [batch.waveforms for batch in loader]
+
+    for alone, beside in zip(epoch(0), epoch(1), strict=True):
+        assert torch.equal(alone, beside)
+
+
+def test_dataset_survives_pickling(store):
+    copy = pickle.loads(pickle.dumps(StoreDataset(store)))
+    assert torch.equal(copy.collate([1, 2]).waveforms, StoreDataset(store).collate([1, 2]).waveforms)
+
+
+@pytest.mark.parametrize("setting", ["batch_size", "eval_batch_size", "bucket_batches"])
+def test_impossible_setting_is_refused(setting):
+    with pytest.raises(ConfigError, match=f"{setting} must be at least 1, got 0"):
+        LoaderConfig(**{setting: 0})

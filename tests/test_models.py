@@ -1,0 +1,139 @@
+"""Stem, encoder, pooling: an item's numbers depend on that item alone."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from audiornn.errors import ConfigError
+from audiornn.models.cells import CELLS
+from audiornn.models.encoder import EncoderConfig, RecurrentEncoder
+from audiornn.models.heads import HeadConfig
+from audiornn.models.pooling import POOLINGS, QUERIES, PoolingConfig, build_pooling
+from audiornn.models.stem import ConvolutionStem, MaskedBatchNorm, StemConfig
+from audiornn.padding import lengths_to_padding_mask, masked_softmax
+
+LENGTHS = torch.tensor([13, 40, 1, 28])
+STEM = StemConfig(channels=[3, 4], frame_strides=[2, 3], feature_strides=[1, 2], kernel_frames=5)
+
+
+def noisy_batch(features: int = 6) -> torch.Tensor:
+    """Frames whose padding is NaN."""
+    x = torch.randn(4, 40, features, generator=torch.Generator().manual_seed(1))
+    return x.masked_fill(lengths_to_padding_mask(LENGTHS, 40).unsqueeze(2), float("nan"))
+
+
+def train_a_little(module: nn.Module, features: int = 6) -> None:
+    """Move running statistics away from their initial values."""
+    module.train()
+    for _ in range(3):
+        module(noisy_batch(features), LENGTHS)
+    module.eval()
+
+
+@pytest.mark.parametrize("stem", [StemConfig(), STEM], ids=["plain", "stem"])
+@pytest.mark.parametrize(("cell", "bidirectional"), list(itertools.product(CELLS, (True, False))))
+def test_encoder_gives_each_item_what_it_gets_alone(cell, bidirectional, stem):
+    torch.manual_seed(0)
+    config = EncoderConfig(cell=cell, hidden_size=8, bidirectional=bidirectional, stem=stem)
+    encoder = RecurrentEncoder(config, 6)
+    train_a_little(encoder)
+    with torch.no_grad():
+        batch, lengths = encoder(noisy_batch(), LENGTHS)
+        for row, length in enumerate(LENGTHS.tolist()):
+            alone, alone_lengths = encoder(noisy_batch()[row : row + 1, :length], LENGTHS[row : row + 1])
+            assert alone_lengths.item() == lengths[row] == encoder.output_lengths(LENGTHS)[row]
+            torch.testing.assert_close(batch[row, : lengths[row]], alone[0], atol=1e-6, rtol=1e-6)
+            assert batch[row, lengths[row] :].eq(0).all()
+
+
+@pytest.mark.parametrize("num_samples", range(1, 14))
+def test_stem_length_is_the_number_of_frames_that_come_out(num_samples):
+    stem = ConvolutionStem(STEM, 6).eval()
+    frames, lengths = stem(torch.randn(1, num_samples, 6), torch.tensor([num_samples]))
+    assert frames.shape == (1, lengths.item(), stem.output_size)
+    assert lengths.item() == -(-(-(-num_samples // 2)) // 3)
+
+
+def test_masked_batch_norm_trains_as_batch_norm_on_the_valid_frames_alone():
+    x = torch.randn(4, 3, 40, 5, generator=torch.Generator().manual_seed(2), dtype=torch.float64) * 2 + 1
+    padding = lengths_to_padding_mask(LENGTHS, 40)
+    x = x.masked_fill(padding[:, None, :, None], 0.0)
+    masked, reference = MaskedBatchNorm(3).double(), nn.BatchNorm2d(3).double()
+    got = masked.forward_valid(x, LENGTHS)
+    valid = torch.cat([x[row, :, :length] for row, length in enumerate(LENGTHS.tolist())], dim=1).unsqueeze(0)
+    want = reference(valid)[0]
+    got_valid = torch.cat([got[row, :, :length] for row, length in enumerate(LENGTHS.tolist())], dim=1)
+    torch.testing.assert_close(got_valid, want)
+    torch.testing.assert_close(masked.running_mean, reference.running_mean)
+    torch.testing.assert_close(masked.running_var, reference.running_var)
+
+
+@pytest.mark.parametrize(("kind", "query"), [(k, "learned") for k in POOLINGS] + [("multihead_attention", "middle")])
+def test_pooling_ignores_padding_and_neighbours(kind, query):
+    torch.manual_seed(0)
+    pooling = build_pooling(PoolingConfig(kind=kind, query=query), 6, bidirectional=True)
+    batch = noisy_batch().nan_to_num(0.0)
+    pooled = pooling(batch, LENGTHS)
+    assert pooled.shape == (4, pooling.output_size)
+    for row, length in enumerate(LENGTHS.tolist()):
+        alone = pooling(batch[row : row + 1, :length], LENGTHS[row : row + 1])
+        torch.testing.assert_close(pooled[row], alone[0], atol=1e-6, rtol=1e-6)
+
+
+def test_pooling_by_hand():
+    x = torch.tensor([[[1.0, 8.0], [3.0, 6.0], [0.0, 0.0]]])
+    lengths = torch.tensor([2])
+
+    def pooled(kind: str) -> list[float]:
+        return build_pooling(PoolingConfig(kind=kind), 2, bidirectional=True)(x, lengths)[0].tolist()
+
+    assert pooled("mean") == [2, 7]
+    assert pooled("max") == [3, 8]
+    assert pooled("last") == [3, 8], "the forward half's last frame beside the backward half's first"
+    np.testing.assert_allclose(pooled("mean_std"), [2, 7, 1, 1], atol=1e-5)
+
+
+def test_attention_by_hand():
+    x = torch.tensor([[[2.0, 0.0], [0.0, 4.0], [9.0, 9.0]]])
+    lengths = torch.tensor([2])
+    pooling = build_pooling(PoolingConfig(kind="multihead_attention", num_heads=2), 2, bidirectional=False)
+    with torch.no_grad():
+        pooling.query.copy_(torch.tensor([[100.0, 0.0], [0.0, 0.0]]))
+    assert pooling(x, lengths)[0].tolist() == [2, 0, 1, 2], "one head on the first frame, one on both alike"
+
+
+def test_middle_query_is_the_middle_valid_frame():
+    x = torch.randn(1, 9, 4)
+    pooling = build_pooling(PoolingConfig(kind="multihead_attention", num_heads=1, query="middle"), 4, bidirectional=False)
+    with torch.no_grad():
+        pooling.query.weight.copy_(torch.eye(4))
+        pooling.query.bias.zero_()
+    lengths = torch.tensor([7])
+    expected = masked_softmax(x @ x[0, 3].unsqueeze(1), lengths_to_padding_mask(lengths, 9))
+    torch.testing.assert_close(pooling.weights(x, lengths), expected)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: PoolingConfig(kind="median"), "got 'median'"),
+        (lambda: PoolingConfig(query="first"), f"{', '.join(QUERIES)}, got 'first'"),
+        (lambda: PoolingConfig(num_heads=0), "num_heads must be at least 1, got 0"),
+        (lambda: EncoderConfig(cell="cnn"), "got 'cnn'"),
+        (lambda: EncoderConfig(hidden_size=0), "hidden_size must be at least 1, got 0"),
+        (lambda: EncoderConfig(dropout=1.0), r"dropout must be in \[0, 1\), got 1.0"),
+        (lambda: StemConfig(channels=[4], frame_strides=[1, 2]), "frame_strides must have one entry"),
+        (lambda: StemConfig(channels=[4], kernel_frames=4), "kernel_frames must be odd"),
+        (lambda: StemConfig(channels=[0]), "at least 1"),
+        (lambda: HeadConfig(embedding_size=-1), "embedding_size must be at least 0, got -1"),
+        (lambda: HeadConfig(dropout=-0.1), "head dropout"),
+    ],
+)
+def test_impossible_setting_is_refused(build, message):
+    with pytest.raises(ConfigError, match=message):
+        build()

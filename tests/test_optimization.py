@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from audiornn.errors import ConfigError
+from audiornn.objectives import MulticlassConfig, MulticlassObjective
+from audiornn.optimization import OptimizerConfig, ScheduleConfig, build_optimizer, build_schedule
+
+
+@pytest.mark.parametrize("name", ["adamw", "adam", "sgd"])
+def test_optimizer_lowers_a_quadratic_and_spares_vectors_weight_decay(name):
+    module = nn.Linear(3, 2)
+    optimizer = build_optimizer(OptimizerConfig(name=name, learning_rate=0.05, weight_decay=0.1), module)
+    decays = {parameter.dim(): group["weight_decay"] for group in optimizer.param_groups for parameter in group["params"]}
+    assert decays == {2: 0.1, 1: 0.0}
+    x, y = torch.eye(3), torch.tensor([[1.0, 0], [0, 1], [1, 1]])
+    losses = []
+    for _ in range(50):
+        optimizer.zero_grad()
+        loss = (module(x) - y).square().mean()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < 0.2 * losses[0]
+
+
+def rates(config: ScheduleConfig, steps: int, steps_per_epoch: int = 10) -> list[float]:
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    schedule = build_schedule(config, optimizer, total_steps=steps, steps_per_epoch=steps_per_epoch)
+    seen = []
+    for _ in range(steps):
+        seen.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    return seen
+
+
+def test_warmup_cosine_rises_to_the_peak_and_falls_to_its_end():
+    seen = rates(ScheduleConfig(warmup_fraction=0.1, final_factor=0.2), 100)
+    assert seen[0] == pytest.approx(1 / 11) and seen[10] == 1 and max(seen) == 1
+    assert seen[55] == pytest.approx(0.6) and seen[-1] == pytest.approx(0.2, abs=1e-3)
+
+
+def test_steps_drop_every_so_many_epochs():
+    seen = rates(ScheduleConfig(name="steps", every_epochs=2, gamma=0.1), 50)
+    assert [seen[at] for at in (0, 19, 20, 40)] == pytest.approx([1, 1, 0.1, 0.01])
+
+
+def test_constant_is_constant():
+    assert set(rates(ScheduleConfig(name="constant"), 10)) == {1.0}
+
+
+def test_plateau_drops_after_its_patience():
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    schedule = build_schedule(ScheduleConfig(name="plateau", patience=1), optimizer, total_steps=9, steps_per_epoch=1)
+    for _ in range(4):
+        schedule.step(1.0)
+    assert optimizer.param_groups[0]["lr"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: OptimizerConfig(name="lion"), "got 'lion'"),
+        (lambda: OptimizerConfig(learning_rate=0), "learning_rate must be above 0"),
+        (lambda: OptimizerConfig(nesterov=True), "nesterov needs name=sgd"),
+        (lambda: OptimizerConfig(beta2=1.0), "beta2"),
+        (lambda: OptimizerConfig(weight_decay=-1), "weight_decay"),
+        (lambda: ScheduleConfig(name="linear"), "got 'linear'"),
+        (lambda: ScheduleConfig(warmup_fraction=2), "warmup_fraction"),
+        (lambda: ScheduleConfig(gamma=1), "gamma"),
+        (lambda: ScheduleConfig(patience=-1), "patience"),
+        (lambda: MulticlassConfig(label_smoothing=1), "label_smoothing"),
+        (lambda: MulticlassConfig(class_weights="inverse"), "got 'inverse'"),
+    ],
+)
+def test_impossible_setting_is_refused(build, message):
+    with pytest.raises(ConfigError, match=message):
+        build()
+
+
+def test_loss_of_equal_logits_is_the_logarithm_of_the_classes():
+    objective = MulticlassObjective(MulticlassConfig(), np.arange(5), 5)
+    assert objective(torch.zeros(3, 5), torch.tensor([0, 1, 4])).item() == pytest.approx(math.log(5))
+
+
+def test_balanced_weights_make_a_rare_class_count_as_much():
+    targets = np.array([0] * 9 + [1])
+    objective = MulticlassObjective(MulticlassConfig(class_weights="balanced"), targets, 2)
+    logits = torch.randn(10, 2, generator=torch.Generator().manual_seed(0))
+    losses = nn.functional.cross_entropy(logits, torch.from_numpy(targets), reduction="none")
+    expected = (losses[:9].mean() + losses[9]) / 2
+    assert objective(logits, torch.from_numpy(targets)).item() == pytest.approx(expected.item(), rel=1e-5)
