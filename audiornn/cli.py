@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,10 @@ from typing import Any
 
 import audiornn
 from audiornn.errors import AudiornnError, ConfigError
+
+# `model` is a group of option files, which Hydra would look the word up in under every verb; where it names a trained model
+# instead, the setting goes by another name inside.
+_MODEL_WORD = re.compile(r"^model=")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -73,6 +78,8 @@ def run_verb(verb: str, overrides: Sequence[str]) -> int:
     if verb == "train":
         overrides = _resumed(list(overrides))
         _keep_memory()
+    else:
+        overrides = [_MODEL_WORD.sub("model_path=", word) for word in overrides]
     register(verb)
     codes: list[int] = []
     refusals: list[AudiornnError] = []

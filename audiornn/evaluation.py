@@ -23,7 +23,15 @@ if TYPE_CHECKING:
     from audiornn.inference import Classifier
     from audiornn.store import Store
 
-__all__ = ["evaluate", "Evaluation", "evaluate_predictions", "hash_ids", "load_evaluation", "metrics_document", "save_evaluation"]
+__all__ = [
+    "Evaluation",
+    "evaluate",
+    "evaluate_predictions",
+    "hash_ids",
+    "load_evaluation",
+    "metrics_document",
+    "save_evaluation",
+]
 
 FORMAT_VERSION = 1
 FILES = (
@@ -46,8 +54,6 @@ _CLIP_COLUMNS: dict[str, type] = {
     "target_probability": float,
 }
 _CORNER = "target / prediction"
-
-
 _WINDOW_CLIPS = 4096
 
 
@@ -68,7 +74,9 @@ def evaluate(
     if not len(rows):
         raise CorpusError(f"expected utterances in the split {split!r} of '{store.folder}', found none")
     if store.sample_rate != classifier.sample_rate:
-        raise CorpusError(f"expected a store at {classifier.sample_rate} Hz, got {store.sample_rate} in '{store.folder}'")
+        raise CorpusError(
+            f"expected a store at {classifier.sample_rate} Hz, got {store.sample_rate} in '{store.folder}'"
+        )
     probabilities = []
     for start in range(0, len(rows), _WINDOW_CLIPS):
         window = [from_int16(store.waveform(int(row))) for row in rows[start : start + _WINDOW_CLIPS]]
@@ -100,9 +108,11 @@ def _targets_of_model(classifier: Classifier, store: Store, rows: np.ndarray[Any
     foreign = [label for label in used if label not in number]
     if foreign:
         raise CorpusError(
-            f"expected labels that the model knows ({', '.join(classifier.labels)}), got {foreign[0]!r} in '{store.folder}'"
+            f"expected labels that the model knows ({', '.join(classifier.labels)}), "
+            f"got {foreign[0]!r} in '{store.folder}'"
         )
-    return np.array([number.get(label, -1) for label in store.labels])[store.label_indices[rows]]
+    indices: np.ndarray[Any, Any] = np.array([number.get(label, -1) for label in store.labels])
+    return np.asarray(indices[store.label_indices[rows]])
 
 
 def save_evaluation(
@@ -142,7 +152,8 @@ def save_evaluation(
     write_rows(files["predictions.csv"], evaluation.prediction_rows(), _prediction_columns(labels))
     write_rows(files["worst_mistakes.csv"], evaluation.worst_mistakes(), _CLIP_COLUMNS)
     write_text(files["report.html"], report.render_report(evaluation, history=history, settings=settings))
-    write_text(files["metrics.json"], json.dumps(metrics_document(evaluation), indent=2, ensure_ascii=False, default=str) + "\n")
+    document = json.dumps(metrics_document(evaluation), indent=2, ensure_ascii=False, default=str)
+    write_text(files["metrics.json"], document + "\n")
     return files
 
 

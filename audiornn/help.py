@@ -84,7 +84,7 @@ def _parse(text: str) -> tuple[list[str], list[tuple[str, str, str]], list[tuple
             continue
         match = re.match(r"(\w+): (.*)", line)
         if match and comment:
-            settings.append((match[1], match[2], comment))
+            settings.append((match[1].replace("model_path", "model"), match[2], comment))
         comment = ""
     groups = re.findall(r"^  - (?:override )?(\w+): (\S+)", text, flags=re.MULTILINE)
     return intro, settings, groups

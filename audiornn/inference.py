@@ -146,7 +146,10 @@ class Classifier:
         Raises:
             AudioError: no such folder, or no audio in it.
         """
-        return self.predict_files(find_audio(Path(folder)), batch_size=batch_size)
+        paths = find_audio(folder)
+        if not paths:
+            raise AudioError(f"expected audio files below '{os.fspath(folder)}', found none")
+        return self.predict_files(paths, batch_size=batch_size)
 
     def predict_files(self, paths: Iterable[AudioPath], *, batch_size: int = 64) -> Iterator[FileResult]:
         """`predict_folder` for given files."""

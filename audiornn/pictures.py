@@ -16,6 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from audiornn.escaping import escape_text
@@ -73,8 +74,8 @@ def draw_training_curves(history: Sequence[Mapping[str, Any]]) -> list[tuple[str
     """Curves over epochs as (title, SVG), one panel per figure, its splits together.
 
     A column ``train_loss`` or ``validation/loss`` is the curve ``train`` or ``validation`` of the panel ``loss``;
-    columns with no split in front have their own panel. ``epoch`` is the axis; ``step`` and ``seconds`` are left out, and
-    so are cells without a number.
+    columns with no split in front have their own panel. ``epoch`` is the axis; ``step`` and ``seconds`` are left
+    out, and so are cells without a number.
     """
     panels: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for position, row in enumerate(history, start=1):
@@ -119,7 +120,7 @@ def _curve_svg(panel: str, curves: Mapping[str, list[tuple[float, float]]]) -> s
         axes.plot(epochs, values, label=split or None, color=_CURVE_COLOURS.get(split, CORRECT_COLOUR), marker=marker)
     axes.set_xlabel("epoch", color=_INK)
     axes.tick_params(colors=_INK)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.2, color=_INK)
     axes.patch.set_visible(False)
     for side, spine in axes.spines.items():

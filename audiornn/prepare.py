@@ -109,14 +109,14 @@ class _Build:
         return self.root / f"{self.name}-{self.fingerprint[:16]}"
 
     def find_finished(self) -> Path | None:
-        """The store, if it is there. Reads only files that no store remembers, and none if there is no store."""
+        """The store, if it is there. Hashes what no store remembers, or nothing if none remembers anything."""
         stores = [folder for folder in self.root.glob(f"{self.name}-*") if folder.is_dir()]
         if not stores:
             return None
         stores.sort(key=lambda folder: folder.stat().st_mtime, reverse=True)
         self.states = {path: file_state(path) for path in dict.fromkeys(row.path for row in self.rows)}
         known = remembered_digests(stores, self.states)
-        if all(digest == MISSING for digest in known.values()):
+        if all(digest == MISSING for digest in known.values()) and not self._may_have_moved(stores):
             return None
         unknown = [path for path in self.states if path not in known]
         known.update(digest_files(unknown, available_cores()))
@@ -128,6 +128,11 @@ class _Build:
             with contextlib.suppress(OSError):
                 write_file_index(folder, self.states, self.digests)
         return folder
+
+    def _may_have_moved(self, stores: Sequence[Path]) -> bool:
+        """True if a store was made of files of the same sizes, in the same order, in another place."""
+        sizes = [state and state.size for state in self.states.values()]
+        return any([state.size for state in read_file_index(folder)[1]] == sizes for folder in stores)
 
     def decode(self, folder: Path, num_workers: int | None, *, strict: bool, progress: Progress | None) -> None:
         """Write the table and the rejected rows, and note state and digest of every file."""

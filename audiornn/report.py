@@ -1,7 +1,7 @@
 """One self-contained HTML page per evaluation: no network, light and dark, from a phone's width up.
 
-Names of files and labels come from strangers. They are escaped wherever they stand, the page's own script puts them in as
-text alone, and the page's policy lets no other script run and nothing be fetched.
+Names of files and labels come from strangers. They are escaped wherever they stand, the page's own script puts them in
+as text alone, and the page's policy lets no other script run and nothing be fetched.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from audiornn.escaping import escape_text
-from audiornn.intervals import format_percent
+from audiornn.intervals import Estimate, format_percent
 from audiornn.pictures import draw_training_curves, row_shares
 from audiornn.results import Evaluation
 
@@ -28,6 +28,7 @@ MAX_LISTED_CLIPS = 20_000
 """Clips the page holds for its lists: all mistakes come first, then the least sure of the rest."""
 _CONFUSIONS = 12
 _CONFUSIONS_ALONE = 200
+_ASSETS = ("style.css", "report.js")
 
 
 def render_report(
@@ -45,17 +46,9 @@ def render_report(
         history: one row per epoch, see `audiornn.pictures.draw_training_curves`.
         settings: what the model was trained with; mappings within are shown as dotted names.
     """
-    environment = Environment(
-        loader=PackageLoader("audiornn", "page"), autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True
-    )
+    environment = Environment(loader=PackageLoader("audiornn", "page"), autoescape=True, undefined=StrictUndefined)
     environment.filters |= {"percent": format_percent, "bare_percent": _bare_percent, "plain": escape_text}
     style, script = (resources.files("audiornn").joinpath("page", name).read_text("utf-8") for name in _ASSETS)
-    shares = row_shares(evaluation.confusion).tolist()
-    estimates = [("balanced accuracy", evaluation.balanced_accuracy), ("macro F1", evaluation.macro_f1)]
-    if evaluation.accuracy_over_speakers is not None:
-        estimates.insert(0, ("accuracy over speakers", evaluation.accuracy_over_speakers))
-    worst = evaluation.worst_mistakes()
-    matrix = _matrix(evaluation, shares) if len(evaluation.labels) <= MAX_MATRIX_CLASSES else None
     return environment.get_template("report.html.jinja").render(
         title=escape_text(title or _title(evaluation)),
         style=Markup(style),
@@ -65,22 +58,36 @@ def render_report(
         labels=[escape_text(label) for label in evaluation.labels],
         seconds=None if evaluation.durations is None else _duration(float(evaluation.durations.sum())),
         confidence=f"{100 * evaluation.accuracy.confidence:g}",
-        estimates=estimates,
+        estimates=_estimates(evaluation),
         num_mistakes=len(evaluation.mistakes()),
-        matrix=matrix,
-        confusions=[
-            {"target": target, "prediction": prediction, "count": count, "share": shares[target][prediction]}
-            for target, prediction, count in evaluation.confusions()[: _CONFUSIONS_ALONE if matrix is None else _CONFUSIONS]
-        ],
-        worst=worst,
+        worst=evaluation.worst_mistakes(),
         curves=draw_training_curves(history or []),
         provenance=list(_flatten(evaluation.provenance)),
         settings=list(_flatten(settings or {})),
         data=_script_json({"labels": [escape_text(label) for label in evaluation.labels], "clips": _clips(evaluation)}),
+        **_confusion(evaluation),
     )
 
 
-_ASSETS = ("style.css", "report.js")
+def _estimates(evaluation: Evaluation) -> list[tuple[str, Estimate]]:
+    named = [("balanced accuracy", evaluation.balanced_accuracy), ("macro F1", evaluation.macro_f1)]
+    over_speakers = evaluation.accuracy_over_speakers
+    return named if over_speakers is None else [("accuracy over speakers", over_speakers), *named]
+
+
+def _confusion(evaluation: Evaluation) -> dict[str, Any]:
+    """The matrix row by row, None when it is too large for a page, and the most frequent confusions."""
+    shares = row_shares(evaluation.confusion).tolist()
+    small = len(evaluation.labels) <= MAX_MATRIX_CLASSES
+    matrix = [
+        [_cell(target, prediction, count, shares[target][prediction]) for prediction, count in enumerate(counts)]
+        for target, counts in enumerate(evaluation.confusion.tolist())
+    ]
+    confusions = [
+        _cell(target, prediction, count, shares[target][prediction])
+        for target, prediction, count in evaluation.confusions()[: _CONFUSIONS if small else _CONFUSIONS_ALONE]
+    ]
+    return {"matrix": matrix if small else None, "confusions": confusions}
 
 
 def _title(evaluation: Evaluation) -> str:
@@ -97,13 +104,6 @@ def _duration(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
-
-
-def _matrix(evaluation: Evaluation, shares: list[list[float]]) -> list[list[dict[str, Any]]]:
-    return [
-        [_cell(target, prediction, count, shares[target][prediction]) for prediction, count in enumerate(counts)]
-        for target, counts in enumerate(evaluation.confusion.tolist())
-    ]
 
 
 def _cell(target: int, prediction: int, count: int, share: float) -> dict[str, Any]:

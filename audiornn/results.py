@@ -51,7 +51,7 @@ class Evaluation:
     confusion: NDArray[np.int64]
     """``(classes, classes)``: rows are targets, columns predictions."""
     provenance: dict[str, Any] = field(default_factory=dict)
-    """What was measured: corpus, split, fingerprint, model hash as the caller gave them; clips, hash of ids, versions."""
+    """What was measured: corpus, split, fingerprint, model hash from the caller; clips, hash of ids, versions."""
 
     def __len__(self) -> int:
         return len(self.utterance_ids)
@@ -152,35 +152,42 @@ def evaluate_predictions(
         ValueError: sizes that don't fit each other, or a target out of range.
     """
     truth, scores = _checked(labels, utterance_ids, targets, probabilities)
-    answers = scores.argmax(axis=1).astype(np.int64)
     seconds = _per_clip("durations", durations, len(truth))
     voices = _per_clip("speakers", speakers, len(truth))
-    groups = _groups(voices)
+    facts = {
+        **(provenance or {}),
+        "num_clips": len(utterance_ids),
+        "utterance_ids_sha256": hash_ids(utterance_ids),
+        "bootstrap": {"seed": seed, "resamples": RESAMPLES},
+    }
     return Evaluation(
         labels=tuple(labels),
         utterance_ids=tuple(utterance_ids),
         targets=truth,
-        predictions=answers,
         probabilities=scores,
         durations=None if seconds is None else seconds.astype(np.float64),
         speakers=tuple(voices.tolist()) if voices is not None and any(voices) else None,
-        accuracy=metrics.accuracy(truth, answers),
-        balanced_accuracy=metrics.balanced_accuracy(truth, answers, groups=groups, seed=seed),
-        macro_f1=metrics.macro_f1(truth, answers, groups=groups, seed=seed),
-        accuracy_over_speakers=(
+        mean_loss=metrics.cross_entropy(truth, scores),
+        provenance={**facts, "versions": facts.get("versions") or _versions()},
+        **_figures(truth, scores.argmax(axis=1).astype(np.int64), len(labels), _groups(voices), seed),
+    )
+
+
+def _figures(
+    truth: NDArray[np.int64], answers: NDArray[np.int64], classes: int, groups: NDArray[np.int64] | None, seed: int
+) -> dict[str, Any]:
+    """The fields of `Evaluation` that follow from targets and predictions."""
+    return {
+        "predictions": answers,
+        "accuracy": metrics.accuracy(truth, answers),
+        "balanced_accuracy": metrics.balanced_accuracy(truth, answers, groups=groups, seed=seed),
+        "macro_f1": metrics.macro_f1(truth, answers, groups=groups, seed=seed),
+        "accuracy_over_speakers": (
             None if groups is None else bootstrap(metrics.share_correct, truth, answers, groups=groups, seed=seed)
         ),
-        mean_loss=metrics.cross_entropy(truth, scores),
-        per_class=tuple(metrics.per_class(truth, answers, len(labels))),
-        confusion=metrics.confusion_matrix(truth, answers, len(labels)),
-        provenance={
-            **(provenance or {}),
-            "num_clips": len(utterance_ids),
-            "utterance_ids_sha256": hash_ids(utterance_ids),
-            "bootstrap": {"seed": seed, "resamples": RESAMPLES},
-            "versions": (provenance or {}).get("versions") or _versions(),
-        },
-    )
+        "per_class": tuple(metrics.per_class(truth, answers, classes)),
+        "confusion": metrics.confusion_matrix(truth, answers, classes),
+    }
 
 
 def hash_ids(utterance_ids: Sequence[str]) -> str:

@@ -37,6 +37,10 @@ class RunFolder:
         """Evaluation on the validation split."""
         return self.path / "report"
 
+    def evaluation(self, corpus: str, split: str) -> Path:
+        """Evaluation of the model on a split of a corpus."""
+        return self.path / "evaluation" / f"{corpus}-{split}"
+
     @property
     def last_checkpoint(self) -> Path:
         """What a resumed run starts from."""

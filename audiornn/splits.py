@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
 
 from audiornn.errors import ConfigError, CorpusError
 from audiornn.manifest import NOISE, Utterance
@@ -20,7 +19,7 @@ def hash_order(key: str, seed: int) -> bytes:
     """A sort key that shuffles names reproducibly.
 
     >>> sorted("abcd", key=lambda name: hash_order(name, 0))
-    ['a', 'c', 'd', 'b']
+    ['a', 'c', 'b', 'd']
     """
     return hashlib.blake2b(f"{seed}:{key}".encode(), digest_size=16).digest()
 
@@ -51,14 +50,15 @@ def split_stratified(
         CorpusError: a class has too few files to be in every split; it is named.
     """
     check_fractions(validation, test)
-    labels: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    labels: dict[str, dict[str, int]] = {}
     for utterance in utterances:
         if utterance.split != NOISE:
-            labels[utterance.path][utterance.label] += 1
-    names = {utterance.path: utterance.utterance_id.split("#")[0] for utterance in utterances}
+            counts = labels.setdefault(utterance.path, {})
+            counts[utterance.label] = counts.get(utterance.label, 0) + 1
+    names = {utterance.path: utterance.utterance_id.partition("#")[0] for utterance in utterances}
     classes: defaultdict[str, list[str]] = defaultdict(list)
     for path, counts in labels.items():
-        classes[min(counts, key=lambda label: (-counts[label], label))].append(path)
+        classes[min((-count, label) for label, count in counts.items())[1]].append(path)
     split_of: dict[str, str] = {}
     for label, paths in sorted(classes.items()):
         needed = 1 + (validation > 0) + (test > 0)
@@ -151,9 +151,9 @@ def _count_speakers(utterances: Iterable[Utterance]) -> Counter[str]:
 
 
 def _assign(
-    utterances: Iterable[Utterance], split_of: dict[str, str], key: Callable[[Utterance], Hashable]
+    utterances: Iterable[Utterance], split_of: dict[str, str], key: Callable[[Utterance], str]
 ) -> list[Utterance]:
     return [
-        utterance if utterance.split == NOISE else replace(utterance, split=split_of[str(key(utterance))])
+        utterance if utterance.split == NOISE else utterance.with_split(split_of[key(utterance)])
         for utterance in utterances
     ]

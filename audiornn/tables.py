@@ -1,4 +1,4 @@
-"""Tables on disk: rows as CSV, JSONL or Parquet by the path's ending; embeddings as ``.npz`` or Parquet.
+"""Rows on disk: CSV, JSONL or Parquet by the path's ending.
 
 Files appear whole or not at all. Text is written as `audiornn.escaping` says (in CSV a leading apostrophe before
 formulas; bytes that are not UTF-8 as ``\\udcff``), and reading undoes it.
@@ -9,6 +9,7 @@ Floats are written with the digits that tell them from their neighbours, a float
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
@@ -20,21 +21,8 @@ from typing import IO, Any, Protocol, Self
 import numpy as np
 
 from audiornn.atomic import AtomicFile, check_writable
-from audiornn.embeddings import Embeddings, check_embeddings_output, read_embeddings, write_embeddings
 from audiornn.errors import ConfigError
 from audiornn.escaping import escape_text, guard_formula, unescape_text, unguard_formula
-
-__all__ = [
-    "Columns",
-    "Embeddings",
-    "RowWriter",
-    "check_embeddings_output",
-    "check_output",
-    "read_embeddings",
-    "read_rows",
-    "write_embeddings",
-    "write_rows",
-]
 
 Cell = str | int | float | bool | None
 Columns = Mapping[str, type]
@@ -94,6 +82,7 @@ class RowWriter:
                     self._sink.close()
                 self._file.commit()
         finally:
+            self._sink.abandon()
             self._file.discard()
 
 
@@ -166,6 +155,7 @@ def _row_suffix(path: str | os.PathLike[str]) -> str:
 class _Sink(Protocol):
     def write(self, cells: list[Cell]) -> None: ...
     def close(self) -> None: ...
+    def abandon(self) -> None: ...
 
 
 class _LineFeeds:
@@ -189,6 +179,9 @@ class _CsvSink:
     def close(self) -> None:
         """Nothing is held back."""
 
+    def abandon(self) -> None:
+        """Nothing is held back."""
+
 
 class _JsonlSink:
     def __init__(self, file: IO[str], columns: Columns) -> None:
@@ -200,6 +193,9 @@ class _JsonlSink:
         self._file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
 
     def close(self) -> None:
+        """Nothing is held back."""
+
+    def abandon(self) -> None:
         """Nothing is held back."""
 
 
@@ -221,6 +217,12 @@ class _ParquetSink:
     def close(self) -> None:
         self._flush()
         self._writer.close()
+
+    def abandon(self) -> None:
+        """Keep the writer from finishing its file when it is collected, long after the file is gone."""
+        with contextlib.suppress(OSError):
+            self._writer.close()
+        self._writer.is_open = False
 
     def _flush(self) -> None:
         import pyarrow

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ from audiornn.errors import ConfigError, CorpusError
 from audiornn.manifest import Utterance, check_utterances
 from audiornn.splits import split_by_hash
 
-SC8U = "yes no up down left right stop go".split()
+SC8U = ["yes", "no", "up", "down", "left", "right", "stop", "go"]
 
 
 def touch(folder: Path, names: Iterable[str]) -> None:
@@ -40,7 +40,7 @@ def mini(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for index in range(40):
             split = "train" if index < 20 else "validation" if index < 30 else "test"
             lists[split].append(f"{word}/{index:08x}_nohash_0.wav")
-    touch(folder, sum(lists.values(), []))
+    touch(folder, chain.from_iterable(lists.values()))
     (folder / "validation_list.txt").write_text("\n".join(lists["validation"]) + "\n")
     (folder / "testing_list.txt").write_text("\n".join(lists["test"]) + "\n")
     (folder / "LICENSE").touch()
@@ -174,7 +174,7 @@ def test_folder_by_speaker_pattern(tmp_path: Path) -> None:
     corpus = FolderCorpus(path=str(tmp_path), speaker_pattern=r"/(\w)-", validation=0.2, test=0.2)
     rows = corpus.utterances(tmp_path)
     speakers = {split: {row.speaker for row in rows if row.split == split} for split in counts(rows)}
-    assert sorted(sum(map(sorted, speakers.values()), [])) == list("uvwxyz")
+    assert sorted(chain.from_iterable(speakers.values())) == list("uvwxyz")
     assert set(speakers) == {"train", "validation", "test"}
     assert "speakers kept apart" in corpus.split_rule(tmp_path)
     with pytest.raises(CorpusError, match=r"'a/u-0\.wav'"):

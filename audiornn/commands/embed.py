@@ -14,7 +14,7 @@ class EmbedCommand:
 
     input: Any
     output: str
-    model: str
+    model_path: str
     runs_dir: str
     batch_size: int = 64
     device: str | None = None
@@ -33,7 +33,7 @@ def run(command: EmbedCommand) -> int:
 
     check_embeddings_output(Path(command.output))
     paths = expand_inputs(command.input)
-    classifier = load(resolve_model(command.model, Path(command.runs_dir)), device=command.device)
+    classifier = load(resolve_model(command.model_path, Path(command.runs_dir)), device=command.device)
     ids: list[str] = []
     embeddings = []
     with progress_bar("embed") as progress:

@@ -15,7 +15,7 @@ class EvaluateCommand:
     data: Corpus
     data_dir: str
     runs_dir: str
-    model: str
+    model_path: str
     split: str
     output: str | None = None
     batch_size: int = 256
@@ -29,10 +29,10 @@ def run(command: EvaluateCommand) -> int:
     from audiornn.corpora.same import corpus_of
     from audiornn.evaluation import evaluate, save_evaluation
     from audiornn.inference import load
-    from audiornn.runs import resolve_model
+    from audiornn.runs import RunFolder, resolve_model
     from audiornn.store import prepare
 
-    folder = resolve_model(command.model, Path(command.runs_dir))
+    folder = resolve_model(command.model_path, Path(command.runs_dir))
     classifier = load(folder, device=command.device)
     corpus = corpus_of(command.data, classifier.spec.training, folder)
     with progress_bar("prepare") as progress:
@@ -45,7 +45,7 @@ def run(command: EvaluateCommand) -> int:
         )
     with progress_bar("evaluate") as progress:
         evaluation = evaluate(classifier, store, command.split, batch_size=command.batch_size, progress=progress)
-    output = Path(command.output) if command.output else folder.parent / "evaluation" / f"{corpus.name}-{command.split}"
+    output = Path(command.output) if command.output else RunFolder(folder.parent).evaluation(corpus.name, command.split)
     save_evaluation(evaluation, output)
     print_lines([f"model: {folder}"])
     print_table("per class", evaluation.per_class_rows())

@@ -31,7 +31,10 @@ def expand_inputs(inputs: Any) -> list[str]:
 def _expand(name: str) -> list[str]:
     path = Path(name)
     if path.is_dir():
-        return [str(found) for found in find_audio(path)]
+        below = [str(found) for found in find_audio(path)]
+        if not below:
+            raise AudioError(f"expected audio files below '{name}', found none")
+        return below
     if path.exists() or not glob.has_magic(name):
         if not path.exists() and not path.suffix:
             raise AudioError(f"expected a file, a folder or a glob, found nothing at '{name}'")

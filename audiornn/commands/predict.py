@@ -13,7 +13,7 @@ class PredictCommand:
     """Settings of ``audiornn predict``."""
 
     input: Any
-    model: str
+    model_path: str
     runs_dir: str
     output: str | None = None
     top_k: int = 1
@@ -39,7 +39,7 @@ def run(command: PredictCommand) -> int:
     if command.output is not None:
         check_output(Path(command.output))
     paths = expand_inputs(command.input)
-    classifier = load(resolve_model(command.model, Path(command.runs_dir)), device=command.device)
+    classifier = load(resolve_model(command.model_path, Path(command.runs_dir)), device=command.device)
     columns = prediction_columns(classifier.labels, top_k=command.top_k, probabilities=command.probabilities)
     failed = 0
 

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from audiornn.commands.console import log_to_file, print_lines, progress_bar
+from audiornn.evaluation import Evaluation, evaluate, save_evaluation
+from audiornn.inference import load
 from audiornn.runs import RunFolder
+from audiornn.store import prepare
 from audiornn.training import TrainConfig, train
 
 
@@ -20,6 +23,7 @@ class TrainCommand(TrainConfig):
     runs_dir: str
     run_dir: str
     resume: str | None = None
+    evaluate_test: bool = False
 
 
 def run(command: TrainCommand, *, settings_yaml: str, overrides: list[str]) -> float:
@@ -48,5 +52,21 @@ def run(command: TrainCommand, *, settings_yaml: str, overrides: list[str]) -> f
             f"report: {result.run.report / 'report.html'}",
         ]
     )
+    if command.evaluate_test:
+        print_lines([f"test: {evaluate_on_test(command, run_folder).accuracy}"])
     chosen = result.history[result.best_epoch - 1] if result.history else {}
     return chosen.get(command.trainer.monitor, float("nan"))
+
+
+def evaluate_on_test(command: TrainCommand, run: RunFolder) -> Evaluation:
+    """Measure the saved model on the test split, into the folder that ``audiornn evaluate`` would choose."""
+    classifier = load(run.model)
+    store = prepare(
+        command.data,
+        data_dir=Path(command.data_dir),
+        sample_rate=classifier.sample_rate,
+        strict=command.strict,
+    )
+    evaluation = evaluate(classifier, store, "test", batch_size=command.loader.eval_batch_size)
+    save_evaluation(evaluation, run.evaluation(command.data.name, "test"))
+    return evaluation

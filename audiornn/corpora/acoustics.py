@@ -1,14 +1,15 @@
 """Noise, rooms and levels for synthesised clips, in integers: the same bytes on every machine.
 
-Sums of integers below 2**53 are exact in float64, so neither the order of an addition nor a fused multiply-add shows, and a
-convolution through the FFT is exact once rounded. What is not exact (roots, powers, sines) is rounded to a coarse integer
-grid as soon as it is computed. Signals are integer-valued int64 arrays, ``(samples,)``, at 16 kHz unless said otherwise.
+Sums of integers below 2**53 are exact in float64, so neither the order of additions nor a fused multiply-add shows, and
+a convolution through the FFT is exact once rounded. What is not exact (roots, powers, sines) is rounded to a coarse
+integer grid as soon as it is computed. Signals are int64 arrays, ``(samples,)``, at 16 kHz unless said otherwise.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -29,7 +30,7 @@ _FILTER_BITS = 14
 class Draws:
     """Random integers from a text key.
 
-    Built on the raw 64-bit words of PCG64, which NumPy keeps for ever, and not on ``Generator``, whose streams it may change.
+    Built on the raw words of PCG64, which NumPy keeps for ever, and not on ``Generator``, whose streams it may change.
     """
 
     def __init__(self, key: str) -> None:
@@ -43,7 +44,7 @@ class Draws:
     def chance(self, percent: int) -> bool:
         return self.integer(0, 99) < percent
 
-    def sample(self, items: list[str], count: int) -> list[str]:
+    def sample(self, items: Sequence[str], count: int) -> list[str]:
         """``count`` different items, or all in a random order when there are fewer."""
         rest = list(items)
         return [rest.pop(self.integer(0, len(rest) - 1)) for _ in range(min(count, len(rest)))]
@@ -58,7 +59,7 @@ class Draws:
 def resample_speech(speech: NDArray[np.int16]) -> Samples:
     """22,050 Hz to 16,000 Hz with a Kaiser-windowed sinc; ``num_samples = ceil(samples * 320 / 441)``."""
     num_samples = -(-len(speech) * _UP // _DOWN)
-    num_blocks = -(-num_samples // _UP)
+    num_blocks = max(1, -(-num_samples // _UP))
     padded = np.zeros(num_blocks * _DOWN + _TAPS)
     padded[_TAPS // 2 - 1 :][: len(speech)] = speech
     blocks = np.lib.stride_tricks.sliding_window_view(padded, _DOWN + _TAPS)[::_DOWN]
@@ -68,15 +69,16 @@ def resample_speech(speech: NDArray[np.int16]) -> Samples:
 
 @cache
 def _resampling_filter() -> list[tuple[int, NDArray[np.float64]]]:
-    """For every 20 of the 320 outputs of a block: their first input sample, and weights ``(inputs, 20)`` times 2**14."""
+    """For every 20 of a block's 320 outputs: their first input sample, and weights ``(inputs, 20)`` times 2**14."""
     phase = np.arange(_UP)[:, None]
     offset = np.arange(_TAPS)[None, :] - (_TAPS // 2 - 1) - phase * _DOWN % _UP / _UP
     window = np.i0(_KAISER_BETA * np.sqrt(np.maximum(0.0, 1 - (offset / (_TAPS / 2)) ** 2)))
     taps = np.sinc(2 * _CUTOFF * offset) * window
     weights = np.zeros((_UP, _DOWN + _TAPS))
-    weights[phase, phase * _DOWN // _UP + np.arange(_TAPS)] = np.rint(taps / taps.sum(axis=1, keepdims=True) * 2**_FILTER_BITS)
+    taps = np.rint(taps / taps.sum(axis=1, keepdims=True) * 2**_FILTER_BITS)
+    weights[phase, phase * _DOWN // _UP + np.arange(_TAPS)] = taps
     starts = [first * _DOWN // _UP for first in range(0, _UP, 20)]
-    return [(start, weights[20 * i : 20 * i + 20, start : start + _TAPS + 28].T.copy()) for i, start in enumerate(starts)]
+    return [(start, weights[20 * i :][:20, start:][:, : _TAPS + 28].T.copy()) for i, start in enumerate(starts)]
 
 
 def speech_interval(speech: NDArray[np.int16], sample_rate: int = 22_050) -> tuple[int, int]:
@@ -96,14 +98,14 @@ def reverberate(dry: Samples, draws: Draws, *, reverb_ms: int, direct_to_reverb_
     decay = np.rint(2**12 * np.exp(-math.log(1000) / num_taps * np.arange(num_taps))).astype(np.int64)
     tail = _shift_round(draws.white_noise(num_taps) * decay, 12)
     tail[: CLIP_SAMPLE_RATE // 500] = 0  # the first reflection comes 2 ms after the direct sound
-    gain = _fixed_point(2**10 * _ratio_db(-direct_to_reverb_db) / math.sqrt(_energy(tail)))
+    gain = _fixed_point(2**14 * _ratio_db(-direct_to_reverb_db) / math.sqrt(_energy(tail)))
     response = _shift_round(tail * gain, _FRACTION_BITS)
-    response[0] = 2**10
-    return _shift_round(_convolve(dry, response)[: len(dry)], 10)
+    response[0] = 2**14
+    return _shift_round(_convolve(dry, response)[: len(dry)], 14)
 
 
 def add_noise(speech: Samples, noise: Samples, *, start: int, end: int, snr_db: int) -> Samples:
-    """Speech plus noise, times 2**16. ``snr_db`` compares the speech in ``start:end`` with the noise over the same samples."""
+    """Speech plus noise, times 2**16; ``snr_db`` is the ratio of their energies in ``start:end``."""
     gain = math.sqrt(max(1, _energy(speech[start:end])) / max(1, _energy(noise[start:end]))) * _ratio_db(-snr_db)
     return (speech << _FRACTION_BITS) + noise * _fixed_point(gain)
 
@@ -138,11 +140,11 @@ def hum(num_samples: int, draws: Draws) -> Samples:
 
 def mix(tracks: list[Samples]) -> Samples:
     """Sum of tracks, each brought to the same energy per sample first."""
-    levels = [math.sqrt(max(1, _energy(track)) / len(track)) for track in tracks]
-    return sum(
-        (_shift_round(track * _fixed_point(1000 / level), _FRACTION_BITS) for track, level in zip(tracks, levels, strict=True)),
-        start=np.zeros(len(tracks[0]), dtype=np.int64),
-    )
+    mixed = np.zeros(len(tracks[0]), dtype=np.int64)
+    for track in tracks:
+        level = math.sqrt(max(1, _energy(track)) / len(track))
+        mixed += _shift_round(track * _fixed_point(1000 / level), _FRACTION_BITS)
+    return mixed
 
 
 def _filtered_noise(num_samples: int, draws: Draws, taps: Samples) -> Samples:
@@ -153,16 +155,18 @@ def _filtered_noise(num_samples: int, draws: Draws, taps: Samples) -> Samples:
 @cache
 def _pink_taps() -> Samples:
     order = np.arange(1, 2048)
-    return np.rint(2**10 * np.concatenate([[1.0], np.cumprod((order - 0.5) / order)])).astype(np.int64)
+    taps: Samples = np.rint(2**10 * np.concatenate([[1.0], np.cumprod((order - 0.5) / order)])).astype(np.int64)
+    return taps
 
 
 @cache
 def _sine_table() -> Samples:
-    return np.array([round(2**13 * math.sin(2 * math.pi * k / CLIP_SAMPLE_RATE)) for k in range(CLIP_SAMPLE_RATE)])
+    turns = (k / CLIP_SAMPLE_RATE for k in range(CLIP_SAMPLE_RATE))
+    return np.array([round(2**13 * math.sin(2 * math.pi * turn)) for turn in turns], dtype=np.int64)
 
 
 def _convolve(samples: Samples, taps: Samples) -> Samples:
-    """Exact linear convolution: the FFT's error is some 1e-5 here, far below the one half that rounding forgives."""
+    """Exact linear convolution: the FFT's error is below 1e-3 here, far below the one half that rounding forgives."""
     length = len(samples) + len(taps) - 1
     power = 1 << length.bit_length()
     size = next(size for size in (5 * power // 8, 3 * power // 4, power) if size >= length)
@@ -171,7 +175,7 @@ def _convolve(samples: Samples, taps: Samples) -> Samples:
 
 
 def _energy(samples: Samples) -> int:
-    return int((samples**2).sum())
+    return int(np.sum(samples**2))
 
 
 def _ratio_db(level_db: int) -> float:
@@ -180,8 +184,9 @@ def _ratio_db(level_db: int) -> float:
 
 def _fixed_point(gain: float) -> int:
     """Integer factor with 16 binary places."""
-    return round(gain * 2**_FRACTION_BITS)
+    return round(gain * (1 << _FRACTION_BITS))
 
 
 def _shift_round(samples: Samples, bits: int) -> Samples:
-    return (samples + (1 << (bits - 1))) >> bits
+    shifted: Samples = (samples + (1 << (bits - 1))) >> bits
+    return shifted

@@ -6,24 +6,25 @@ import csv
 import hashlib
 import json
 import logging
-import multiprocessing
 import os
-import secrets
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 from audiornn.corpora.corpus import Corpus
 from audiornn.corpora.demo_clips import COMMANDS, VARIANTS, Clip, ClipSettings, Voice, render_noise, render_voice
+from audiornn.corpora.demo_work import run_jobs
 from audiornn.corpora.espeak import ACCENTS, espeak_data
 from audiornn.errors import ConfigError, CorpusError
-from audiornn.manifest import Utterance
+from audiornn.labels import UNKNOWN
+from audiornn.manifest import NOISE, SPLITS, Utterance, read_manifest
+from audiornn.unfinished import remove_abandoned, unfinished_folder
 
 _logger = logging.getLogger(__name__)
 _FORMAT = 1  # raise it when the same settings come to give other bytes
@@ -35,12 +36,14 @@ _README = """\
 
 Synthesised by audiornn from the settings in `corpus.json`; delete the folder to have it made again.
 
-- Speech: espeak-ng, from the Python package espeakng-loader (GPL-3.0-or-later; it binds the program, not what it says).
-- Noise and rooms: computed. No recording of a person or a place is in here.
-- `manifest.csv`: one row per clip, with the truth. `word`: what is said; `speech_start_seconds`, `speech_end_seconds`: where,
-  not counting the room's tail; `pitch` (0 to 99), `words_per_minute`: how; `snr_db`: speech over noise while the word lasts;
-  `reverb_ms`: the time in which the room's tail falls by 60 dB, 0 for no room; `peak_db`: the largest sample to full scale.
-- No timbre (espeak-ng variant) is heard in two splits. Rows of the split `noise` are backgrounds without a word.
+- Speech: espeak-ng, from the Python package espeakng-loader (GPL-3.0-or-later, which binds the program and not what
+  it says). Noise and rooms are computed. No recording of a person or a place is in here.
+- No voice (accent and timbre, pitch and rate; the column `speaker`) is heard in two splits, though a timbre (`variant`)
+  may be, with another accent. Rows of the split `noise` are backgrounds without a command.
+- `manifest.csv` has one row per clip, with the truth: `word`, what is said; `speech_start_seconds` and
+  `speech_end_seconds`, where, not counting the room's tail; `pitch` (0 to 99), `pitch_range`, `words_per_minute`, how;
+  `snr_db`, speech over noise while the word lasts; `reverb_ms`, the time the room's tail takes to fall 60 dB (0: none);
+  `direct_to_reverb_db`, the word over that tail; `peak_db`, the largest sample against full scale.
 """
 
 
@@ -48,23 +51,23 @@ Synthesised by audiornn from the settings in `corpus.json`; delete the folder to
 class DemoCorpus(Corpus):
     """Twelve command words and ``unknown`` (other words), spoken by espeak-ng, in clips of 0.3 to 1.5 s at 16 kHz.
 
-    The bytes depend on these fields alone for one release of espeakng-loader: not on the machine, the number of processes
-    or the order of work. Making 6,400 clips (180 MB) takes about half a minute on two cores.
+    The bytes depend on these fields alone for one release of espeakng-loader and one platform's build of it: not on the
+    processor, the number of processes or the order of work. The 7,200 clips of the default take 190 MB.
     """
 
     name: str = "demo"
     seed: int = 0
-    num_voices: int = 200
-    """Accent x timbre x pitch x rate; no two voices share both accent and timbre, no two splits share a timbre."""
+    num_voices: int = 240
+    """A voice is an accent and a timbre, a pitch and a rate; no two voices share both accent and timbre."""
     clips_per_word: int = 2
     """Clips of each command word by each voice."""
-    unknown_per_voice: int = 8
+    unknown_per_voice: int = 6
     """Clips labelled ``unknown`` by each voice, each of another word."""
     validation_percent: int = 15
-    """Of the timbres."""
+    """Of the voices."""
     test_percent: int = 15
-    """Of the timbres."""
-    min_snr_db: int = 5
+    """Of the voices."""
+    min_snr_db: int = 10
     max_snr_db: int = 30
 
     def __post_init__(self) -> None:
@@ -88,25 +91,35 @@ class DemoCorpus(Corpus):
         """Rows of the finished corpus, which is synthesised first when it is not there.
 
         It lies in ``data_dir/demo``, or in ``data_dir/demo-<hash>`` when a setting is not the default. It is made under
-        another name and renamed at the end, so what is there is whole. Starts processes: a script that calls this needs
-        the usual ``if __name__ == "__main__":``.
+        another name and renamed at the end, so what is there is whole.
 
         Raises:
             CorpusError: the extra ``demo`` is not installed, ``data_dir`` can't be written, or the folder is damaged.
         """
         return read_demo(self.make(data_dir))
 
+    def split_rule(self, data_dir: Path) -> str:  # noqa: ARG002
+        return f"by voice (accent and timbre), in the order of a hash (seed {self.seed})"
+
     def make(self, data_dir: Path, *, num_workers: int | None = None) -> Path:
         """The corpus's folder, synthesised when missing by ``num_workers`` processes (default: one per usable core)."""
         folder = data_dir / self.folder_name
-        if _read_marker(folder).get("settings") == self._settings:
+        marker = _read_marker(folder)
+        if marker.get("settings") == self._settings:
             return folder
-        if folder.exists() and not _read_marker(folder):
-            raise CorpusError(f"expected a finished demo corpus or nothing at '{folder}', got a folder without {_MARKER}: move it away")
+        if folder.exists() and not marker:
+            raise CorpusError(
+                f"expected a finished demo corpus or none, got a folder without {_MARKER} at '{folder}': move it away"
+            )
         _logger.info("synthesising %d voices into %s", self.num_voices, folder)
-        with _corpus_errors(data_dir), _partial_folder(folder) as partial_folder, espeak_data(VARIANTS) as data:
-            rows = self._synthesise(partial_folder, data, num_workers or len(os.sched_getaffinity(0)))
-            _finish(partial_folder, rows, self._settings)
+        with espeak_data(VARIANTS) as data, _write_errors(data_dir):
+            remove_abandoned(data_dir)
+            with unfinished_folder(data_dir, folder.name) as unfinished:
+                clips = self._synthesise(unfinished, data, num_workers or _usable_cores())
+                _finish(unfinished, clips, self._settings)
+                if folder.exists():  # of an older format, or another process was first
+                    shutil.rmtree(folder)
+                unfinished.rename(folder)
         return folder
 
     @property
@@ -117,17 +130,14 @@ class DemoCorpus(Corpus):
 
     @property
     def voices(self) -> list[Voice]:
-        """Every voice with its split: timbres in the order of a hash of their names, the first ones for the test split."""
-        variants = sorted(VARIANTS, key=partial(_rank, self.seed))[: self.num_voices]
-        num_test = max(1, round(len(variants) * self.test_percent / 100))
-        num_validation = max(1, round(len(variants) * self.validation_percent / 100))
-        voices = []
-        for index in range(self.num_voices):
-            turn, place = divmod(index, len(variants))
-            variant = variants[place]
-            accent = sorted(ACCENTS, key=lambda accent: _rank(self.seed, f"{variant}/{accent}"))[turn]
-            split = "test" if place < num_test else "validation" if place < num_test + num_validation else "train"
-            voices.append(Voice.draw(self.seed, accent, variant, split))
+        """Every voice with its split, by two hashes of accent and timbre: one chooses the voices, the other splits."""
+        pairs = sorted(product(ACCENTS, VARIANTS), key=partial(_rank, f"{self.seed}/voice"))[: self.num_voices]
+        pairs.sort(key=partial(_rank, f"{self.seed}/split"))
+        num_test = max(1, round(self.num_voices * self.test_percent / 100))
+        num_validation = max(1, round(self.num_voices * self.validation_percent / 100))
+        num_train = self.num_voices - num_test - num_validation
+        splits = ["test"] * num_test + ["validation"] * num_validation + ["train"] * num_train
+        voices = [Voice.draw(self.seed, *pair, split) for pair, split in zip(pairs, splits, strict=True)]
         return sorted(voices, key=lambda voice: (voice.split, voice.name))
 
     @property
@@ -135,25 +145,16 @@ class DemoCorpus(Corpus):
         return {"format": _FORMAT, **asdict(self)}
 
     def _synthesise(self, folder: Path, data: Path, num_workers: int) -> list[Clip]:
-        for label in (*COMMANDS, "unknown", "noise"):
-            (folder / label).mkdir()
-        settings = ClipSettings(
-            seed=self.seed,
-            clips_per_word=self.clips_per_word,
-            unknown_per_voice=self.unknown_per_voice,
-            min_snr_db=self.min_snr_db,
-            max_snr_db=self.max_snr_db,
-        )
+        for name in (*COMMANDS, UNKNOWN, NOISE):
+            (folder / name).mkdir()
+        shared = {field.name: getattr(self, field.name) for field in fields(ClipSettings)}
         voices = self.voices
-        peers = {split: [voice for voice in voices if voice.split == split] for split in ("train", "validation", "test")}
-        with ProcessPoolExecutor(num_workers, multiprocessing.get_context("spawn")) as pool:
-            try:
-                clips = [pool.submit(render_voice, voice, peers[voice.split], settings, folder, data) for voice in voices]
-                noises = [pool.submit(render_noise, *noise, peers["train"], self.seed, folder, data) for noise in _NOISES]
-                return [row for job in (*clips, *noises) for row in job.result()]
-            except BaseException:
-                pool.shutdown(wait=True, cancel_futures=True)
-                raise
+        peers = {split: [voice for voice in voices if voice.split == split] for split in SPLITS}
+        jobs = [
+            partial(render_voice, voice, peers[voice.split], ClipSettings(**shared), folder, data) for voice in voices
+        ]
+        jobs += [partial(render_noise, *noise, peers["train"], self.seed, folder, data) for noise in _NOISES]
+        return [clip for clips in run_jobs(jobs, num_workers) for clip in clips]
 
 
 def read_demo(folder: Path) -> list[Utterance]:
@@ -162,44 +163,37 @@ def read_demo(folder: Path) -> list[Utterance]:
     Raises:
         CorpusError: a file is missing.
     """
-    present = {f"{file.parent.name}/{file.name}" for file in folder.glob("*/*.wav")}
-    with (folder / _MANIFEST).open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    missing = [row["path"] for row in rows if row["path"] not in present]
-    if missing:
+    present = {str(file) for file in folder.absolute().glob("*/*.wav")}
+    rows = read_manifest(folder / _MANIFEST)
+    if missing := [row.utterance_id for row in rows if row.path not in present]:
         raise CorpusError(
-            f"expected {len(rows)} clips, got {len(rows) - len(missing)} ('{missing[0]}' is missing) from '{folder}': "
+            f"expected {len(rows)} clips, got {len(missing)} missing from '{folder}', such as {missing[0]!r}: "
             "delete the folder to have it made again"
         )
-    return [
-        Utterance(
-            utterance_id=row["path"],
-            path=str((folder / row["path"]).absolute()),
-            label=row["label"],
-            split=row["split"],
-            speaker=row["speaker"],
-        )
-        for row in rows
-    ]
+    return rows
 
 
-def _rank(seed: int, name: str) -> str:
-    return hashlib.sha1(f"{seed}/{name}".encode()).hexdigest()
+def _usable_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _finish(folder: Path, rows: list[Clip], settings: Mapping[str, Any]) -> None:
+def _rank(key: str, pair: tuple[str, str]) -> str:
+    return hashlib.sha1("/".join((key, *pair)).encode()).hexdigest()
+
+
+def _finish(folder: Path, clips: Sequence[Clip], settings: Mapping[str, Any]) -> None:
     """Writes the manifest, the note, and last the marker that makes the folder a finished corpus."""
+    columns = [field.name for field in fields(Clip) if field.name != "sha256"]
     with (folder / _MANIFEST).open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, [name for name in Clip.__dataclass_fields__ if name != "sha256"], lineterminator="\n", extrasaction="ignore")
+        writer = csv.DictWriter(file, columns, lineterminator="\n", extrasaction="ignore")
         writer.writeheader()
-        writer.writerows(asdict(row) for row in rows)
+        writer.writerows(asdict(clip) for clip in clips)
     (folder / "README.md").write_text(_README, encoding="utf-8")
     digest = hashlib.sha256((folder / _MANIFEST).read_bytes())
-    for row in rows:
-        digest.update(f"{row.sha256}\n".encode())
     counts: dict[str, Counter[str]] = {}
-    for row in rows:
-        counts.setdefault(row.split, Counter())[row.label] += 1
+    for clip in clips:
+        digest.update(bytes.fromhex(clip.sha256))
+        counts.setdefault(clip.split, Counter())[clip.label] += 1
     marker = {"settings": settings, "sha256": digest.hexdigest(), "counts": counts}
     (folder / _MARKER).write_text(json.dumps(marker, indent=2) + "\n", encoding="utf-8")
 
@@ -214,22 +208,10 @@ def _read_marker(folder: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def _partial_folder(folder: Path) -> Iterator[Path]:
-    """A new folder beside ``folder`` that takes its place at the end, or vanishes when the block fails."""
-    partial_folder = folder.with_name(f".{folder.name}-{secrets.token_hex(4)}.partial")
-    partial_folder.mkdir(parents=True)
-    try:
-        yield partial_folder
-        if folder.exists():  # an older format, or another process was first
-            shutil.rmtree(folder)
-        partial_folder.rename(folder)
-    finally:
-        shutil.rmtree(partial_folder, ignore_errors=True)
-
-
-@contextmanager
-def _corpus_errors(data_dir: Path) -> Iterator[None]:
+def _write_errors(data_dir: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise CorpusError(f"expected to write the demo corpus, got {error.strerror or error} from '{data_dir}'") from error
+        raise CorpusError(
+            f"expected to write the demo corpus, got {error.strerror or error} in '{data_dir}'"
+        ) from error

@@ -17,28 +17,26 @@ from audiornn.corpora.acoustics import CLIP_SAMPLE_RATE, Draws, Samples
 from audiornn.corpora.espeak import ESPEAK_SAMPLE_RATE, Delivery, speak
 from audiornn.labels import UNKNOWN
 
-COMMANDS = ("down", "go", "left", "no", "off", "on", "right", "start", "stop", "up", "wait", "yes")
+COMMANDS = ("backward", "down", "forward", "go", "left", "no", "off", "on", "right", "stop", "up", "yes")
 
-OTHER_WORDS = (
-    "again air animal answer apple around ask autumn bad ball banana bear bed big bird black blue boat book bottle bread bridge brother "
-    "brown candle car cat chair cheese child city clean clock cloud coffee cold corner cup dark day dead deep dinner doctor dog "
-    "dollar door dry early earth east easy egg eight elephant evening eye family far farm father finger fire fish five floor flower "
-    "forest four fox friend garden girl give glass gold good grass green hand happy hat heart heavy help hill horse hot hotel house ice "
-    "island jacket kitchen knife lake lamp language laugh learn lemon letter light lion little long love lunch machine map market "
-    "marvin milk minute money moon morning mother mountain mouse mouth music name needle never night nine north number ocean "
-    "often one open orange paper pencil people picture pilot plane please pocket potato quarter queen question quick rabbit radio rain "
-    "read red rest river road rocket rose salt sand school sea seven sheila shirt shoe short silver simple sister six sleep slow small "
-    "smile snow soft south spoon spring station stone storm street sugar summer sun table tea ten thank three thunder tiger time "
-    "tomato tower town train tree two uncle under valley village visual voice walk wall warm water west wet white wind window "
-    "winter woman wood work world wow yellow young zebra zero"
-).split()
+_OTHER_WORDS = """
+again animal apple autumn banana bed bird bottle bridge brother butter candle cat cheese children cinema clock
+coffee computer corner dinner doctor dog dollar eagle eight elephant evening family finger five flower four
+garden guitar hammer happy house island jacket kitchen language learn lemon letter machine market marvin minute
+monday money morning music never nine number ocean one orange paper pencil picture pocket potato question rabbit
+radio river sandwich school seven sheila silver sister six spring sugar summer table teacher ten three thunder
+tiger tomato tree tuesday two under valley village visual water window winter wow yellow zero
+"""
+OTHER_WORDS = tuple(_OTHER_WORDS.split())
 
-VARIANTS = (
-    "Alex Andrea Andy Annie Denis Diogo Gene Gene2 Henrique Hugo Jacky Lee Marco Mario Michael Mike Nguyen "
-    "anika antonio aunty belinda boris ed f1 f4 grandma grandpa gustave ian iven iven2 iven3 iven4 john kaukovalta linda "
-    "m1 m2 m3 m4 m5 m6 m7 m8 marcelo max michel miguel norbert pablo paul pedro quincy rob robert shelby steph steph2 steph3 travis zac"
-).split()
-"""Timbres of espeak-ng that sound like people and take no noise from ``rand`` (see `speak`)."""
+_VARIANTS = """
+Alex Andy Annie Denis Diogo Gene Gene2 Henrique Hugo Jacky Lee Marco Mario Michael Mike Nguyen antonio aunty
+belinda boris ed f1 f4 grandma grandpa gustave ian iven iven3 iven4 john linda m1 m2 m3 m4 m5 m6 m7 m8 marcelo
+max michel miguel norbert pablo paul quincy rob robert steph steph2 steph3
+"""
+VARIANTS = tuple(_VARIANTS.split())
+"""Timbres of espeak-ng: those with a human vocal tract (the first two formants at 75 to 135 % of its own voice), vowels
+of normal length and audible consonants, that are no robots or jokes and take no noise from ``rand`` (see `speak`)."""
 
 _ENDINGS = ("", ".", "?", "!", ",")
 _MIN_SAMPLES = 3 * CLIP_SAMPLE_RATE // 10
@@ -75,7 +73,7 @@ class Voice:
             accent=accent,
             variant=variant,
             pitch=draws.integer(30, 70),
-            words_per_minute=draws.integer(140, 210),
+            words_per_minute=draws.integer(140, 195),
             split=split,
         )
 
@@ -125,7 +123,8 @@ def render_voice(voice: Voice, peers: list[Voice], settings: ClipSettings, folde
     draws = Draws(f"{settings.seed}/{voice.name}")
     babble = _babble(3 * CLIP_SAMPLE_RATE, peers, draws, data)
     takes = [(word, word, index) for word in COMMANDS for index in range(settings.clips_per_word)]
-    takes += [(UNKNOWN, word, index) for index, word in enumerate(draws.sample(OTHER_WORDS, settings.unknown_per_voice))]
+    others = draws.sample(OTHER_WORDS, settings.unknown_per_voice)
+    takes += [(UNKNOWN, word, index) for index, word in enumerate(others)]
     return [_render_clip(voice, label, word, index, babble, settings, folder, data) for label, word, index in takes]
 
 
@@ -159,7 +158,7 @@ def _render_clip(
     samples = np.pad(speech, (start, num_samples - end))
 
     reverb_ms = draws.integer(100, 500) if draws.chance(50) else 0
-    direct_to_reverb_db = draws.integer(0, 12) if reverb_ms else None
+    direct_to_reverb_db = draws.integer(3, 15) if reverb_ms else None
     if direct_to_reverb_db is not None:
         samples = acoustics.reverberate(samples, draws, reverb_ms=reverb_ms, direct_to_reverb_db=direct_to_reverb_db)
 
@@ -222,7 +221,8 @@ def _babble(num_samples: int, peers: list[Voice], draws: Draws, data: Path) -> S
 def _noise(kind: str, num_samples: int, draws: Draws) -> Samples:
     if kind == "white":
         return draws.white_noise(num_samples)
-    return {"pink": acoustics.pink_noise, "brown": acoustics.brown_noise, "hum": acoustics.hum}[kind](num_samples, draws)
+    makers = {"pink": acoustics.pink_noise, "brown": acoustics.brown_noise, "hum": acoustics.hum}
+    return makers[kind](num_samples, draws)
 
 
 def _write_wav(path: Path, samples: NDArray[np.int16]) -> str:

@@ -29,7 +29,7 @@ ACCENTS = {
     "en-us": "en-US",
     "en-us-nyc": "en-US-nyc",
 }
-"""Language names espeak-ng answers to, and their files. ``en`` is Great Britain; Shavian is left out, it reads another alphabet."""
+"""Languages of espeak-ng and their files. ``en`` is Great Britain; Shavian is left out, it reads another alphabet."""
 
 _DATA_FILES = ("phondata", "phonindex", "phontab", "intonations", "en_dict")
 _MAX_DATA_PATH = 140  # espeak-ng cuts its data path at 160 bytes without a word
@@ -57,12 +57,12 @@ class Delivery:
 
 @contextlib.contextmanager
 def espeak_data(variants: Iterable[str]) -> Iterator[Path]:
-    """Folder with what espeak-ng needs for English and ``variants``, copied to where its path is short; removed at the end.
+    """Folder with what espeak-ng needs for English and ``variants``, at a short path; removed at the end.
 
     Loading a voice scans every voice file there is, so the small copy also makes `speak` several times faster.
 
     Raises:
-        CorpusError: the extra is not installed, a variant does not exist, or the folder for temporary files has too long a path.
+        CorpusError: the extra is not installed, a variant does not exist, or temporary files have too long a path.
     """
     source = Path(_loader_path("get_data_path"))
     with tempfile.TemporaryDirectory(prefix="espeak-") as name:
@@ -112,7 +112,9 @@ def speak(text: str, delivery: Delivery, data: Path) -> NDArray[np.int16]:
         callback = _CALLBACK(receive)
         sample_rate = library.espeak_Initialize(_SYNCHRONOUS, 0, os.fsencode(data), 0)
         if sample_rate != ESPEAK_SAMPLE_RATE:
-            raise CorpusError(f"expected espeak-ng to speak at {ESPEAK_SAMPLE_RATE} Hz, got {sample_rate} from '{data}'")
+            raise CorpusError(
+                f"expected espeak-ng to start at {ESPEAK_SAMPLE_RATE} Hz, got {sample_rate} from '{data}'"
+            )
         library.espeak_SetSynthCallback(callback)
         if library.espeak_SetVoiceByName(f"{delivery.accent}+{delivery.variant}".encode()) != 0:
             raise CorpusError(f"expected an accent of espeak-ng, got {delivery.accent!r}")

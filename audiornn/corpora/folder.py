@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from audiornn.audio import AUDIO_SUFFIXES, UNREADABLE_SUFFIXES, list_files
@@ -76,7 +77,7 @@ class FolderCorpus(Corpus):
         _check_classes(rows, folder)
         if rule == "lists":
             splits = splits_from_lists(folder, set(names))
-            rows = [row if row.split else replace(row, split=splits.get(row.utterance_id, "train")) for row in rows]
+            rows = [row if row.split else row.with_split(splits.get(row.utterance_id, "train")) for row in rows]
         elif rule == "folders":
             rows = self._carve_validation(folder, rows)
         elif rule == "speaker":
@@ -116,8 +117,10 @@ class FolderCorpus(Corpus):
 
     def _row(self, folder: Path, name: str, *, in_split_folder: bool) -> Utterance:
         parts = name.split("/")
+        # Not by pathlib, which takes more time than all the rest of listing a large folder.
+        path = f"{folder}{os.sep}{name.replace(chr(47), os.sep)}"
         if parts[0] == _NOISE_FOLDER:
-            return Utterance(utterance_id=name, path=str(folder / name), label="", split=NOISE)
+            return Utterance(utterance_id=name, path=path, label="", split=NOISE)
         split = _SPLIT_NAMES[parts.pop(0).lower()] if in_split_folder else ""
         if len(parts) < 2:
             raise CorpusError(f"expected audio in a folder per class, got {name!r} in none in {str(folder)!r}")
@@ -127,7 +130,7 @@ class FolderCorpus(Corpus):
             if match is None:
                 raise CorpusError(f"speaker_pattern {self.speaker_pattern!r} must match every path, got {name!r}")
             speaker = (match[1] if match.re.groups else match[0]) or ""
-        return Utterance(utterance_id=name, path=str(folder / name), label=parts[0], split=split, speaker=speaker)
+        return Utterance(utterance_id=name, path=path, label=parts[0], split=split, speaker=speaker)
 
     def _carve_validation(self, folder: Path, rows: list[Utterance]) -> list[Utterance]:
         counts = Counter(row.split for row in rows)

@@ -1,0 +1,124 @@
+"""One frame of samples to its log mel bands and cepstra: all of the front end that looks at a single frame."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from audiornn.feature_config import FeaturesConfig
+from audiornn.mel import dct_matrix, lifter_weights, mel_filter_bank, window_function
+
+# A triangle touches few bins: a product per group of neighbouring bands skips most of the zeros.
+_BAND_GROUPS = 4
+# Below any floor, and large enough for a finite gradient of the square root at digital silence.
+_SMALLEST_POWER = 1e-30
+
+_LOGARITHMS: dict[str, Callable[[Tensor], Tensor]] = {"ln": torch.log_, "log10": torch.log10_, "db": torch.log10_}
+
+
+def _constant(matrix: NDArray[np.float64]) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(matrix, dtype=np.float32))
+
+
+def _filter_bank(config: FeaturesConfig) -> NDArray[np.float64]:
+    return mel_filter_bank(
+        n_fft=config.n_fft,
+        sample_rate=config.sample_rate,
+        n_mels=config.n_mels,
+        f_min=config.f_min,
+        f_max=config.sample_rate / 2 if config.f_max is None else config.f_max,
+        mel_scale=config.mel_scale,
+        mel_norm=config.mel_norm,
+        triangles_in=config.triangles_in,
+    )
+
+
+class FrameTransform(nn.Module):
+    """Frames of samples to columns of log bands, and those to cepstra.
+
+    Attributes:
+        frame_length: samples that a frame must have: ``win_length`` where something looks at it before its window; else
+            ``n_fft``, under a window that ends in zeros, which spares the transform a copy.
+    """
+
+    window: Tensor
+    dct: Tensor
+
+    def __init__(self, config: FeaturesConfig) -> None:
+        super().__init__()
+        self.config = config
+        self._emphasis = config.pre_emphasis if config.pre_emphasis_per_frame else 0.0
+        per_frame = config.remove_dc or config.use_energy or self._emphasis > 0
+        self.frame_length = config.win_length if per_frame else config.n_fft
+        window = window_function(config.window, config.win_length, periodic=config.periodic)
+        window = np.pad(window, (0, self.frame_length - config.win_length))
+        self.register_buffer("window", _constant(window), persistent=False)
+        self._bins = self._register_bands()
+        if config.kind == "mfcc":
+            dct = dct_matrix(config.n_mels, config.n_mfcc, config.dct_norm)
+            dct *= lifter_weights(config.n_mfcc, config.lifter)
+            self.register_buffer("dct", _constant(dct), persistent=False)
+
+    def _register_bands(self) -> dict[str, slice]:
+        """The filter bank as a buffer per group of bands; its name, and the columns of the spectrum that it reads.
+
+        A power spectrum is kept as its squared real and imaginary parts side by side; the product adds them.
+        """
+        config = self.config
+        width = 2 if config.power == 2 else 1
+        bins = {}
+        groups = np.array_split(_filter_bank(config), min(_BAND_GROUPS, config.n_mels), axis=1)
+        for index, group in enumerate(groups):
+            used = np.flatnonzero(group.any(axis=1))
+            first, last = (int(used[0]), int(used[-1]) + 1) if len(used) else (0, 1)
+            bins[f"bands_{index}"] = slice(width * first, width * last)
+            weights = np.repeat(group[first:last], width, axis=0)
+            self.register_buffer(f"bands_{index}", _constant(weights), persistent=False)
+        return bins
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Log bands, with the log energy as one more column if it is used.
+
+        Shape:
+            frames ``(batch, frames, frame_length)`` -> ``(batch, frames, n_mels)`` or ``(batch, frames, n_mels + 1)``.
+        """
+        config = self.config
+        energy = None
+        if config.remove_dc:
+            frames = frames - frames.mean(dim=2, keepdim=True)
+        if config.use_energy:
+            energy = frames.square().sum(dim=2, keepdim=True)
+        if self._emphasis > 0:
+            first, others = (1 - self._emphasis) * frames[..., :1], frames[..., 1:] - self._emphasis * frames[..., :-1]
+            frames = torch.cat([first, others], dim=2)
+        # Flat: a product with a slice of three axes would copy it first.
+        spectrum = torch.view_as_real(torch.fft.rfft(frames * self.window, n=config.n_fft)).flatten(2).square_()
+        spectrum = spectrum.flatten(0, 1)
+        if config.power == 1:
+            spectrum = (spectrum[:, 0::2] + spectrum[:, 1::2]).clamp_(min=_SMALLEST_POWER).sqrt_()
+        bands = torch.cat([spectrum[:, used] @ getattr(self, name) for name, used in self._bins.items()], dim=1)
+        logs = self._log(bands.reshape(*frames.shape[:2], -1), config.power)
+        return logs if energy is None else torch.cat([logs, self._log(energy, 2.0)], dim=2)
+
+    def _log(self, x: Tensor, power: float) -> Tensor:
+        config = self.config
+        x = x.clamp_(min=config.log_floor) if config.log_floor_mode == "max" else x.add_(config.log_floor)
+        x = _LOGARITHMS[config.log](x)
+        return x.mul_(20.0 / power) if config.log == "db" else x
+
+    def cepstra(self, columns: Tensor) -> Tensor:
+        """Cosine transform of log bands; for ``logmel`` the bands themselves.
+
+        Shape:
+            columns as :meth:`forward` returns them -> ``(batch, frames, n_mfcc)`` or ``(batch, frames, n_mels)``.
+        """
+        if self.config.kind == "logmel":
+            return columns
+        if not self.config.use_energy:
+            return columns @ self.dct
+        cepstra = columns[..., :-1] @ self.dct
+        return torch.cat([columns[..., -1:], cepstra[..., 1:]], dim=2)

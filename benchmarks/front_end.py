@@ -1,0 +1,207 @@
+"""Speed of the front end beside other libraries: `python benchmarks/front_end.py` writes `benchmarks/front_end.md`.
+
+Every implementation computes the default MFCC (25 ms windows every 10 ms at 16 kHz, 80 bands, 40 coefficients). All run in turn
+in one process, several times over, so that a busy machine slows all of them; printed are medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+SHAPES = {"64 x 1 s": (64, 1), "1 x 1 s": (1, 1), "1 x 60 s": (1, 60)}
+BOUND = "fastest hand-written torch"
+Implementation = Callable[[], object]
+
+
+def hand_written(waveforms, rows: int, groups: int, block_frames: int):  # noqa: ANN001, ANN201
+    """Lower bound: what the sums need and no more. One length, no mask, no options; `rows` items, `groups` of bands at a time."""
+    import numpy as np
+    import torch
+
+    from audiornn.features import FeaturesConfig
+    from audiornn.mel import dct_matrix, mel_filter_bank, window_function
+
+    c = FeaturesConfig()
+    bank = mel_filter_bank(
+        n_fft=c.n_fft, sample_rate=c.sample_rate, n_mels=c.n_mels, f_min=c.f_min, f_max=float(c.f_max or 0),
+        mel_scale=c.mel_scale, mel_norm=c.mel_norm, triangles_in=c.triangles_in,
+    )  # fmt: skip
+    window = torch.zeros(c.n_fft)
+    window[: c.win_length] = torch.from_numpy(window_function(c.window, c.win_length, periodic=True))
+    dct = torch.from_numpy(dct_matrix(c.n_mels, c.n_mfcc, c.dct_norm)).float()
+    bands = []
+    for group in np.array_split(bank, groups, axis=1):
+        used = np.flatnonzero(group.any(axis=1))
+        weights = np.repeat(group[used[0] : used[-1] + 1], 2, axis=0)
+        bands.append((2 * used[0], 2 * used[-1] + 2, torch.from_numpy(weights).float().contiguous()))
+
+    def mfcc(frames):  # noqa: ANN001, ANN202
+        spectrum = torch.view_as_real(torch.fft.rfft(frames * window)).flatten(2).square_().flatten(0, 1)
+        products = [spectrum[:, first:last] @ weights for first, last, weights in bands]
+        mels = torch.cat(products, 1) if groups > 1 else products[0]
+        return (mels.clamp_(min=c.log_floor).log_() @ dct).unflatten(0, frames.shape[:2])
+
+    def run():  # noqa: ANN202
+        items = []
+        for part in waveforms.split(rows):
+            frames = torch.nn.functional.pad(part, (200, 312)).unfold(1, c.n_fft, c.hop_length)
+            blocks = [mfcc(block) for block in frames.split(block_frames, dim=1)]
+            items.append(torch.cat(blocks, 1) if len(blocks) > 1 else blocks[0])
+        return torch.cat(items) if len(items) > 1 else items[0]
+
+    return run
+
+
+def implementations(batch: int, seconds: int) -> tuple[dict[str, Implementation], dict[str, Implementation]]:
+    """Those of the table, and the candidates of which the fastest is the lower bound."""
+    import kaldi_native_fbank as knf
+    import librosa
+    import numpy as np
+    import torch
+
+    sys.path.insert(0, str(REPOSITORY / "tests"))
+    from torchaudio_stub import import_torchaudio
+
+    from audiornn.features import PRESETS, FeatureExtractor, FeaturesConfig
+
+    waveforms = 0.1 * torch.randn(batch, seconds * 16_000, generator=torch.Generator().manual_seed(0))
+    lengths = torch.full((batch,), waveforms.shape[1])
+    shorter = torch.linspace(waveforms.shape[1] // 2, waveforms.shape[1], batch).long()
+    clips = list(waveforms.numpy())
+    extractor, kaldi = FeatureExtractor(FeaturesConfig()).eval(), FeatureExtractor(PRESETS["mfcc_kaldi"]).eval()
+    torchaudio = import_torchaudio()
+    melkwargs = {"n_fft": 512, "win_length": 400, "hop_length": 160, "n_mels": 80, "f_min": 20.0, "f_max": 7600.0}
+    melkwargs["pad_mode"] = "constant"
+    transform = torchaudio.transforms.MFCC(16_000, n_mfcc=40, log_mels=True, melkwargs=melkwargs)
+    options = knf.MfccOptions()
+    options.frame_opts.dither, options.frame_opts.snip_edges = 0.0, False
+    options.mel_opts.num_bins, options.num_ceps = 80, 40
+    settings = {"sr": 16_000, "n_mfcc": 40, "n_mels": 80, "n_fft": 512, "win_length": 400, "hop_length": 160}
+
+    def of_librosa(y):  # noqa: ANN001, ANN202
+        return librosa.feature.mfcc(y=y, **settings, fmin=20.0, fmax=7600.0, htk=True)
+
+    def of_kaldi(clip):  # noqa: ANN001, ANN202
+        computer = knf.OnlineMfcc(options)
+        computer.accept_waveform(16_000, clip)
+        computer.input_finished()
+        return np.stack([computer.get_frame(i) for i in range(computer.num_frames_ready)])
+
+    table: dict[str, Implementation] = {
+        "audiornn": lambda: extractor(waveforms, lengths),
+        "audiornn, clips half to full length": lambda: extractor(waveforms, shorter),
+        "audiornn, preset mfcc_kaldi": lambda: kaldi(waveforms, lengths),
+        "torchaudio": lambda: transform(waveforms),
+        "librosa, clip by clip": lambda: [of_librosa(clip) for clip in clips],
+        "librosa, batch": lambda: of_librosa(waveforms.numpy()),
+        "kaldi-native-fbank": lambda: [of_kaldi(clip) for clip in clips],
+    }
+    candidates = {
+        f"{rows}/{groups}/{frames}": hand_written(waveforms, rows, groups, frames)
+        for rows in ((4, 8, 16, 64) if batch > 1 else (1,))
+        for groups in (1, 2, 4)
+        for frames in ((256, 512, 1024, 10_000) if seconds > 1 else (10_000,))
+    }
+    return table, candidates
+
+
+def time_in_turn(functions: dict[str, Implementation], repetitions: int, seconds: float) -> dict[str, list[float]]:
+    """Seconds per call, `repetitions` of each; one repetition calls it as often as fits into `seconds`."""
+    times: dict[str, list[float]] = {name: [] for name in functions}
+    for function in functions.values():
+        function()
+    for _ in range(repetitions):
+        for name, function in functions.items():
+            calls, start = 0, time.perf_counter()
+            while calls == 0 or time.perf_counter() - start < seconds:
+                function()
+                calls += 1
+            times[name].append((time.perf_counter() - start) / calls)
+    return times
+
+
+def measure(repetitions: int) -> dict[str, dict[str, list[float]]]:
+    """Per shape and implementation: seconds of audio per second, and times the lower bound's, medians."""
+    import torch
+
+    results: dict[str, dict[str, list[float]]] = {}
+    with torch.inference_mode():
+        for shape, (batch, seconds) in SHAPES.items():
+            table, candidates = implementations(batch, seconds)
+            tried = time_in_turn(candidates, 7, 0.1)
+            fastest = min(tried, key=lambda name: statistics.median(tried[name]))
+            times = time_in_turn({BOUND: candidates[fastest], **table}, repetitions, 0.1)
+            results[shape] = {
+                name: [
+                    batch * seconds / statistics.median(of),
+                    statistics.median(bound / own for bound, own in zip(times[BOUND], of, strict=True)),
+                ]
+                for name, of in times.items()
+            }
+    return results
+
+
+def processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
+def render(results: dict[str, dict[str, dict[str, list[float]]]], repetitions: int) -> str:
+    packages = ("torch", "torchaudio", "librosa", "kaldi-native-fbank", "numpy")
+    lines = [
+        "# Speed of the front end",
+        "",
+        "Written by `python benchmarks/front_end.py`; not to be edited.",
+        "",
+        "Default MFCC: 16 kHz, 25 ms windows every 10 ms, 80 bands, 40 coefficients. Seconds of audio per second, medians of",
+        f"{repetitions} repetitions run in turn; in brackets the speed relative to the lower bound, the fastest of several hand-written",
+        "torch versions without lengths, masks or options. kaldi-native-fbank also removes the mean and pre-emphasises;",
+        "the preset `mfcc_kaldi` does so too, with its own 23 bands and 13 coefficients.",
+        "",
+        f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
+        + ", ".join(f"{package} {version(package)}" for package in packages),
+    ]
+    for threads, shapes in results.items():
+        lines += ["", f"## {threads} thread{'s' * (threads != '1')}", "", f"| batch | {' | '.join(shapes)} |"]
+        lines += ["|---|" + "---:|" * len(shapes)]
+        for name in next(iter(shapes.values())):
+            cells = (f"{speed:,.0f} ({ratio:.2f})" for speed, ratio in (of[name] for of in shapes.values()))
+            lines += [f"| {name} | {' | '.join(cells)} |"]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--threads", nargs="+", default=["1", "2"])
+    parser.add_argument("--repetitions", type=int, default=15)
+    parser.add_argument("--output", type=Path, default=REPOSITORY / "benchmarks" / "front_end.md")
+    parser.add_argument("--measure-here", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.measure_here:
+        print(json.dumps(measure(arguments.repetitions)))
+        return
+    results = {}
+    for threads in arguments.threads:
+        command = [sys.executable, __file__, "--measure-here", "--repetitions", str(arguments.repetitions)]
+        environment = {**os.environ, "OMP_NUM_THREADS": threads, "PYTHONPATH": str(REPOSITORY)}
+        done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
+        results[threads] = json.loads(done.stdout.splitlines()[-1])
+    text = render(results, arguments.repetitions)
+    arguments.output.write_text(text, encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

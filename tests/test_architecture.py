@@ -1,0 +1,86 @@
+"""The ladder of imports: a module reaches only for lower rungs, and cheap ones stay cheap."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import audiornn
+
+PACKAGE = Path(audiornn.__file__).parent
+
+RUNGS = (
+    {"errors", "labels"},
+    {"atomic", "escaping", "padding", "feature_config", "mp3", "intervals", "card"},
+    {"containers", "mel", "deltas", "feature_statistics", "manifest", "metrics", "embeddings", "pictures", "rows"},
+    {"audio", "features", "tables", "objectives", "optimization", "augment", "splits", "runs"},
+    {"unfinished", "fingerprint", "models", "store_files", "results"},
+    {"corpora", "decoding", "report"},
+    {"prepare", "checkpoint"},
+    {"store", "inference"},
+    {"data", "evaluation"},
+    {"engine"},
+    {"training"},
+    {"commands", "help"},
+    {"config"},
+    {"cli"},
+    {"__main__"},
+)
+HEIGHT = {name: height for height, rung in enumerate(RUNGS) for name in rung}
+MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py")
+
+
+def imports_of(path: Path) -> set[str]:
+    """First part of every `audiornn.x` that a file imports at run time, lazy imports included."""
+    found = set()
+    tree = ast.parse(path.read_text("utf-8"))
+    typing_only = {
+        inner
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    for node in ast.walk(tree):
+        if node in typing_only:
+            continue
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("audiornn."):
+            found.add(node.module.split(".")[1])
+        elif isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("audiornn.")}
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_imports_go_down_the_ladder(path):
+    name = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    assert name in HEIGHT, "a new module needs its rung"
+    for imported in imports_of(path) - {name}:
+        assert HEIGHT[imported] < HEIGHT[name], f"{name} must not import {imported}"
+
+
+def modules_after(statement: str) -> set[str]:
+    code = f"import sys; {statement}; print('\\n'.join(sys.modules))"
+    return set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+
+
+@pytest.mark.parametrize(
+    ("statement", "absent"),
+    [
+        ("import audiornn", {"torch", "numpy", "hydra", "lightning", "librosa", "matplotlib"}),
+        ("import audiornn.audio, audiornn.store", {"torch", "hydra", "lightning", "scipy"}),
+        ("import audiornn.inference", {"hydra", "omegaconf", "lightning", "matplotlib", "sklearn", "librosa"}),
+        ("import audiornn.cli, audiornn.help; audiornn.help.verb_help('train')", {"torch", "numpy", "hydra"}),
+    ],
+)
+def test_cheap_imports_stay_cheap(statement, absent):
+    loaded = modules_after(statement)
+    assert not absent & loaded
+
+
+def test_public_names_exist_and_are_documented():
+    for name in audiornn.__all__:
+        assert getattr(audiornn, name).__doc__

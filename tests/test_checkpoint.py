@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from audiornn.checkpoint import CONFIG_FILE, WEIGHTS_FILE, ModelSpec, load_model, save_model
+from audiornn.errors import ModelError
+from toy import TINY_FEATURES, TINY_MODEL
+
+SPEC = ModelSpec(features=TINY_FEATURES, model=TINY_MODEL, labels=["a", "b", "c"], training={"corpus": {"name": "toy"}})
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    network = SPEC.build()
+    network.features.set_statistics(torch.randn(12), torch.rand(12) + 0.5)
+    save_model(tmp_path / "model", network, SPEC)
+    return tmp_path / "model"
+
+
+def edit_config(folder: Path, **changes: object) -> None:
+    document = json.loads((folder / CONFIG_FILE).read_text())
+    (folder / CONFIG_FILE).write_text(json.dumps({**document, **changes}))
+
+
+def test_saved_and_loaded_network_gives_the_same_bits(folder):
+    torch.manual_seed(0)
+    original = SPEC.build()
+    original.features.set_statistics(torch.randn(12), torch.rand(12) + 0.5)
+    network, spec = load_model(folder)
+    waveforms, lengths = torch.randn(2, 4000), torch.tensor([4000, 2500])
+    with torch.no_grad():
+        assert torch.equal(network(waveforms, lengths).logits, original.eval()(waveforms, lengths).logits)
+    assert (spec.features, spec.model, spec.labels) == (SPEC.features, SPEC.model, SPEC.labels)
+    assert not network.training
+
+
+def test_folder_holds_three_files_and_saving_again_replaces_them(folder):
+    save_model(folder, SPEC.build(), SPEC)
+    assert sorted(path.name for path in folder.iterdir()) == ["README.md", CONFIG_FILE, WEIGHTS_FILE]
+    assert [path.name for path in folder.parent.iterdir()] == ["model"], "no temporary folder stays"
+
+
+def test_card_names_labels_and_size(folder):
+    card = (folder / "README.md").read_text()
+    assert "`a`, `b`, `c`" in card and f"{sum(p.numel() for p in SPEC.build().parameters()):,} parameters" in card
+    assert card.startswith("---\nlibrary_name: audiornn\n")
+
+
+def damage(folder: Path, how: str) -> None:
+    config, weights = folder / CONFIG_FILE, folder / WEIGHTS_FILE
+    if how == "no folder":
+        for path in folder.iterdir():
+            path.unlink()
+        folder.rmdir()
+    elif how.startswith("missing"):
+        (folder / how.split()[1]).unlink()
+    elif how == "truncated weights":
+        weights.write_bytes(weights.read_bytes()[:-100])
+    elif how == "flipped weights":
+        weights.write_bytes(weights.read_bytes()[:-1] + b"\x7f")
+    elif how == "pickled weights":
+        torch.save({"x": torch.zeros(1)}, weights)
+    elif how == "empty weights":
+        weights.write_bytes(b"")
+    elif how == "truncated config":
+        config.write_text(config.read_text()[:100])
+    elif how == "deep config":
+        config.write_text("[" * 200_000)
+    elif how == "foreign config":
+        config.write_text('{"model_type": "wav2vec2"}')
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ("no folder", "expected a model folder, found none"),
+        (f"missing {CONFIG_FILE}", "expected config.json"),
+        (f"missing {WEIGHTS_FILE}", "expected model.safetensors"),
+        ("truncated weights", "damaged or foreign"),
+        ("flipped weights", "are not the ones"),
+        ("pickled weights", "damaged or foreign"),
+        ("empty weights", "damaged or foreign"),
+        ("truncated config", "expected JSON"),
+        ("deep config", "expected JSON"),
+        ("foreign config", "not a model of audiornn"),
+    ],
+)
+def test_damaged_folder_is_refused(folder, how, message):
+    damage(folder, how)
+    with pytest.raises(ModelError, match=message):
+        load_model(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format_version": 99}, "expected model format version 1, got 99"),
+        ({"labels": ["a", "a", "b"]}, "at least 2 distinct labels"),
+        ({"labels": "abc"}, "labels"),
+        ({"labels": ["a", "b"]}, "expected shape"),
+        ({"features": {"n_mfcc": 99}}, "n_mfcc must be at most n_mels"),
+        ({"features": {"colour": 1}}, "colour"),
+        ({"model": {"encoder": {"hidden_size": "wide"}}}, "hidden_size"),
+        ({"model": {"encoder": {"cell": "__import__('os')"}}}, "cell must be one of"),
+        ({"model": {"encoder": {"hidden_size": 10**6}}}, "expected shape|do not fit"),
+    ],
+)
+def test_config_that_does_not_fit_is_refused(folder, changes, message):
+    edit_config(folder, **changes)
+    with pytest.raises(ModelError, match=message):
+        load_model(folder)
+
+
+def test_unwritable_target_is_one_error_and_leaves_nothing(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ModelError, match="could not write the model folder"):
+        save_model(tmp_path / "file" / "model", SPEC.build(), SPEC)

@@ -1,0 +1,313 @@
+"""The command line as a user meets it: exit codes, standard error, files."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+
+import audiornn
+from signals import noise, silence, tone, write_wav
+from toy import TINY_OVERRIDES, write_clip, write_corpus
+
+
+def run(*words: str, cwd: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **(env or {})}
+    command = [sys.executable, "-m", "audiornn", *words]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300)
+
+
+def succeed(*words: str, cwd: Path, env: dict[str, str] | None = None) -> str:
+    done = run(*words, cwd=cwd, env=env)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def assert_refused(*words: str, cwd: Path, says: str | Sequence[str], env: dict[str, str] | None = None) -> None:
+    """Exit code 2, one line on standard error with all of ``says`` in it, nothing on standard output."""
+    done = run(*words, cwd=cwd, env=env)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("audiornn: ") and done.stderr.count("\n") == 1, done.stderr
+    for text in [says] if isinstance(says, str) else says:
+        assert text in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `clips/` and one finished training run."""
+    folder = tmp_path_factory.mktemp("workplace")
+    write_corpus(folder / "clips", clips=15)
+    succeed("train", "data=folder", "data.path=clips", *TINY_OVERRIDES, cwd=folder)
+    return folder
+
+
+# What works
+
+
+def test_help_of_the_command_is_quick_and_names_every_verb(tmp_path):
+    started = time.perf_counter()
+    text = succeed("--help", cwd=tmp_path)
+    assert time.perf_counter() - started < 2, "0.1 s on a quiet machine; an import of torch would cost over 1 s"
+    assert all(f"  {verb} " in text for verb in ("prepare", "train", "evaluate", "predict", "embed"))
+
+
+def test_version(tmp_path):
+    assert succeed("--version", cwd=tmp_path) == f"audiornn {audiornn.__version__}\n"
+
+
+def test_training_leaves_one_folder_with_everything(workplace):
+    (run_folder,) = (workplace / "runs" / "folder").iterdir()
+    names = {path.name for path in run_folder.iterdir()}
+    expected = {"checkpoints", "config.yaml", "environment.json", "metrics.csv", "model", "overrides.json"}
+    assert names == expected | {"report", "status.json", "tensorboard", "train.log"}
+    assert json.loads((run_folder / "status.json").read_text())["state"] == "finished"
+    rows = list(csv.DictReader((run_folder / "metrics.csv").read_text().splitlines()))
+    assert [float(row["epoch"]) for row in rows] == [1, 2]
+    assert "epoch 2 of 2" in (run_folder / "train.log").read_text()
+    assert any((run_folder / "tensorboard").iterdir())
+    assert "hidden_size: 8" in (run_folder / "config.yaml").read_text()
+    assert json.loads((run_folder / "environment.json").read_text())["audiornn"] == audiornn.__version__
+    assert sorted(path.name for path in workplace.iterdir()) == ["clips", "data", "runs"], "nothing else is written"
+
+
+def test_evaluate_uses_the_corpus_of_the_training_and_writes_its_files(workplace, tmp_path):
+    text = succeed("evaluate", f"output={tmp_path / 'out'}", cwd=workplace)
+    assert "accuracy" in text and "95 % interval" in text and "report.html" in text
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names >= {"metrics.json", "per_class.csv", "confusion_matrix.csv", "confusion_matrix.png", "predictions.csv"}
+    assert names >= {"worst_mistakes.csv", "report.html"}
+    document = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert document["provenance"]["split"] == "test" and document["accuracy"]["count"] > 0
+
+
+def test_evaluate_predict_and_python_agree_to_a_millionth(workplace, tmp_path):
+    succeed("evaluate", f"output={tmp_path}", cwd=workplace)
+    succeed("predict", "input=clips", "probabilities=true", "batch_size=3", f"output={tmp_path / 'p.csv'}", cwd=workplace)
+    (model,) = workplace.glob("runs/folder/*/model")
+    classifier = audiornn.load(model, device="cpu")
+    columns = [f"probability of {label}" for label in classifier.labels]
+    predicted = {
+        str(Path(row["path"]).relative_to("clips")): [float(row[column]) for column in columns]
+        for row in csv.DictReader((tmp_path / "p.csv").read_text().splitlines())
+    }
+    rows = list(csv.DictReader((tmp_path / "predictions.csv").read_text().splitlines()))
+    assert rows
+    for row in rows:
+        evaluated = [float(row[column]) for column in columns]
+        alone = classifier.predict(workplace / "clips" / row["utterance_id"]).probabilities
+        np.testing.assert_allclose(predicted[row["utterance_id"]], evaluated, atol=1e-6)
+        np.testing.assert_allclose(list(alone.values()), evaluated, atol=1e-6)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_predict_gives_every_input_a_row_and_tells_of_the_broken_ones(workplace, tmp_path, suffix):
+    write_clip(tmp_path / "in" / "a.wav", "high", 1)
+    write_wav(tmp_path / "in" / "deep" / "b.flac", tone(300, 0.3))
+    (tmp_path / "in" / "c.wav").write_bytes(b"RIFF")
+    write_wav(tmp_path / "in" / "d.ogg", tone(300, 0.3), subtype="VORBIS")
+    done = run("predict", "input=" + str(tmp_path / "in"), "top_k=2", f"output={tmp_path / f'o.{suffix}'}", cwd=workplace)
+    assert done.returncode == 1 and "1 of 4 inputs could not be used" in done.stderr
+    path = tmp_path / f"o.{suffix}"
+    if suffix == "csv":
+        rows = list(csv.DictReader(path.read_text().splitlines()))
+    elif suffix == "jsonl":
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+    else:
+        rows = pyarrow.parquet.read_table(path).to_pylist()
+    assert [Path(row["path"]).name for row in rows] == ["a.wav", "c.wav", "b.flac", "d.ogg"]
+    assert [row["status"] for row in rows] == ["ok", "error", "ok", "ok"]
+    assert "c.wav" in rows[1]["reason"] and rows[0]["label"] and rows[0]["label_2"]
+
+
+def test_predict_without_output_prints_a_table(workplace):
+    text = succeed("predict", "input=[clips/high/00.wav,'clips/low/*1.wav']", cwd=workplace)
+    assert "clips/high/00.wav" in text and "clips/low/01.wav" in text and "clips/low/11.wav" in text
+
+
+@pytest.mark.parametrize("suffix", ["npz", "parquet"])
+def test_embed_writes_one_matrix_with_ids(workplace, tmp_path, suffix):
+    from audiornn.embeddings import read_embeddings
+
+    succeed("embed", "input=clips/high", f"output={tmp_path / f'e.{suffix}'}", cwd=workplace)
+    embeddings = read_embeddings(tmp_path / f"e.{suffix}")
+    assert embeddings.matrix.shape == (15, 16) and list(embeddings.ids)[0] == "clips/high/00.wav"
+
+
+def test_prepare_prints_what_is_there_and_returns_at_once_the_second_time(workplace):
+    text = succeed("prepare", "data=folder", "data.path=clips", cwd=workplace)
+    stores = [path.name for path in (workplace / "data" / ".audiornn").iterdir() if path.is_dir()]
+    assert "train" in text and "rise" in text and len(stores) == 1
+
+
+def test_multirun_trains_every_combination_in_a_folder_of_its_own(workplace):
+    words = [*TINY_OVERRIDES, "trainer.max_epochs=1", "name=sweep"]
+    succeed("train", "-m", "seed=0,1", "data=folder", "data.path=clips", *words, cwd=workplace)
+    models = list(workplace.glob("runs/sweep/multirun_*/*/model/config.json"))
+    assert sorted(json.loads(path.read_text())["training"]["seed"] for path in models) == [0, 1]
+
+
+def test_configuration_is_printed_not_run(workplace):
+    text = succeed("train", "--cfg", "job", "data=folder", "data.path=nowhere", cwd=workplace)
+    assert "hidden_size: 128" in text and "path: nowhere" in text
+
+
+def test_data_folder_comes_from_the_environment(tmp_path):
+    write_corpus(tmp_path / "clips", clips=10)
+    succeed("prepare", "data=folder", "data.path=clips", cwd=tmp_path, env={"AUDIORNN_DATA": str(tmp_path / "elsewhere")})
+    assert (tmp_path / "elsewhere" / ".audiornn").is_dir() and not (tmp_path / "data").exists()
+
+
+def test_stereo_other_widths_and_other_rates_work(tmp_path):
+    for index in range(10):
+        write_clip(tmp_path / "c" / "a" / f"{index}.wav", "high", index)
+        write_clip(tmp_path / "c" / "b" / f"{index}.wav", "low", index)
+    mono = tone(2000, 0.4, sample_rate=44_100)
+    write_wav(tmp_path / "c" / "a" / "stereo.wav", np.stack([mono, mono]).T, 44_100)
+    write_wav(tmp_path / "c" / "a" / "deep.wav", tone(2000, 0.4, sample_rate=48_000), 48_000, subtype="PCM_24")
+    write_wav(tmp_path / "c" / "a" / "narrow.wav", tone(2000, 0.4, sample_rate=8000), 8000, subtype="PCM_U8")
+    write_wav(tmp_path / "c" / "a" / "float.wav", tone(2000, 0.4), subtype="FLOAT")
+    text = succeed("prepare", "data=folder", "data.path=c", "strict=true", cwd=tmp_path)
+    assert "left out" not in text
+
+
+# What is refused
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folders with one thing wrong each."""
+    folder = tmp_path_factory.mktemp("broken")
+    (folder / "no_audio" / "a").mkdir(parents=True)
+    write_corpus(folder / "one_class", labels=("high",))
+    write_corpus(folder / "single")
+    write_clip(folder / "single" / "lonely" / "0.wav", "high", 0)
+    write_corpus(folder / "no_validation" / "train", clips=4)
+    write_corpus(folder / "no_validation" / "validation", clips=0)
+    for name, content in (("text", b"hello, this is no audio at all"), ("empty", b"")):
+        write_corpus(folder / name)
+        (folder / name / "high" / "bad.wav").write_bytes(content)
+    for name, waveform in (("silent", silence(4000)), ("nan", np.full(4000, np.nan, np.float32)), ("zero", silence(0))):
+        write_corpus(folder / name)
+        write_wav(folder / name / "high" / "bad.wav", waveform, subtype="FLOAT")
+    write_corpus(folder / "truncated")
+    whole = write_clip(folder / "truncated" / "high" / "bad.wav", "high", 99)
+    whole.write_bytes(whole.read_bytes()[:2000])
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("folder", "says"),
+    [
+        ("missing", "missing"),
+        ("no_audio", "audio"),
+        ("one_class", ["2", "high"]),
+        ("single", "lonely"),
+    ],
+)
+def test_folder_that_makes_no_corpus_is_refused(broken, tmp_path, folder, says):
+    assert_refused("prepare", "data=folder", f"data.path={broken / folder}", cwd=tmp_path, says=says)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("folder", ["text", "empty", "silent", "nan", "zero", "truncated"])
+def test_file_that_cannot_be_used_is_listed_or_with_strict_refused(broken, tmp_path, folder):
+    words = ["prepare", "data=folder", f"data.path={broken / folder}"]
+    assert_refused(*words, "strict=true", cwd=tmp_path, says="bad.wav")
+    assert list(tmp_path.rglob("*.arrow")) == [], "nothing half done"
+    text = succeed(*words, cwd=tmp_path)
+    assert "1 left out" in text
+    (listing,) = tmp_path.rglob("rejected.csv")
+    (row,) = csv.DictReader(listing.read_text().splitlines())
+    assert row["path"].endswith("bad.wav") and row["reason"]
+
+
+def test_clip_of_one_sample_is_taken(tmp_path):
+    write_corpus(tmp_path / "c")
+    write_wav(tmp_path / "c" / "high" / "short.wav", np.array([0.5], np.float32))
+    text = succeed("prepare", "data=folder", "data.path=c", cwd=tmp_path)
+    assert "left out" in text or "37" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["fly"], ["expected a verb", "'fly'"]),
+        (["trian"], "did you mean 'train'?"),
+        (["prepare", "data=foldr"], "foldr"),
+        (["prepare", "sampel_rate=8000"], "sampel_rate"),
+        (["prepare", "data=folder", "data.pth=x"], "pth"),
+        (["prepare", "sample_rate=fast"], "fast"),
+        (["prepare", "data=folder", "data.path=x", "data.validation=1.5"], "validation"),
+        (["predict"], "input"),
+        (["predict", "input=x.wav", "output=x.txt"], ".parquet"),
+        (["predict", "input=x.wav"], "model=last"),
+        (["predict", "input=x.wav", "model=nowhere"], "nowhere"),
+        (["predict", "input=nothing/*.wav"], "nothing/*.wav"),
+        (["embed", "input=x.wav", "output=x.csv"], ".npz"),
+        (["evaluate", "split=test", "model=nowhere"], "nowhere"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, list) else None,
+)
+def test_bad_command_is_refused_in_a_line(tmp_path, words, says):
+    assert_refused(*words, cwd=tmp_path, says=says)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["trainer.max_epoch=3"], "max_epoch"),
+        (["features.n_mfcc=90"], "n_mfcc must be at most n_mels"),
+        (["features.f_max=9000"], "f_max must be at most half the sample rate"),
+        (["model.encoder.cell=cnn"], "got 'cnn'"),
+        (["resume=true"], "unfinished"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, list) else None,
+)
+def test_bad_training_setting_is_refused_before_any_audio_is_read(tmp_path, words, says):
+    assert_refused("train", "data=folder", "data.path=nowhere", *words, cwd=tmp_path, says=says)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_empty_split_is_refused(workplace, broken, tmp_path):
+    words = ["data=folder", f"data.path={broken / 'no_validation'}", f"data_dir={tmp_path}"]
+    assert_refused("evaluate", "model=last", "split=test", *words, cwd=workplace, says="test")
+
+
+@pytest.mark.parametrize("damage", ["config.json", "model.safetensors"])
+def test_model_folder_with_a_missing_or_truncated_file_is_refused(workplace, tmp_path, damage):
+    import shutil
+
+    (model,) = workplace.glob("runs/folder/*/model")
+    shutil.copytree(model, tmp_path / "m")
+    path = tmp_path / "m" / damage
+    path.write_bytes(path.read_bytes()[:100])
+    assert_refused("predict", "model=m", f"input={workplace / 'clips'}", cwd=tmp_path, says=damage)
+    path.unlink()
+    assert_refused("predict", "model=m", f"input={workplace / 'clips'}", cwd=tmp_path, says=damage)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
+def test_output_that_cannot_be_written_is_refused(workplace, tmp_path):
+    (tmp_path / "file").write_text("")
+    target = tmp_path / "file" / "out.csv"
+    assert_refused("predict", "input=clips/high", f"output={target}", cwd=workplace, says="out.csv")
+    assert_refused("train", "data=folder", "data.path=clips", f"run_dir={tmp_path / 'file' / 'run'}", *TINY_OVERRIDES, cwd=workplace, says="run")
+
+
+def test_noise_only_corpus_is_no_error_of_ours(tmp_path):
+    """Random noise as two classes trains without complaint: quality is not a matter of exit codes."""
+    for label in ("a", "b"):
+        for index in range(10):
+            write_wav(tmp_path / "c" / label / f"{index}.wav", noise(3000, seed=hash((label, index)) % 1000))
+    succeed("prepare", "data=folder", "data.path=c", cwd=tmp_path)

@@ -1,0 +1,149 @@
+"""Every option file is composed, built and run forward; every number in them passes the schema."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
+
+from audiornn import config as schema
+from audiornn.augment import Augmenter, NoiseBank
+from audiornn.engine import build_trainer
+from audiornn.help import VERBS, conf_dir, verb_help
+from audiornn.models.classifier import RecurrentClassifier
+from audiornn.objectives import MulticlassObjective
+from audiornn.optimization import build_optimizer, build_schedule
+from signals import noise
+
+GROUPS = sorted(path.name for path in conf_dir().iterdir() if path.is_dir())
+
+
+def options(group: str) -> list[str]:
+    return sorted(path.stem for path in (conf_dir() / group).glob("*.yaml"))
+
+
+@pytest.fixture(autouse=True)
+def hydra_forgets() -> Iterator[None]:
+    yield
+    GlobalHydra.instance().clear()
+
+
+def composed(verb: str, *overrides: str) -> Any:
+    schema.register(verb)
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        return OmegaConf.to_object(compose(verb, overrides=[*overrides]))
+
+
+def train_command(*overrides: str) -> Any:
+    return composed("train", "run_dir=here", *overrides)
+
+
+def step(command: Any) -> float:
+    """One training step of the composed settings on noise, shrunk in width; returns the loss."""
+    torch.manual_seed(0)
+    rate = command.features.sample_rate
+    network = RecurrentClassifier(command.features, command.model, 3)
+    objective = MulticlassObjective(command.objective, np.array([0, 1, 2]), 3)
+    optimizer = build_optimizer(command.optimizer, network)
+    schedule = build_schedule(command.schedule, optimizer, total_steps=10, steps_per_epoch=5)
+    bank = NoiseBank([(noise(rate, seed=5) * 32767).astype(np.int16)])
+    augmenter = Augmenter(command.augment, seed=command.seed, sample_rate=rate, noise=bank)
+    waveforms = torch.from_numpy(np.stack([noise(rate // 2, seed=index) for index in range(3)]))
+    lengths = torch.tensor([rate // 2, rate // 3, rate // 4])
+    draws = augmenter.draw(0, torch.arange(3))
+    features, frames = network.features(*augmenter.waveforms(waveforms, lengths, draws))
+    logits = network.classify(augmenter.features(features, frames, draws), frames).logits
+    assert logits.shape == (3, 3)
+    loss = objective(logits, torch.arange(3))
+    loss.backward()
+    before = [parameter.detach().clone() for parameter in network.parameters()]
+    optimizer.step()
+    schedule.step(*([1.0] if command.schedule.name == "plateau" else []))
+    assert any(not torch.equal(old, new) for old, new in zip(before, network.parameters(), strict=True))
+    return loss.item()
+
+
+TRAIN_OPTIONS = [
+    (group, option)
+    for group in GROUPS
+    if group not in ("data", "experiment", "debug", "trainer", "loader")
+    for option in options(group)
+]
+
+
+@pytest.mark.parametrize(("group", "option"), TRAIN_OPTIONS, ids=lambda value: str(value))
+def test_option_is_composed_built_and_trained_a_step(group, option):
+    assert np.isfinite(step(train_command(f"{group}={option}")))
+
+
+@pytest.mark.parametrize("option", options("experiment"))
+def test_experiment_is_composed_built_and_trained_a_step(option):
+    command = train_command(f"experiment={option}")
+    assert command.name == option, "runs of an experiment lie under its name"
+    assert np.isfinite(step(command))
+
+
+@pytest.mark.parametrize("option", options("trainer"))
+def test_trainer_option_builds_a_trainer(option, tmp_path):
+    config = train_command(f"trainer={option}").trainer
+    if config.accelerator == "gpu" and not torch.cuda.is_available():
+        from lightning.fabric.utilities.exceptions import MisconfigurationException
+
+        with pytest.raises(MisconfigurationException, match=r"(?i)gpu|cuda"):
+            build_trainer(config, tmp_path, tensorboard=False)
+        return
+    assert build_trainer(config, tmp_path, tensorboard=False).max_epochs == config.max_epochs
+
+
+@pytest.mark.parametrize("option", [*options("loader"), *options("debug")])
+def test_loader_and_debug_options_compose(option):
+    group = "loader" if option in options("loader") else "debug"
+    changed, plain = train_command(f"{group}={option}"), train_command()
+    assert (changed == plain) == (option == "default")
+
+
+@pytest.mark.parametrize("option", options("data"))
+def test_data_option_composes_to_its_corpus(option):
+    needed = {"folder": ["data.path=x"], "manifest": ["data.path=x"]}.get(option, [])
+    corpus = composed("evaluate", f"data={option}", *needed).data
+    assert corpus.name == option
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_tells_every_setting_of_a_verb(verb):
+    text = verb_help(verb)
+    top = OmegaConf.load(conf_dir() / f"{verb}.yaml")
+    for name in top:
+        if name not in ("defaults", "hydra"):
+            assert f"  {name.replace('model_path', 'model')}=" in text, f"the setting {name} of {verb} has no comment"
+    for group in GROUPS:
+        if f"- {group}:" in (conf_dir() / f"{verb}.yaml").read_text() or f"optional {group}:" in text:
+            assert all(option in text for option in options(group))
+
+
+def test_every_option_file_says_what_it_is():
+    for path in conf_dir().rglob("*.yaml"):
+        first = [line for line in path.read_text("utf-8").splitlines() if "@package" not in line][0]
+        assert first.startswith("# ") and len(first) > 5, path
+
+
+def test_defaults_are_written_once():
+    """An option repeats no value that its dataclass has already."""
+    for group in ("features", "augment", "model", "optimizer", "schedule", "loader", "trainer"):
+        plain = schema._import(schema._TRAIN_GROUPS[group])()
+        for option in options(group):
+            for name, value in OmegaConf.to_container(OmegaConf.load(conf_dir() / group / f"{option}.yaml")).items():
+                if name not in ("defaults", "name", "kind") and not isinstance(value, dict):
+                    assert getattr(plain, name) != value, f"{group}/{option}: {name}={value} is the default"
+
+
+def test_package_data_names_the_folder():
+    text = (Path(__file__).parent.parent / "pyproject.toml").read_text()
+    assert '"audiornn.conf" = "conf"' in text

@@ -1,0 +1,235 @@
+from __future__ import annotations
+
+import csv
+import dataclasses
+import math
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from audiornn.augment import AugmentConfig
+from audiornn.checkpoint import load_model
+from audiornn.corpora.folder import FolderCorpus
+from audiornn.data import LoaderConfig
+from audiornn.engine import TrainerConfig
+from audiornn.errors import ConfigError, CorpusError
+from audiornn.features import FeatureExtractor
+from audiornn.models.heads import HeadConfig
+from audiornn.objectives import MulticlassConfig
+from audiornn.optimization import OptimizerConfig, ScheduleConfig
+from audiornn.runs import RunFolder, resolve_model, resolve_resume
+from audiornn.store import prepare
+from audiornn.training import TrainConfig, TrainResult, build_module, train
+from toy import TINY_FEATURES, TINY_MODEL, write_corpus
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    write_corpus(folder / "clips", clips=15)
+    return folder
+
+
+def settings(data_dir: Path, **changes) -> TrainConfig:
+    trainer = {"max_epochs": 2, "accelerator": "cpu", "ema_decay": 0.9, **changes.pop("trainer", {})}
+    config = TrainConfig(
+        data=FolderCorpus(path=str(data_dir / "clips")),
+        features=TINY_FEATURES,
+        model=dataclasses.replace(TINY_MODEL, head=HeadConfig(embedding_size=6, dropout=0.3)),
+        augment=AugmentConfig(speed_percent=10, shift_ms=20, time_masks=1),
+        loader=LoaderConfig(batch_size=8),
+        optimizer=OptimizerConfig(learning_rate=0.01),
+        trainer=TrainerConfig(**trainer),
+        tensorboard=False,
+    )
+    return dataclasses.replace(config, **changes)
+
+
+def run(config: TrainConfig, data_dir: Path, run_dir: Path, **options) -> TrainResult:
+    return train(config, data_dir=data_dir, run_dir=run_dir, **options)
+
+
+def untimed(history: list[dict[str, float]]) -> list[dict[str, float]]:
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in history]
+
+
+def weights(run_dir: Path) -> dict[str, torch.Tensor]:
+    return load_model(run_dir / "model")[0].state_dict()
+
+
+def assert_same_run(one: Path, two: Path, results: tuple[TrainResult, TrainResult]) -> None:
+    assert untimed(results[0].history) == untimed(results[1].history)
+    for name, value in weights(one).items():
+        assert torch.equal(value, weights(two)[name]), name
+    assert (one / "report" / "predictions.csv").read_bytes() == (two / "report" / "predictions.csv").read_bytes()
+
+
+def test_same_seed_gives_the_same_bits_and_another_does_not(data_dir, tmp_path):
+    one, two = run(settings(data_dir), data_dir, tmp_path / "1"), run(settings(data_dir), data_dir, tmp_path / "2")
+    assert_same_run(tmp_path / "1", tmp_path / "2", (one, two))
+    other = run(settings(data_dir, seed=1), data_dir, tmp_path / "3")
+    assert untimed(other.history) != untimed(one.history)
+
+
+def test_loader_workers_change_nothing(data_dir, tmp_path):
+    config = settings(data_dir)
+    one = run(config, data_dir, tmp_path / "1")
+    beside = dataclasses.replace(config, loader=LoaderConfig(batch_size=8, num_workers=1))
+    two = run(beside, data_dir, tmp_path / "2")
+    assert_same_run(tmp_path / "1", tmp_path / "2", (one, two))
+
+
+class _PulledPlugError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("schedule", ["warmup_cosine", "plateau"])
+def test_stopped_and_resumed_run_ends_in_the_same_bits(data_dir, tmp_path, schedule, monkeypatch):
+    config = settings(data_dir, trainer={"max_epochs": 4}, schedule=ScheduleConfig(name=schedule, patience=0))
+    whole = run(config, data_dir, tmp_path / "whole")
+    from audiornn.engine import ClassifierTraining
+
+    original = ClassifierTraining.training_step
+
+    def dies_in_the_third_epoch(module, batch, batch_index):
+        if module.current_epoch == 2 and batch_index == 1:
+            raise _PulledPlugError
+        return original(module, batch, batch_index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ClassifierTraining, "training_step", dies_in_the_third_epoch)
+        with pytest.raises(_PulledPlugError):
+            run(config, data_dir, tmp_path / "stopped")
+    assert RunFolder(tmp_path / "stopped").state == "failed" and not (tmp_path / "stopped" / "model").exists()
+    resumed = run(config, data_dir, tmp_path / "stopped", resume=True)
+    assert_same_run(tmp_path / "whole", tmp_path / "stopped", (whole, resumed))
+    rows = list(csv.DictReader((tmp_path / "stopped" / "metrics.csv").read_text().splitlines()))
+    assert [float(row["epoch"]) for row in rows] == [1, 2, 3, 4]
+
+
+@pytest.mark.slow
+def test_killed_command_resumed_ends_in_the_same_bits(data_dir, tmp_path):
+    """SIGKILL from outside, `resume=true` from the shell."""
+    words = ["data=folder", f"data.path={data_dir / 'clips'}", "features=logmel", "model=gru", "trainer.max_epochs=6"]
+    words += ["model.encoder.hidden_size=16", "loader.batch_size=8", "trainer.accelerator=cpu"]
+    command = [sys.executable, "-m", "audiornn", "train", *words]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([*command, "run_dir=whole"], cwd=tmp_path, check=True, env=environment, capture_output=True)
+    process = subprocess.Popen([*command, "run_dir=runs/killed"], cwd=tmp_path, env=environment, stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith(b"epoch 3 "):
+            process.send_signal(signal.SIGKILL)
+            break
+    process.wait()
+    assert not (tmp_path / "runs" / "killed" / "model").exists()
+    again = [sys.executable, "-m", "audiornn", "train", "resume=true"]
+    subprocess.run(again, cwd=tmp_path, check=True, env=environment, capture_output=True)
+    for name, value in weights(tmp_path / "whole").items():
+        assert torch.equal(value, weights(tmp_path / "runs" / "killed")[name]), name
+
+
+def test_first_loss_is_the_logarithm_of_the_classes(data_dir):
+    config = settings(data_dir)
+    store = prepare(config.data, data_dir=data_dir, sample_rate=16_000)
+    module = build_module(config, store)
+    from audiornn.data import StoreDataset
+
+    batch = StoreDataset(store).collate(store.indices("train").tolist())
+    loss = module.objective(module.network(batch.waveforms, batch.lengths).logits, batch.targets)
+    assert loss.item() == pytest.approx(math.log(3), abs=0.15)
+
+
+def test_eight_clips_are_learned_by_heart(data_dir, tmp_path):
+    config = settings(
+        data_dir,
+        augment=AugmentConfig(),
+        model=TINY_MODEL,
+        loader=LoaderConfig(batch_size=8, overfit_clips=8),
+        optimizer=OptimizerConfig(learning_rate=0.03),
+        trainer={"max_epochs": 60, "ema_decay": 0.0, "select": "last"},
+    )
+    result = run(config, data_dir, tmp_path / "run")
+    assert result.history[-1]["train_loss"] < 0.05
+    assert result.validation.accuracy.value == 1.0 and result.validation.accuracy.count == 8
+
+
+def test_global_statistics_are_those_of_the_training_frames(data_dir):
+    config = settings(data_dir)
+    store = prepare(config.data, data_dir=data_dir, sample_rate=16_000)
+    network = build_module(config, store).network
+    extractor = FeatureExtractor(TINY_FEATURES)
+    frames = []
+    for row in store.indices("train"):
+        waveform = torch.from_numpy(store.waveform(int(row)) / 32768).float().unsqueeze(0)
+        frames.append(extractor.unnormalised(waveform, torch.tensor([waveform.shape[1]]))[0][0].double())
+    together = torch.cat(frames)
+    torch.testing.assert_close(network.features.mean.double(), together.mean(0), atol=1e-3, rtol=1e-4)
+    torch.testing.assert_close(network.features.std.double(), together.std(0, unbiased=False), atol=1e-3, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"trainer": {"accumulate_batches": 2}},
+        {"trainer": {"gradient_clip": 0.0, "early_stopping_patience": 1}},
+        {"trainer": {"precision": "bf16"}},
+        {"trainer": {"monitor": "validation_loss", "select": "last", "profiler": "simple"}},
+        {"trainer": {"fast_dev_run": True}},
+        {"loader": LoaderConfig(batch_size=8, balanced=True)},
+        {"objective": MulticlassConfig(label_smoothing=0.1, class_weights="balanced")},
+    ],
+    ids=str,
+)
+def test_option_of_the_engine_trains(data_dir, tmp_path, change):
+    result = run(settings(data_dir, **change), data_dir, tmp_path / "run")
+    assert math.isfinite(result.validation.mean_loss)
+    assert RunFolder(tmp_path / "run").state == "finished"
+
+
+def test_averaged_weights_are_the_exponential_average(data_dir, tmp_path):
+    """With decay d and two steps: d * (d * w0 + (1 - d) * w1) + (1 - d) * w2 differs from w2 and is what is saved."""
+    plain = settings(data_dir, trainer={"max_epochs": 1, "ema_decay": 0.0, "select": "last"})
+    averaged = dataclasses.replace(plain, trainer=dataclasses.replace(plain.trainer, ema_decay=0.5))
+    run(plain, data_dir, tmp_path / "plain")
+    run(averaged, data_dir, tmp_path / "averaged")
+    name = "head.linear.weight"
+    assert not torch.equal(weights(tmp_path / "plain")[name], weights(tmp_path / "averaged")[name])
+    saved = torch.load(tmp_path / "averaged" / "checkpoints" / "last.ckpt", weights_only=True)
+    torch.testing.assert_close(saved["current_model_state"][f"network.{name}"], weights(tmp_path / "plain")[name])
+    torch.testing.assert_close(saved["state_dict"][f"network.{name}"], weights(tmp_path / "averaged")[name])
+
+
+def test_run_never_writes_into_the_folder_of_another(data_dir, tmp_path):
+    config = settings(data_dir, trainer={"max_epochs": 1})
+    run(config, data_dir, tmp_path / "run")
+    with pytest.raises(ConfigError, match="which holds a run"):
+        run(config, data_dir, tmp_path / "run")
+
+
+def test_corpus_without_validation_is_refused(tmp_path):
+    for split in ("train", "test"):
+        write_corpus(tmp_path / "clips" / split, clips=3)
+    config = dataclasses.replace(
+        settings(tmp_path), data=FolderCorpus(path=str(tmp_path / "clips"), split="folders", validation=0.0)
+    )
+    with pytest.raises((CorpusError, ConfigError), match="validation"):
+        run(config, tmp_path, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_last_means_the_newest_finished_run(tmp_path):
+    for name, state in (("old", "finished"), ("new", "finished"), ("newest", "running")):
+        folder = RunFolder(tmp_path / name)
+        (folder.path / "model").mkdir(parents=True)
+        folder.write_status(state)
+        os.utime(folder.path / "status.json", ns=(0, {"old": 1, "new": 2, "newest": 3}[name]))
+    assert resolve_model("last", tmp_path) == tmp_path / "new" / "model"
+    assert resolve_model(str(tmp_path / "old"), tmp_path) == tmp_path / "old" / "model"
+    assert resolve_model(str(tmp_path / "old" / "model"), tmp_path) == tmp_path / "old" / "model"
+    assert resolve_resume("true", tmp_path).path == tmp_path / "newest"
