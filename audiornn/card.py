@@ -38,7 +38,8 @@ print(classifier.predict("clip.wav"))
 ## Training data
 
 Corpus `{training.get("corpus", {}).get("name", "not recorded")}`, fingerprint \
-`{training.get("corpus_fingerprint", "not recorded")}`, {training.get("num_train", "an unknown number of")} training clips.
+`{training.get("corpus_fingerprint", "not recorded")}`, \
+{training.get("num_train", "an unknown number of")} training clips.
 
 ## Figures
 

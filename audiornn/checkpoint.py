@@ -124,7 +124,7 @@ def _read_spec(document: dict[str, Any], path: Path) -> ModelSpec:
         raise ModelError(f"bad setting in '{path}': {error}") from error
 
 
-def _check_weights(weights: safetensors.safe_open, spec: ModelSpec, path: Path) -> None:
+def _check_weights(weights: Any, spec: ModelSpec, path: Path) -> None:
     """Names and shapes in the file's header against those of the network, which is only sketched ("meta" device)."""
     with torch.device("meta"):
         expected = {name: list(tensor.shape) for name, tensor in spec.build().state_dict().items()}

@@ -17,8 +17,8 @@ from typing import Any
 import audiornn
 from audiornn.errors import AudiornnError, ConfigError
 
-# `model` is a group of option files, which Hydra would look the word up in under every verb; where it names a trained model
-# instead, the setting goes by another name inside.
+# `model` is a group of option files, in which Hydra would look the word up under every verb; where it names a trained
+# model instead, the setting goes by another name inside.
 _MODEL_WORD = re.compile(r"^model=")
 
 
@@ -64,6 +64,7 @@ def run_verb(verb: str, overrides: Sequence[str]) -> int:
         ConfigError: an unknown verb, or overrides that Hydra or the schema refuses.
     """
     from audiornn.config import register
+    from audiornn.explain import explain
     from audiornn.help import VERBS, conf_dir, nearest
 
     if verb not in VERBS:
@@ -82,12 +83,12 @@ def run_verb(verb: str, overrides: Sequence[str]) -> int:
         overrides = [_MODEL_WORD.sub("model_path=", word) for word in overrides]
     register(verb)
     codes: list[int] = []
-    refusals: list[AudiornnError] = []
+    refusals: list[Exception] = []
 
     def task(settings: DictConfig) -> Any:
         try:
             code, value = carry_out(verb, settings)
-        except AudiornnError as error:
+        except (AudiornnError, OmegaConfBaseException) as error:
             if _is_multirun():
                 raise
             refusals.append(error)  # raised to Hydra it would be announced in a line more
@@ -98,10 +99,10 @@ def run_verb(verb: str, overrides: Sequence[str]) -> int:
     sys.argv = [f"audiornn {verb}", *overrides]
     try:
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=verb)(task)()
+        for refusal in refusals:
+            raise refusal
     except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(_explain(error)) from error
-    if refusals:
-        raise refusals[0]
+        raise ConfigError(explain(error, verb)) from error
     return max(codes, default=0)
 
 
@@ -161,17 +162,3 @@ def _keep_memory() -> None:
     if hasattr(libc, "mallopt"):
         for parameter, size in ((mmap_threshold, 1 << 30), (trim_threshold, 1 << 30), (top_pad, 1 << 26)):
             libc.mallopt(parameter, size)
-
-
-def _explain(error: Exception) -> str:
-    """One line out of what Hydra and OmegaConf say in several."""
-    messages = []
-    cause: BaseException | None = error
-    while cause is not None:
-        messages.append(str(cause).split("\n    full_key")[0])
-        if isinstance(cause, AudiornnError):
-            return str(cause)
-        cause = cause.__cause__
-    lines = [line.strip() for line in "\n".join(messages).splitlines() if line.strip()]
-    kept = [line for line in dict.fromkeys(lines) if not line.startswith(("full_key", "object_type", "reference_type"))]
-    return "; ".join(kept)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -130,7 +131,7 @@ class BucketBatchSampler:
         self._epoch = epoch
 
     def __len__(self) -> int:
-        return -(-len(self._indices) // self._batch_size)
+        return math.ceil(len(self._indices) / self._batch_size)
 
     def _order(self, rng: np.random.Generator) -> NDArray[np.int64]:
         count = len(self._indices)

@@ -8,6 +8,7 @@ import sys
 import time
 import warnings
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,9 @@ import lightning.pytorch as pl
 from lightning.pytorch.callbacks import (
     Callback,
     EarlyStopping,
-    EMAWeightAveraging,
     ModelCheckpoint,
     RichProgressBar,
+    WeightAveraging,
 )
 from lightning.pytorch.loggers import TensorBoardLogger
 
@@ -149,7 +150,7 @@ class ClassifierTraining(pl.LightningModule):
         logits = torch.cat([logits for logits, _ in self._outcomes])
         targets = torch.cat([targets for _, targets in self._outcomes])
         correct = (logits.argmax(dim=1) == targets).float()
-        recalls = [correct[targets == index].mean() for index in targets.unique()]
+        recalls = [correct[targets == index].mean() for index in torch.unique(targets)]
         figures = {
             "validation_loss": torch.nn.functional.cross_entropy(logits, targets),
             "validation_accuracy": correct.mean(),
@@ -202,7 +203,7 @@ class ClassifierTraining(pl.LightningModule):
 
 
 class HistoryTable(Callback):
-    """Writes ``metrics.csv``, one row per epoch, whole and atomically each time, so that a resumed run has one table."""
+    """Writes ``metrics.csv``, one row per epoch, whole and atomically each time: a resumed run has one table."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -211,6 +212,16 @@ class HistoryTable(Callback):
         assert isinstance(pl_module, ClassifierTraining)
         if trainer.is_global_zero and pl_module.history:
             write_rows(self._path, pl_module.history)
+
+
+def averaged(average: Tensor, current: Tensor, count: Tensor | int, *, decay: float) -> Tensor:
+    """One update of an exponential moving average of weights.
+
+    The decay of update n is at most ``(1 + n) / (10 + n)``, so that a short run does not end on its initial weights.
+    """
+    if not average.is_floating_point():  # a counter
+        return current
+    return torch.lerp(average, current, 1 - min(decay, (1 + float(count)) / (10 + float(count))))
 
 
 def build_trainer(config: TrainerConfig, run_dir: Path, *, tensorboard: bool = True) -> pl.Trainer:
@@ -227,7 +238,7 @@ def build_trainer(config: TrainerConfig, run_dir: Path, *, tensorboard: bool = T
     )
     callbacks: list[Callback] = [HistoryTable(run_dir / "metrics.csv"), checkpoints]
     if config.ema_decay:
-        callbacks.append(EMAWeightAveraging(decay=config.ema_decay))
+        callbacks.append(WeightAveraging(avg_fn=partial(averaged, decay=config.ema_decay)))
     if config.early_stopping_patience:
         callbacks.append(
             EarlyStopping(config.monitor, patience=config.early_stopping_patience, mode=MONITORS[config.monitor])
@@ -261,7 +272,7 @@ def build_trainer(config: TrainerConfig, run_dir: Path, *, tensorboard: bool = T
     )
 
 
-def fit(trainer: pl.Trainer, module: ClassifierTraining, loaders: Any, *, resume_from: Path | None) -> None:
+def fit(trainer: pl.Trainer, module: ClassifierTraining, loaders: tuple[Any, Any], *, resume_from: Path | None) -> None:
     """Train, from a checkpoint when given."""
     with warnings.catch_warnings():
         # Few-core machines load fastest without workers, and small corpora have few batches: both are meant.
@@ -269,7 +280,7 @@ def fit(trainer: pl.Trainer, module: ClassifierTraining, loaders: Any, *, resume
         warnings.filterwarnings("ignore", message=".*number of training batches.*")
         warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
         warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
-        trainer.fit(module, *loaders, ckpt_path=resume_from, weights_only=True)
+        trainer.fit(module, loaders[0], loaders[1], ckpt_path=resume_from, weights_only=True)
 
 
 def selected_weights(trainer: pl.Trainer, module: ClassifierTraining, select: str) -> tuple[dict[str, Tensor], int]:

@@ -190,6 +190,7 @@ def metrics_document(evaluation: Evaluation) -> dict[str, Any]:
     return {
         "format": FORMAT_VERSION,
         "accuracy": _share_document(evaluation.accuracy),
+        "accuracy_on_words": _share_document(evaluation.accuracy_on_words),
         "accuracy_over_speakers": _share_document(evaluation.accuracy_over_speakers),
         "balanced_accuracy": _share_document(evaluation.balanced_accuracy),
         "macro_f1": _share_document(evaluation.macro_f1),

@@ -37,7 +37,7 @@ def _is_captured() -> bool:
 
 def _filled_by_all(lengths: Tensor) -> int:
     """Samples that no item pads, which need no mask; 0 off the CPU, where asking would stall the device."""
-    return int(lengths.min()) if lengths.device.type == "cpu" and len(lengths) else 0
+    return min(lengths.tolist(), default=0) if lengths.device.type == "cpu" else 0
 
 
 class FeatureExtractor(nn.Module):
@@ -157,6 +157,8 @@ class FeatureExtractor(nn.Module):
             return self._over_frames(features, frame_lengths, filled=0, normalise=normalise), frame_lengths
         filled = _filled_by_all(lengths)
         frames = self.num_frames(waveforms.shape[1])
+        if len(waveforms) == 0:
+            return waveforms.new_zeros(0, frames, self.num_features), frame_lengths
         if frames < _FEWEST_FRAMES:
             fewest_samples = self.config.win_length + _FEWEST_FRAMES * self.config.hop_length
             waveforms = pad(waveforms, (0, fewest_samples - waveforms.shape[1]))

@@ -38,7 +38,12 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 def overview() -> str:
     """What ``audiornn --help`` prints."""
-    lines = [f"audiornn {audiornn.__version__}: {(audiornn.__doc__ or '').strip()}", "", "usage: audiornn VERB [NAME=VALUE ...]", ""]
+    lines = [
+        f"audiornn {audiornn.__version__}: {(audiornn.__doc__ or '').strip()}",
+        "",
+        "usage: audiornn VERB [NAME=VALUE ...]",
+        "",
+    ]
     lines += [f"  {verb:<10}{what}" for verb, what in VERBS.items()]
     return "\n".join([*lines, "", "`audiornn VERB --help` lists what a verb can be told.", ""])
 
@@ -66,14 +71,16 @@ def verb_help(verb: str) -> str:
 def _options(group: str, chosen: str) -> list[str]:
     rows = []
     for path in sorted((conf_dir() / group).glob("*.yaml")):
-        comments = [line for line in path.read_text("utf-8").splitlines() if line.startswith("# ") and "@package" not in line]
+        comments = [
+            line for line in path.read_text("utf-8").splitlines() if line.startswith("# ") and "@package" not in line
+        ]
         mark = "*" if path.stem == chosen else " "
         rows.append(f"   {mark}{path.stem:<24}{comments[0].removeprefix('# ')}")
     return rows
 
 
 def _parse(text: str) -> tuple[list[str], list[tuple[str, str, str]], list[tuple[str, str]]]:
-    """Leading comment, ``(name, value, comment)`` of each commented setting, ``(group, option)`` of the defaults list."""
+    """Leading comment; ``(name, value, comment)`` of each setting; ``(group, option)`` of the defaults list."""
     lines = text.splitlines()
     head = next((index for index, line in enumerate(lines) if not line.startswith("#")), len(lines))
     intro = [line.lstrip("#").removeprefix(" ") for line in lines[:head]]

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -21,6 +21,8 @@ from audiornn.padding import pad_waveforms
 Waveform = NDArray[np.float32]
 AudioPath = str | os.PathLike[str]
 AudioInput = AudioPath | NDArray[np.generic]
+AudioInputs = list[Any] | tuple[Any, ...]
+"""Several `AudioInput`."""
 
 WINDOW_FILES = 1024
 """Files that are decoded before the model sees them, so that batches can be cut by length."""
@@ -107,9 +109,9 @@ class Classifier:
     @overload
     def predict(self, audio: NDArray[np.generic], *, sample_rate: int | None = None) -> Prediction: ...
     @overload
-    def predict(self, audio: Sequence[AudioInput], *, sample_rate: int | None = None) -> list[Prediction]: ...
+    def predict(self, audio: AudioInputs, *, sample_rate: int | None = None) -> list[Prediction]: ...
     def predict(
-        self, audio: AudioInput | Sequence[AudioInput], *, sample_rate: int | None = None
+        self, audio: AudioInput | AudioInputs, *, sample_rate: int | None = None
     ) -> Prediction | list[Prediction]:
         """Classify one utterance, or several at once.
 
@@ -125,7 +127,7 @@ class Classifier:
         predictions = [self._prediction(*pair) for pair in zip(outputs.probabilities, waveforms, strict=True)]
         return predictions[0] if single else predictions
 
-    def embed(self, audio: AudioInput | Sequence[AudioInput], *, sample_rate: int | None = None) -> NDArray[np.float32]:
+    def embed(self, audio: AudioInput | AudioInputs, *, sample_rate: int | None = None) -> NDArray[np.float32]:
         """The vector before the output layer, of one utterance or of several.
 
         Args and errors as in `predict`.
@@ -196,9 +198,7 @@ class Classifier:
         probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
         return Outputs(probabilities.astype(np.float32), logits, embeddings)
 
-    def _waveforms(
-        self, audio: AudioInput | Sequence[AudioInput], sample_rate: int | None
-    ) -> tuple[list[Waveform], bool]:
+    def _waveforms(self, audio: AudioInput | AudioInputs, sample_rate: int | None) -> tuple[list[Waveform], bool]:
         if isinstance(audio, str | os.PathLike | np.ndarray):
             return [self._waveform(audio, sample_rate)], True
         return [self._waveform(item, sample_rate) for item in audio], False
@@ -208,7 +208,8 @@ class Classifier:
             return read_audio(audio, sample_rate=self.sample_rate)
         if sample_rate is None:
             raise AudioError(
-                f"expected sample_rate=... beside an array of samples, got none; the model works at {self.sample_rate} Hz"
+                f"expected sample_rate=... beside an array of samples, got none; "
+                f"the model works at {self.sample_rate} Hz"
             )
         return prepare_waveform(audio, sample_rate, self.sample_rate)
 

@@ -96,7 +96,8 @@ def build_optimizer(config: OptimizerConfig, module: nn.Module) -> Optimizer:
 def warmup_cosine_factor(step: int, *, total_steps: int, warmup_fraction: float, final_factor: float) -> float:
     """Linear from 0 to 1 over the warm-up, then half a cosine down to ``final_factor``.
 
-    >>> [round(warmup_cosine_factor(s, total_steps=8, warmup_fraction=0.25, final_factor=0.0), 3) for s in (0, 1, 2, 5, 8)]
+    >>> settings = {"total_steps": 8, "warmup_fraction": 0.25, "final_factor": 0.0}
+    >>> [round(warmup_cosine_factor(step, **settings), 3) for step in (0, 1, 2, 5, 8)]
     [0.333, 0.667, 1.0, 0.5, 0.0]
     """
     warmup_steps = round(total_steps * warmup_fraction)

@@ -70,9 +70,13 @@ def render_report(
 
 
 def _estimates(evaluation: Evaluation) -> list[tuple[str, Estimate]]:
-    named = [("balanced accuracy", evaluation.balanced_accuracy), ("macro F1", evaluation.macro_f1)]
-    over_speakers = evaluation.accuracy_over_speakers
-    return named if over_speakers is None else [("accuracy over speakers", over_speakers), *named]
+    named = [
+        ("accuracy over speakers", evaluation.accuracy_over_speakers),
+        ("accuracy on the words", evaluation.accuracy_on_words),
+        ("balanced accuracy", evaluation.balanced_accuracy),
+        ("macro F1", evaluation.macro_f1),
+    ]
+    return [(name, estimate) for name, estimate in named if estimate is not None]
 
 
 def _confusion(evaluation: Evaluation) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from audiornn import metrics
 from audiornn.errors import CorpusError, ModelError
 from audiornn.intervals import RESAMPLES, Estimate, bootstrap
+from audiornn.labels import SILENCE, UNKNOWN
 from audiornn.metrics import ClassScores
 from audiornn.rows import PROBABILITY_PREFIX
 
@@ -45,6 +46,8 @@ class Evaluation:
     macro_f1: Estimate
     accuracy_over_speakers: Estimate | None
     """Accuracy with an interval over speakers, who differ more than their clips; None where they are not known."""
+    accuracy_on_words: Estimate | None
+    """Over clips whose label is neither ``unknown`` nor ``silence``; None without such a class, or such clips."""
     mean_loss: float
     """Cross-entropy, nats."""
     per_class: tuple[ClassScores, ...]
@@ -82,6 +85,8 @@ class Evaluation:
         rows = [("accuracy", str(self.accuracy))]
         if self.accuracy_over_speakers is not None:
             rows.append(("  over speakers", str(self.accuracy_over_speakers)))
+        if self.accuracy_on_words is not None:
+            rows.append(("  on the words", str(self.accuracy_on_words)))
         rows += [("balanced accuracy", str(self.balanced_accuracy)), ("macro F1", str(self.macro_f1))]
         return [*rows, ("mean loss", f"{self.mean_loss:.4f}")]
 
@@ -169,14 +174,20 @@ def evaluate_predictions(
         speakers=tuple(voices.tolist()) if voices is not None and any(voices) else None,
         mean_loss=metrics.cross_entropy(truth, scores),
         provenance={**facts, "versions": facts.get("versions") or _versions()},
-        **_figures(truth, scores.argmax(axis=1).astype(np.int64), len(labels), _groups(voices), seed),
+        **_figures(truth, scores.argmax(axis=1).astype(np.int64), labels, _groups(voices), seed),
     )
 
 
 def _figures(
-    truth: NDArray[np.int64], answers: NDArray[np.int64], classes: int, groups: NDArray[np.int64] | None, seed: int
+    truth: NDArray[np.int64],
+    answers: NDArray[np.int64],
+    labels: Sequence[str],
+    groups: NDArray[np.int64] | None,
+    seed: int,
 ) -> dict[str, Any]:
     """The fields of `Evaluation` that follow from targets and predictions."""
+    words = [index for index, label in enumerate(labels) if label not in (UNKNOWN, SILENCE)]
+    some_are_not = len(words) < len(labels) and bool(np.isin(truth, words).any())
     return {
         "predictions": answers,
         "accuracy": metrics.accuracy(truth, answers),
@@ -185,8 +196,9 @@ def _figures(
         "accuracy_over_speakers": (
             None if groups is None else bootstrap(metrics.share_correct, truth, answers, groups=groups, seed=seed)
         ),
-        "per_class": tuple(metrics.per_class(truth, answers, classes)),
-        "confusion": metrics.confusion_matrix(truth, answers, classes),
+        "accuracy_on_words": metrics.accuracy(truth, answers, classes=words) if some_are_not else None,
+        "per_class": tuple(metrics.per_class(truth, answers, len(labels))),
+        "confusion": metrics.confusion_matrix(truth, answers, len(labels)),
     }
 
 

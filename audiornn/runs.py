@@ -18,7 +18,17 @@ from audiornn.atomic import write_text
 from audiornn.errors import ConfigError, ModelError
 
 LAST = "last"
-_RECORDED_PACKAGES = ("torch", "lightning", "numpy", "scipy", "scikit-learn", "soundfile", "soxr", "pyarrow", "hydra-core")
+_RECORDED_PACKAGES = (
+    "torch",
+    "lightning",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "soundfile",
+    "soxr",
+    "pyarrow",
+    "hydra-core",
+)
 
 
 @dataclass(frozen=True)

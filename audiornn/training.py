@@ -165,7 +165,9 @@ def build_module(config: TrainConfig, store: Store) -> ClassifierTraining:
 
 
 @torch.no_grad()
-def feature_statistics(network: RecurrentClassifier, store: Store, loader: LoaderConfig) -> tuple[torch.Tensor, torch.Tensor]:
+def feature_statistics(
+    network: RecurrentClassifier, store: Store, loader: LoaderConfig
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and standard deviation of each feature over all training frames. Shape: two of ``(features,)``."""
     statistics = FeatureStatistics(network.features.num_features)
     network.eval()  # no dither

@@ -9,6 +9,8 @@ import sys
 import time
 from pathlib import Path
 
+from audiornn.evaluation import load_evaluation
+from audiornn.runs import resolve_model
 from audiornn.store import Store
 
 
@@ -21,7 +23,9 @@ def audiornn(*words: str) -> None:
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--directory", type=Path, default=Path("demo"), help="folder for the corpus, the run and the results")
+    parser.add_argument(
+        "--directory", type=Path, default=Path("demo"), help="folder for the corpus, the run and the results"
+    )
     directory = parser.parse_args().directory
     started = time.perf_counter()
     data, runs = f"data_dir={directory / 'data'}", f"runs_dir={directory / 'runs'}"
@@ -34,7 +38,12 @@ def main() -> None:
     test = [int(row) for row in store.indices("test")]
     clips = [store.paths[row] for row in random.Random(0).sample(test, 6)]
     audiornn("predict", "model=last", "top_k=2", f"input=[{','.join(clips)}]", runs)
-    print(f"\ndone in {time.perf_counter() - started:.0f} s")
+    evaluation = load_evaluation(directory / "evaluation")
+    print(f"\ntest accuracy on unheard voices: {evaluation.accuracy}")
+    print(f"model:            {resolve_model('last', directory / 'runs')}")
+    print(f"confusion matrix: {directory / 'evaluation' / 'confusion_matrix.png'}")
+    print(f"report:           {directory / 'evaluation' / 'report.html'}")
+    print(f"done in {time.perf_counter() - started:.0f} s")
 
 
 if __name__ == "__main__":

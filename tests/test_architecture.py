@@ -26,7 +26,7 @@ RUNGS = (
     {"engine"},
     {"training"},
     {"commands", "help"},
-    {"config"},
+    {"config", "explain"},
     {"cli"},
     {"__main__"},
 )

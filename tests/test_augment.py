@@ -5,12 +5,12 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from signals import noise, tone, utterances
 
 from audiornn import augment
 from audiornn.augment import AugmentConfig, Augmenter, NoiseBank
 from audiornn.errors import ConfigError
 from audiornn.padding import pad_waveforms
-from signals import noise, tone, utterances
 
 ALL_ON = AugmentConfig(
     speed_percent=15, shift_ms=20, gain_db=6, noise_probability=0.5, time_masks=2, time_mask_frames=5, feature_masks=2
@@ -70,7 +70,9 @@ def test_shift_moves_samples_and_loses_what_leaves():
 @pytest.mark.parametrize("factor", [0.85, 1.0, 1.15])
 def test_speed_moves_a_tone_and_the_length_by_its_factor(factor):
     waveforms = torch.from_numpy(tone(1000, 1.0)).unsqueeze(0)
-    faster, lengths = augment.change_speed(waveforms, torch.tensor([16_000]), torch.tensor([factor], dtype=torch.float64))
+    faster, lengths = augment.change_speed(
+        waveforms, torch.tensor([16_000]), torch.tensor([factor], dtype=torch.float64)
+    )
     assert lengths.item() == int(np.ceil(16_000 / factor))
     expected = torch.from_numpy(tone(1000 * factor, lengths.item() / 16_000))
     assert (faster[0] - expected)[10:-10].abs().max() < 0.01

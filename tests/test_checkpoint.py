@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from toy import TINY_FEATURES, TINY_MODEL
 
 from audiornn.checkpoint import CONFIG_FILE, WEIGHTS_FILE, ModelSpec, load_model, save_model
 from audiornn.errors import ModelError
-from toy import TINY_FEATURES, TINY_MODEL
 
 SPEC = ModelSpec(features=TINY_FEATURES, model=TINY_MODEL, labels=["a", "b", "c"], training={"corpus": {"name": "toy"}})
 

@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet
 import pytest
-
-import audiornn
 from signals import noise, silence, tone, write_wav
 from toy import TINY_OVERRIDES, write_clip, write_corpus
+
+import audiornn
 
 
 def run(*words: str, cwd: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
@@ -92,7 +92,9 @@ def test_evaluate_uses_the_corpus_of_the_training_and_writes_its_files(workplace
 
 def test_evaluate_predict_and_python_agree_to_a_millionth(workplace, tmp_path):
     succeed("evaluate", f"output={tmp_path}", cwd=workplace)
-    succeed("predict", "input=clips", "probabilities=true", "batch_size=3", f"output={tmp_path / 'p.csv'}", cwd=workplace)
+    succeed(
+        "predict", "input=clips", "probabilities=true", "batch_size=3", f"output={tmp_path / 'p.csv'}", cwd=workplace
+    )
     (model,) = workplace.glob("runs/folder/*/model")
     classifier = audiornn.load(model, device="cpu")
     columns = [f"probability of {label}" for label in classifier.labels]
@@ -115,7 +117,9 @@ def test_predict_gives_every_input_a_row_and_tells_of_the_broken_ones(workplace,
     write_wav(tmp_path / "in" / "deep" / "b.flac", tone(300, 0.3))
     (tmp_path / "in" / "c.wav").write_bytes(b"RIFF")
     write_wav(tmp_path / "in" / "d.ogg", tone(300, 0.3), subtype="VORBIS")
-    done = run("predict", "input=" + str(tmp_path / "in"), "top_k=2", f"output={tmp_path / f'o.{suffix}'}", cwd=workplace)
+    done = run(
+        "predict", "input=" + str(tmp_path / "in"), "top_k=2", f"output={tmp_path / f'o.{suffix}'}", cwd=workplace
+    )
     assert done.returncode == 1 and "1 of 4 inputs could not be used" in done.stderr
     path = tmp_path / f"o.{suffix}"
     if suffix == "csv":
@@ -124,7 +128,7 @@ def test_predict_gives_every_input_a_row_and_tells_of_the_broken_ones(workplace,
         rows = [json.loads(line) for line in path.read_text().splitlines()]
     else:
         rows = pyarrow.parquet.read_table(path).to_pylist()
-    assert [Path(row["path"]).name for row in rows] == ["a.wav", "c.wav", "b.flac", "d.ogg"]
+    assert [Path(row["path"]).name for row in rows] == ["a.wav", "c.wav", "d.ogg", "b.flac"]
     assert [row["status"] for row in rows] == ["ok", "error", "ok", "ok"]
     assert "c.wav" in rows[1]["reason"] and rows[0]["label"] and rows[0]["label_2"]
 
@@ -140,7 +144,7 @@ def test_embed_writes_one_matrix_with_ids(workplace, tmp_path, suffix):
 
     succeed("embed", "input=clips/high", f"output={tmp_path / f'e.{suffix}'}", cwd=workplace)
     embeddings = read_embeddings(tmp_path / f"e.{suffix}")
-    assert embeddings.matrix.shape == (15, 16) and list(embeddings.ids)[0] == "clips/high/00.wav"
+    assert embeddings.matrix.shape == (15, 16) and embeddings.ids[0] == "clips/high/00.wav"
 
 
 def test_prepare_prints_what_is_there_and_returns_at_once_the_second_time(workplace):
@@ -163,7 +167,9 @@ def test_configuration_is_printed_not_run(workplace):
 
 def test_data_folder_comes_from_the_environment(tmp_path):
     write_corpus(tmp_path / "clips", clips=10)
-    succeed("prepare", "data=folder", "data.path=clips", cwd=tmp_path, env={"AUDIORNN_DATA": str(tmp_path / "elsewhere")})
+    succeed(
+        "prepare", "data=folder", "data.path=clips", cwd=tmp_path, env={"AUDIORNN_DATA": str(tmp_path / "elsewhere")}
+    )
     assert (tmp_path / "elsewhere" / ".audiornn").is_dir() and not (tmp_path / "data").exists()
 
 
@@ -302,7 +308,15 @@ def test_output_that_cannot_be_written_is_refused(workplace, tmp_path):
     (tmp_path / "file").write_text("")
     target = tmp_path / "file" / "out.csv"
     assert_refused("predict", "input=clips/high", f"output={target}", cwd=workplace, says="out.csv")
-    assert_refused("train", "data=folder", "data.path=clips", f"run_dir={tmp_path / 'file' / 'run'}", *TINY_OVERRIDES, cwd=workplace, says="run")
+    assert_refused(
+        "train",
+        "data=folder",
+        "data.path=clips",
+        f"run_dir={tmp_path / 'file' / 'run'}",
+        *TINY_OVERRIDES,
+        cwd=workplace,
+        says="run",
+    )
 
 
 def test_noise_only_corpus_is_no_error_of_ours(tmp_path):

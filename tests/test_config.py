@@ -12,6 +12,7 @@ import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
+from signals import noise
 
 from audiornn import config as schema
 from audiornn.augment import Augmenter, NoiseBank
@@ -20,7 +21,6 @@ from audiornn.help import VERBS, conf_dir, verb_help
 from audiornn.models.classifier import RecurrentClassifier
 from audiornn.objectives import MulticlassObjective
 from audiornn.optimization import build_optimizer, build_schedule
-from signals import noise
 
 GROUPS = sorted(path.name for path in conf_dir().iterdir() if path.is_dir())
 
@@ -130,7 +130,7 @@ def test_help_tells_every_setting_of_a_verb(verb):
 
 def test_every_option_file_says_what_it_is():
     for path in conf_dir().rglob("*.yaml"):
-        first = [line for line in path.read_text("utf-8").splitlines() if "@package" not in line][0]
+        first = next(line for line in path.read_text("utf-8").splitlines() if "@package" not in line)
         assert first.startswith("# ") and len(first) > 5, path
 
 

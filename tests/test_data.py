@@ -5,12 +5,12 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from toy import write_corpus
 
 from audiornn.corpora.folder import FolderCorpus
 from audiornn.data import BucketBatchSampler, LoaderConfig, StoreDataset, evaluation_loader, training_loader
 from audiornn.errors import ConfigError
 from audiornn.store import Store, prepare
-from toy import write_corpus
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,9 @@ def test_batches_hold_clips_of_similar_length():
 
 def test_replicas_share_each_global_batch():
     one = BucketBatchSampler(np.arange(100), np.ones(100, int), 8, seed=1)
-    two = [BucketBatchSampler(np.arange(100), np.ones(100, int), 4, seed=1, rank=rank, num_replicas=2) for rank in (0, 1)]
+    two = [
+        BucketBatchSampler(np.arange(100), np.ones(100, int), 4, seed=1, rank=rank, num_replicas=2) for rank in (0, 1)
+    ]
     for whole, *shares in zip(one, *two, strict=True):
         assert sorted(whole) == sorted([*shares[0], *shares[1]])
 

@@ -69,7 +69,13 @@ def test_figures_are_those_of_the_metrics(rng):
     assert list(evaluation.per_class) == metrics.per_class(targets, predictions, 3)
     assert np.array_equal(evaluation.confusion, metrics.confusion_matrix(targets, predictions, 3))
     assert evaluation.accuracy_over_speakers is None
+    assert evaluation.accuracy_on_words == metrics.accuracy(targets, predictions, classes=[0, 1])
     assert len(evaluation) == 60
+
+
+def test_accuracy_on_words_needs_a_class_that_is_none(rng):
+    evaluation = make_evaluation(rng, labels=["no", "stop", "yes"])
+    assert evaluation.accuracy_on_words is None
 
 
 def test_rows_tell_each_answer(small):

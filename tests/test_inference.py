@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from signals import tone, utterances, write_wav
+from toy import TINY_FEATURES, TINY_MODEL
 
 import audiornn
 from audiornn.checkpoint import ModelSpec, save_model
 from audiornn.errors import AudioError
 from audiornn.inference import batches_by_length
-from signals import tone, utterances, write_wav
-from toy import TINY_FEATURES, TINY_MODEL
 
 LENGTHS = [8000, 300, 16_000, 1, 5000, 8000, 12_345]
 
@@ -93,7 +93,9 @@ def test_embedding_is_what_the_head_sees(classifier, clips):
     np.testing.assert_allclose(classifier.embed(clips[2]), embeddings[2], atol=1e-6)
     head = classifier.network.head.linear
     logits = embeddings @ head.weight.detach().numpy().T + head.bias.detach().numpy()
-    np.testing.assert_allclose(logits, classifier.run([soundfile.read(c, dtype="float32")[0] for c in clips]).logits, atol=1e-5)
+    np.testing.assert_allclose(
+        logits, classifier.run([soundfile.read(c, dtype="float32")[0] for c in clips]).logits, atol=1e-5
+    )
 
 
 def test_broken_file_is_a_result_with_its_reason_and_the_rest_is_done(classifier, clips, tmp_path):
@@ -105,7 +107,7 @@ def test_broken_file_is_a_result_with_its_reason_and_the_rest_is_done(classifier
 
 
 def test_folder_without_audio_is_refused(classifier, tmp_path):
-    with pytest.raises(AudioError, match="no audio|found none"):
+    with pytest.raises(AudioError, match="found none"):
         list(classifier.predict_folder(tmp_path))
 
 

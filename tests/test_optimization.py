@@ -16,7 +16,9 @@ from audiornn.optimization import OptimizerConfig, ScheduleConfig, build_optimiz
 def test_optimizer_lowers_a_quadratic_and_spares_vectors_weight_decay(name):
     module = nn.Linear(3, 2)
     optimizer = build_optimizer(OptimizerConfig(name=name, learning_rate=0.05, weight_decay=0.1), module)
-    decays = {parameter.dim(): group["weight_decay"] for group in optimizer.param_groups for parameter in group["params"]}
+    decays = {
+        parameter.dim(): group["weight_decay"] for group in optimizer.param_groups for parameter in group["params"]
+    }
     assert decays == {2: 0.1, 1: 0.0}
     x, y = torch.eye(3), torch.tensor([[1.0, 0], [0, 1], [1, 1]])
     losses = []

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from toy import TINY_FEATURES, TINY_MODEL, write_corpus
 
 from audiornn.augment import AugmentConfig
 from audiornn.checkpoint import load_model
@@ -25,7 +26,6 @@ from audiornn.optimization import OptimizerConfig, ScheduleConfig
 from audiornn.runs import RunFolder, resolve_model, resolve_resume
 from audiornn.store import prepare
 from audiornn.training import TrainConfig, TrainResult, build_module, train
-from toy import TINY_FEATURES, TINY_MODEL, write_corpus
 
 
 @pytest.fixture(scope="module")

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from signals import chirp, noise, tone, write_wav
 
 from audiornn.feature_config import FeaturesConfig
 from audiornn.models.classifier import ModelConfig
 from audiornn.models.encoder import EncoderConfig
 from audiornn.models.heads import HeadConfig
 from audiornn.models.pooling import PoolingConfig
-from signals import chirp, noise, tone, write_wav
 
 TINY_FEATURES = FeaturesConfig(n_mels=20, n_mfcc=12)
 TINY_MODEL = ModelConfig(

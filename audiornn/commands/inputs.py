@@ -40,7 +40,7 @@ def _expand(name: str) -> list[str]:
             raise AudioError(f"expected a file, a folder or a glob, found nothing at '{name}'")
         return [name]
     matches: list[str] = []
-    for match in sorted(glob.glob(name, recursive=True)):
+    for match in sorted(glob.glob(name, recursive=True)):  # noqa: PTH207  # Path.glob takes no absolute patterns
         matches += [str(found) for found in find_audio(Path(match))] if Path(match).is_dir() else [match]
     if not matches:
         raise AudioError(f"expected files that match '{name}', found none")

@@ -79,9 +79,9 @@ class DemoCorpus(Corpus):
                 "clips_per_word must be at least 1 and unknown_per_voice at least 0, "
                 f"got {self.clips_per_word} and {self.unknown_per_voice}"
             )
-        if min(self.validation_percent, self.test_percent) < 1 or self.validation_percent + self.test_percent > 90:
+        if min(self.validation_percent, self.test_percent) < 1 or self._split_sizes["train"] < 1:
             raise ConfigError(
-                "validation_percent and test_percent must be at least 1 and together at most 90, "
+                f"validation_percent and test_percent must be at least 1 and leave one of {self.num_voices} voices, "
                 f"got {self.validation_percent} and {self.test_percent}"
             )
         if self.min_snr_db > self.max_snr_db:
@@ -112,7 +112,7 @@ class DemoCorpus(Corpus):
                 f"expected a finished demo corpus or none, got a folder without {_MARKER} at '{folder}': move it away"
             )
         _logger.info("synthesising %d voices into %s", self.num_voices, folder)
-        with espeak_data(VARIANTS) as data, _write_errors(data_dir):
+        with _write_errors(data_dir), espeak_data(VARIANTS) as data:
             remove_abandoned(data_dir)
             with unfinished_folder(data_dir, folder.name) as unfinished:
                 clips = self._synthesise(unfinished, data, num_workers or _usable_cores())
@@ -133,12 +133,16 @@ class DemoCorpus(Corpus):
         """Every voice with its split, by two hashes of accent and timbre: one chooses the voices, the other splits."""
         pairs = sorted(product(ACCENTS, VARIANTS), key=partial(_rank, f"{self.seed}/voice"))[: self.num_voices]
         pairs.sort(key=partial(_rank, f"{self.seed}/split"))
-        num_test = max(1, round(self.num_voices * self.test_percent / 100))
-        num_validation = max(1, round(self.num_voices * self.validation_percent / 100))
-        num_train = self.num_voices - num_test - num_validation
-        splits = ["test"] * num_test + ["validation"] * num_validation + ["train"] * num_train
+        splits = [split for split, size in self._split_sizes.items() for _ in range(size)]
         voices = [Voice.draw(self.seed, *pair, split) for pair, split in zip(pairs, splits, strict=True)]
         return sorted(voices, key=lambda voice: (voice.split, voice.name))
+
+    @property
+    def _split_sizes(self) -> dict[str, int]:
+        test, validation = (
+            max(1, round(self.num_voices * percent / 100)) for percent in (self.test_percent, self.validation_percent)
+        )
+        return {"test": test, "validation": validation, "train": self.num_voices - test - validation}
 
     @property
     def _settings(self) -> dict[str, Any]:
@@ -212,6 +216,5 @@ def _write_errors(data_dir: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise CorpusError(
-            f"expected to write the demo corpus, got {error.strerror or error} in '{data_dir}'"
-        ) from error
+        place = error.filename or data_dir
+        raise CorpusError(f"expected to write the demo corpus, got {error.strerror or error} at '{place}'") from error

@@ -30,9 +30,9 @@ tiger tomato tree tuesday two under valley village visual water window winter wo
 OTHER_WORDS = tuple(_OTHER_WORDS.split())
 
 _VARIANTS = """
-Alex Andy Annie Denis Diogo Gene Gene2 Henrique Hugo Jacky Lee Marco Mario Michael Mike Nguyen antonio aunty
-belinda boris ed f1 f4 grandma grandpa gustave ian iven iven3 iven4 john linda m1 m2 m3 m4 m5 m6 m7 m8 marcelo
-max michel miguel norbert pablo paul quincy rob robert steph steph2 steph3
+Alex Andy Annie Denis Diogo Gene Gene2 Henrique Hugo Jacky Lee Marco Mario Michael Mike Nguyen aunty belinda
+boris ed f1 f4 grandma grandpa gustave ian iven iven3 iven4 john linda m1 m2 m3 m4 m5 m6 m7 m8 marcelo max
+michel miguel norbert pablo paul quincy rob robert steph steph2 steph3
 """
 VARIANTS = tuple(_VARIANTS.split())
 """Timbres of espeak-ng: those with a human vocal tract (the first two formants at 75 to 135 % of its own voice), vowels

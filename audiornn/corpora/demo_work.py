@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 import signal
@@ -37,8 +38,9 @@ def run_jobs(jobs: Sequence[Callable[[], T]], num_workers: int) -> list[T]:
             )
             processes.append(process)
             assert process.stdin is not None
-            process.stdin.write(pickle.dumps(sys.path) + pickle.dumps(jobs[first::num_workers]))
-            process.stdin.close()
+            with contextlib.suppress(BrokenPipeError):  # it died; `_receive` says so
+                process.stdin.write(pickle.dumps(sys.path) + pickle.dumps(jobs[first::num_workers]))
+                process.stdin.close()
         for first, process in enumerate(processes):
             results.update(zip(range(first, len(jobs), num_workers), _receive(process), strict=True))
     finally:
@@ -46,8 +48,9 @@ def run_jobs(jobs: Sequence[Callable[[], T]], num_workers: int) -> list[T]:
             process.kill()
             process.wait()
             for stream in (process.stdin, process.stdout):
-                if stream is not None:
-                    stream.close()
+                with contextlib.suppress(BrokenPipeError):
+                    if stream is not None:
+                        stream.close()
     return [results[index] for index in range(len(jobs))]
 
 

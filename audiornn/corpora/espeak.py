@@ -129,7 +129,11 @@ def speak(text: str, delivery: Delivery, data: Path) -> NDArray[np.int16]:
 
 @contextlib.contextmanager
 def _fresh_library() -> Iterator[ctypes.CDLL]:
-    library = ctypes.CDLL(_loader_path("get_library_path"))
+    path = _loader_path("get_library_path")
+    try:
+        library = ctypes.CDLL(path)
+    except OSError as error:
+        raise CorpusError(f"expected the library of espeak-ng to load, got {error} from '{path}'") from None
     try:
         yield library
     finally:

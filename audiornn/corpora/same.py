@@ -20,7 +20,7 @@ class SameCorpus(Corpus):
 
     name: str = "same"
 
-    def utterances(self, data_dir: Path) -> list[Utterance]:
+    def utterances(self, data_dir: Path) -> list[Utterance]:  # noqa: ARG002
         raise CorpusError("data=same stands for the corpus of a trained model; name a corpus, e.g. data=folder")
 
 

@@ -19,7 +19,7 @@ class RecurrentLayer(nn.Module):
     outputs and gradients (`test_cells`):
 
     - *gathered*: each direction runs over the padded batch, the backward one on a copy whose rows are reversed within
-      their lengths. It trains fastest on a CPU (LSTM 3 to 5 times), needs no host synchronisation on a GPU, and exports.
+      their lengths. It trains fastest on a CPU (LSTM 3 to 5 times), synchronises with no GPU, and exports.
     - *packed*: ``pack_padded_sequence``; skips the padding, fastest for GRU and plain cells at inference on a CPU.
 
     Args:

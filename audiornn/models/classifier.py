@@ -47,9 +47,7 @@ class RecurrentClassifier(nn.Module):
         super().__init__()
         self.features = FeatureExtractor(features)
         self.encoder = RecurrentEncoder(model.encoder, self.features.num_features)
-        self.pooling = build_pooling(
-            model.pooling, self.encoder.output_size, bidirectional=model.encoder.bidirectional
-        )
+        self.pooling = build_pooling(model.pooling, self.encoder.output_size, bidirectional=model.encoder.bidirectional)
         self.embedding = EmbeddingLayer(model.head, self.pooling.output_size)
         self.head = LinearHead(model.head, self.embedding.output_size, num_outputs)
 

@@ -9,7 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from audiornn.errors import ConfigError
-from audiornn.padding import last_valid, lengths_to_padding_mask, masked_max, masked_mean, masked_mean_std, masked_softmax
+from audiornn.padding import (
+    last_valid,
+    lengths_to_padding_mask,
+    masked_max,
+    masked_mean,
+    masked_mean_std,
+    masked_softmax,
+)
 
 POOLINGS = ("last", "mean", "max", "mean_std", "attention", "multihead_attention")
 QUERIES = ("learned", "middle")

@@ -111,7 +111,7 @@ class ConvolutionStem(nn.Module):
             lengths = torch.div(lengths + stride - 1, stride, rounding_mode="floor")
             padding = lengths_to_padding_mask(lengths, x.shape[2])[:, None, :, None]
             assert isinstance(norm, MaskedBatchNorm)
-            # A kernel wider than one frame reaches from the last valid frame into the padding: zero it for the norm too.
+            # A kernel wider than one frame reaches into the padding: it is zeroed for the norm, too.
             x = norm.forward_valid(x.masked_fill(padding, 0.0), lengths)
             x = torch.relu(x).masked_fill(padding, 0.0)
         return x.permute(0, 2, 1, 3).flatten(2), lengths

@@ -1,0 +1,58 @@
+"""One line out of what Hydra and OmegaConf say in several."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from hydra.core.config_store import ConfigNode, ConfigStore
+from omegaconf import DictConfig
+
+from audiornn.errors import AudiornnError
+from audiornn.help import nearest
+
+
+def explain(error: BaseException, verb: str) -> str:
+    """What to mend, for an error raised while settings were composed."""
+    texts = []
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, AudiornnError):
+            return str(cause)
+        texts.append(str(cause))
+        cause = cause.__cause__
+    text = "\n".join(texts)
+    if missing := re.search(r"missing mandatory value: (\S+)|Missing mandatory value: (\S+)", text):
+        # OmegaConf tells the whole name in a line of its own.
+        full = re.search(r"full_key: (\S+)", text)
+        name = (full[1] if full else missing[1] or missing[2]).replace("model_path", "model")
+        return f"expected a value for {name}, got none; give {name}=..., see `audiornn {verb} --help`"
+    if option := re.search(r"Could not find '([\w/]+)/([^'/]+)'", text):
+        known = [line.strip() for line in text.splitlines() if line.startswith("\t")]
+        options = [name for name in known if name.isidentifier() and not name.startswith("schema")]
+        return f"expected {option[1]}= one of {', '.join(options)}, got {option[2]!r}{nearest(option[2], options)}"
+    if key := re.search(r"Key '([^']+)' not in|Could not override '([^']+)'", text):
+        name = key[1] or key[2]
+        hint = nearest(name.split(".")[-1], set(_names()))
+        return f"expected a known setting, got {name!r}{hint}; see `audiornn {verb} --help`"
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return "; ".join(line for line in dict.fromkeys(lines) if not line.startswith(("full_key", "object_type")))
+
+
+def _names() -> Iterator[str]:
+    """Every setting's name in every schema that is registered."""
+    shelves = [ConfigStore.instance().repo]
+    while shelves:
+        for item in shelves.pop().values():
+            if isinstance(item, dict):
+                shelves.append(item)
+            elif isinstance(item, ConfigNode) and isinstance(item.node, DictConfig) and "schema" in item.name:
+                yield from _keys(item.node)
+
+
+def _keys(node: DictConfig) -> Iterator[str]:
+    for name in node:
+        yield str(name)
+        child = node._get_node(name)
+        if isinstance(child, DictConfig) and not child._is_none() and not child._is_missing():
+            yield from _keys(child)
