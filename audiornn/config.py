@@ -16,7 +16,7 @@ _TRAIN_GROUPS = {
     "optimizer": "audiornn.optimization:OptimizerConfig",
     "schedule": "audiornn.optimization:ScheduleConfig",
     "loader": "audiornn.data:LoaderConfig",
-    "trainer": "audiornn.engine:TrainerConfig",
+    "trainer": "audiornn.trainer_config:TrainerConfig",
 }
 
 

@@ -7,7 +7,6 @@ import os
 import sys
 import time
 import warnings
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,11 +16,11 @@ from torch import Tensor
 
 from audiornn.augment import Augmenter
 from audiornn.data import Batch
-from audiornn.errors import ConfigError
 from audiornn.models.classifier import RecurrentClassifier
 from audiornn.objectives import MulticlassObjective
 from audiornn.optimization import OptimizerConfig, ScheduleConfig, build_optimizer, build_schedule
 from audiornn.tables import write_rows
+from audiornn.trainer_config import MONITORS, PRECISIONS, TrainerConfig
 
 # Lightning tells news of its cloud on start, and its tips on every run.
 os.environ.setdefault("LIGHTNING_DISABLE_TIPS", "1")
@@ -36,59 +35,6 @@ from lightning.pytorch.callbacks import (
 from lightning.pytorch.loggers import TensorBoardLogger
 
 logger = logging.getLogger(__name__)
-
-PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
-MONITORS = {"validation_accuracy": "max", "validation_balanced_accuracy": "max", "validation_loss": "min"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainerConfig:
-    """How long, on what, and when to stop."""
-
-    max_epochs: int = 30
-    """Passes over the training split."""
-    max_batches: int = 0
-    """Training batches per epoch; 0 = all."""
-    gradient_clip: float = 1.0
-    """Largest norm of the gradient; 0 = no clipping."""
-    accumulate_batches: int = 1
-    """Batches whose gradients are added up before a step."""
-    ema_decay: float = 0.0
-    """Decay per step of the averaged weights that are evaluated and saved; 0 = no averaging."""
-    monitor: str = "validation_accuracy"
-    """What the best checkpoint and early stopping go by: ``validation_accuracy``, ``validation_balanced_accuracy`` or
-    ``validation_loss``."""
-    early_stopping_patience: int = 0
-    """Epochs without improvement before training ends; 0 = never early."""
-    select: str = "best"
-    """Weights that become the model: of the ``best`` epoch or of the ``last``."""
-    precision: str = "32"
-    """``32``, ``bf16`` or ``16`` (mixed)."""
-    accelerator: str = "auto"
-    """Lightning's: ``auto``, ``cpu``, ``gpu``, ..."""
-    devices: str = "1"
-    """Lightning's: how many, or which."""
-    strategy: str = "auto"
-    """Lightning's: ``auto``, ``ddp``, ..."""
-    num_nodes: int = 1
-    """Machines."""
-    num_threads: int = 0
-    """CPU threads of torch; 0 = as torch chooses."""
-    deterministic: bool = False
-    """Refuse operations without a deterministic form, on a GPU."""
-    profiler: str | None = None
-    """``simple`` or ``advanced``: write where the time went to ``profile-*.txt`` in the run folder."""
-    fast_dev_run: bool = False
-    """One batch of training and validation, to see that everything fits together."""
-
-    def __post_init__(self) -> None:
-        if self.max_epochs < 1 or self.accumulate_batches < 1 or self.max_batches < 0:
-            raise ConfigError("max_epochs and accumulate_batches must be at least 1, max_batches at least 0")
-        if not 0 <= self.ema_decay < 1:
-            raise ConfigError(f"ema_decay must be in [0, 1), got {self.ema_decay}")
-        for name, choices in (("precision", PRECISIONS), ("monitor", MONITORS), ("select", ("best", "last"))):
-            if getattr(self, name) not in choices:
-                raise ConfigError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
 
 
 class ClassifierTraining(pl.LightningModule):

@@ -25,7 +25,7 @@ __all__ = ["PRESETS", "FeatureExtractor", "FeatureStatistics", "FeaturesConfig"]
 
 # Values of one temporary. Larger ones leave the cache, and past some MB the allocator returns them to the system at
 # every call, which halves the speed.
-_BLOCK_SIZE = 2**19
+_BLOCK_SIZE = 3 * 2**17
 # A product of very few rows is computed by other code, and rounds otherwise, than the same rows among many.
 _FEWEST_FRAMES = 8
 

@@ -108,6 +108,8 @@ def resolve_model(model: str, runs_dir: Path) -> Path:
                 return run.model
         raise ModelError(f"model=last: expected a finished run below '{runs_dir}', found none; train one first")
     path = Path(model)
+    if not path.is_dir():
+        raise ModelError(f"expected a model folder, found none at '{model}'")
     run = RunFolder(path)
     return run.model if run.state and run.model.is_dir() else path
 

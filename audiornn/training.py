@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,7 +18,6 @@ from audiornn.augment import AugmentConfig, Augmenter, NoiseBank
 from audiornn.checkpoint import ModelSpec, load_model, save_model
 from audiornn.corpora.corpus import Corpus
 from audiornn.data import LoaderConfig, evaluation_loader, training_loader
-from audiornn.engine import ClassifierTraining, TrainerConfig, build_trainer, fit, selected_weights
 from audiornn.errors import ConfigError, CorpusError
 from audiornn.evaluation import Evaluation, evaluate, save_evaluation
 from audiornn.features import FeaturesConfig, FeatureStatistics
@@ -28,6 +27,10 @@ from audiornn.objectives import MulticlassConfig, MulticlassObjective
 from audiornn.optimization import OptimizerConfig, ScheduleConfig
 from audiornn.runs import RunFolder, environment, write_json
 from audiornn.store import Store, prepare
+from audiornn.trainer_config import TrainerConfig
+
+if TYPE_CHECKING:
+    from audiornn.engine import ClassifierTraining
 
 logger = logging.getLogger(__name__)
 
@@ -116,6 +119,8 @@ def train(
 
 
 def _train(config: TrainConfig, store: Store, run: RunFolder, *, resume: bool) -> TrainResult:
+    from audiornn.engine import build_trainer, fit, selected_weights  # Lightning: not before it is needed
+
     module = build_module(config, store)
     trainer = build_trainer(config.trainer, run.path, tensorboard=config.tensorboard)
     loaders = (
@@ -145,6 +150,8 @@ def _train(config: TrainConfig, store: Store, run: RunFolder, *, resume: bool) -
 
 def build_module(config: TrainConfig, store: Store) -> ClassifierTraining:
     """Network, loss and augmentation for a store, initialised from the seed."""
+    from audiornn.engine import ClassifierTraining
+
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         network = RecurrentClassifier(config.features, config.model, len(store.labels))

@@ -64,34 +64,25 @@ def hand_written(waveforms, rows: int, groups: int, block_frames: int):
     return run
 
 
-def implementations(batch: int, seconds: int) -> tuple[dict[str, Implementation], dict[str, Implementation]]:
-    """Those of the table, and the candidates of which the fastest is the lower bound."""
+def of_other_libraries(waveforms) -> dict[str, Implementation]:
+    """The same MFCC by other libraries, as near as their options come."""
     import kaldi_native_fbank as knf
     import librosa
     import numpy as np
-    import torch
 
     sys.path.insert(0, str(REPOSITORY / "tests"))
     from torchaudio_stub import import_torchaudio
 
-    from audiornn.features import PRESETS, FeatureExtractor, FeaturesConfig
-
-    waveforms = 0.1 * torch.randn(batch, seconds * 16_000, generator=torch.Generator().manual_seed(0))
-    lengths = torch.full((batch,), waveforms.shape[1])
-    shorter = torch.linspace(waveforms.shape[1] // 2, waveforms.shape[1], batch).long()
     clips = list(waveforms.numpy())
-    extractor, kaldi = FeatureExtractor(FeaturesConfig()).eval(), FeatureExtractor(PRESETS["mfcc_kaldi"]).eval()
-    torchaudio = import_torchaudio()
-    melkwargs = {"n_fft": 512, "win_length": 400, "hop_length": 160, "n_mels": 80, "f_min": 20.0, "f_max": 7600.0}
-    melkwargs["pad_mode"] = "constant"
-    transform = torchaudio.transforms.MFCC(16_000, n_mfcc=40, log_mels=True, melkwargs=melkwargs)
+    sizes = {"n_fft": 512, "win_length": 400, "hop_length": 160, "n_mels": 80}
+    melkwargs = {**sizes, "f_min": 20.0, "f_max": 7600.0, "pad_mode": "constant"}
+    transform = import_torchaudio().transforms.MFCC(16_000, n_mfcc=40, log_mels=True, melkwargs=melkwargs)
     options = knf.MfccOptions()
     options.frame_opts.dither, options.frame_opts.snip_edges = 0.0, False
     options.mel_opts.num_bins, options.num_ceps = 80, 40
-    settings = {"sr": 16_000, "n_mfcc": 40, "n_mels": 80, "n_fft": 512, "win_length": 400, "hop_length": 160}
 
     def of_librosa(y):
-        return librosa.feature.mfcc(y=y, **settings, fmin=20.0, fmax=7600.0, htk=True)
+        return librosa.feature.mfcc(y=y, sr=16_000, n_mfcc=40, fmin=20.0, fmax=7600.0, htk=True, **sizes)
 
     def of_kaldi(clip):
         computer = knf.OnlineMfcc(options)
@@ -99,14 +90,29 @@ def implementations(batch: int, seconds: int) -> tuple[dict[str, Implementation]
         computer.input_finished()
         return np.stack([computer.get_frame(i) for i in range(computer.num_frames_ready)])
 
-    table: dict[str, Implementation] = {
-        "audiornn": lambda: extractor(waveforms, lengths),
-        "audiornn, clips half to full length": lambda: extractor(waveforms, shorter),
-        "audiornn, preset mfcc_kaldi": lambda: kaldi(waveforms, lengths),
+    return {
         "torchaudio": lambda: transform(waveforms),
         "librosa, clip by clip": lambda: [of_librosa(clip) for clip in clips],
         "librosa, batch": lambda: of_librosa(waveforms.numpy()),
         "kaldi-native-fbank": lambda: [of_kaldi(clip) for clip in clips],
+    }
+
+
+def implementations(batch: int, seconds: int) -> tuple[dict[str, Implementation], dict[str, Implementation]]:
+    """Those of the table, and the candidates of which the fastest is the lower bound."""
+    import torch
+
+    from audiornn.features import PRESETS, FeatureExtractor, FeaturesConfig
+
+    waveforms = 0.1 * torch.randn(batch, seconds * 16_000, generator=torch.Generator().manual_seed(0))
+    lengths = torch.full((batch,), waveforms.shape[1])
+    shorter = torch.linspace(waveforms.shape[1] // 2, waveforms.shape[1], batch).long()
+    extractor, kaldi = FeatureExtractor(FeaturesConfig()).eval(), FeatureExtractor(PRESETS["mfcc_kaldi"]).eval()
+    table: dict[str, Implementation] = {
+        "audiornn": lambda: extractor(waveforms, lengths),
+        "audiornn, clips half to full length": lambda: extractor(waveforms, shorter),
+        "audiornn, preset mfcc_kaldi": lambda: kaldi(waveforms, lengths),
+        **of_other_libraries(waveforms),
     }
     candidates = {
         f"{rows}/{groups}/{frames}": hand_written(waveforms, rows, groups, frames)

@@ -160,6 +160,29 @@ def test_multirun_trains_every_combination_in_a_folder_of_its_own(workplace):
     assert sorted(json.loads(path.read_text())["training"]["seed"] for path in models) == [0, 1]
 
 
+@pytest.mark.slow
+def test_multirun_runs_beside_each_other_with_joblib(workplace):
+    words = [*TINY_OVERRIDES, "trainer.max_epochs=1", "name=beside", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+    succeed("train", "-m", "seed=3,4", "data=folder", "data.path=clips", *words, cwd=workplace)
+    assert len(list(workplace.glob("runs/beside/multirun_*/*/model/config.json"))) == 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("option", ["one_batch", "overfit", "profile", "steps"])
+def test_debug_option_runs(workplace, option):
+    words = [word for word in TINY_OVERRIDES if not word.startswith("trainer.max_epochs")]
+    text = succeed(
+        "train", f"debug={option}", "data=folder", "data.path=clips", f"name=debug_{option}", *words, cwd=workplace
+    )
+    (run_folder,) = (workplace / "runs" / f"debug_{option}").iterdir()
+    assert "validation:" in text and (run_folder / "model").is_dir()
+    if option == "overfit":
+        rows = list(csv.DictReader((run_folder / "metrics.csv").read_text().splitlines()))
+        assert float(rows[-1]["train_loss"]) < 0.3 * float(rows[0]["train_loss"])
+    if option == "profile":
+        assert list(run_folder.rglob("*profile*")) or list(run_folder.rglob("fit-*.txt"))
+
+
 def test_configuration_is_printed_not_run(workplace):
     text = succeed("train", "--cfg", "job", "data=folder", "data.path=nowhere", cwd=workplace)
     assert "hidden_size: 128" in text and "path: nowhere" in text

@@ -17,7 +17,6 @@ from audiornn.augment import AugmentConfig
 from audiornn.checkpoint import load_model
 from audiornn.corpora.folder import FolderCorpus
 from audiornn.data import LoaderConfig
-from audiornn.engine import TrainerConfig
 from audiornn.errors import ConfigError, CorpusError
 from audiornn.features import FeatureExtractor
 from audiornn.models.heads import HeadConfig
@@ -25,6 +24,7 @@ from audiornn.objectives import MulticlassConfig
 from audiornn.optimization import OptimizerConfig, ScheduleConfig
 from audiornn.runs import RunFolder, resolve_model, resolve_resume
 from audiornn.store import prepare
+from audiornn.trainer_config import TrainerConfig
 from audiornn.training import TrainConfig, TrainResult, build_module, train
 
 

@@ -28,12 +28,15 @@ def run(command: EmbedCommand) -> int:
     from audiornn.commands.inputs import expand_inputs
     from audiornn.embeddings import check_embeddings_output, write_embeddings
     from audiornn.errors import AudioError
-    from audiornn.inference import load
     from audiornn.runs import resolve_model
 
     check_embeddings_output(Path(command.output))
     paths = expand_inputs(command.input)
-    classifier = load(resolve_model(command.model_path, Path(command.runs_dir)), device=command.device)
+    model = resolve_model(command.model_path, Path(command.runs_dir))
+
+    from audiornn.inference import load  # torch: after everything that can be refused without it
+
+    classifier = load(model, device=command.device)
     ids: list[str] = []
     embeddings = []
     with progress_bar("embed") as progress:

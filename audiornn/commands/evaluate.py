@@ -28,11 +28,13 @@ def run(command: EvaluateCommand) -> int:
     from audiornn.commands.console import print_lines, print_table, progress_bar
     from audiornn.corpora.same import corpus_of
     from audiornn.evaluation import evaluate, save_evaluation
-    from audiornn.inference import load
     from audiornn.runs import RunFolder, resolve_model
     from audiornn.store import prepare
 
     folder = resolve_model(command.model_path, Path(command.runs_dir))
+
+    from audiornn.inference import load  # torch: after everything that can be refused without it
+
     classifier = load(folder, device=command.device)
     corpus = corpus_of(command.data, classifier.spec.training, folder)
     with progress_bar("prepare") as progress:

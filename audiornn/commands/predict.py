@@ -27,7 +27,6 @@ def run(command: PredictCommand) -> int:
     from audiornn.commands.console import print_table, progress_bar
     from audiornn.commands.inputs import expand_inputs
     from audiornn.errors import ConfigError
-    from audiornn.inference import load
     from audiornn.rows import prediction_columns, prediction_row
     from audiornn.runs import resolve_model
     from audiornn.tables import RowWriter, check_output
@@ -39,7 +38,11 @@ def run(command: PredictCommand) -> int:
     if command.output is not None:
         check_output(Path(command.output))
     paths = expand_inputs(command.input)
-    classifier = load(resolve_model(command.model_path, Path(command.runs_dir)), device=command.device)
+    model = resolve_model(command.model_path, Path(command.runs_dir))
+
+    from audiornn.inference import load  # torch: after everything that can be refused without it
+
+    classifier = load(model, device=command.device)
     columns = prediction_columns(classifier.labels, top_k=command.top_k, probabilities=command.probabilities)
     failed = 0
 

@@ -1,0 +1,60 @@
+"""How training runs: settings of the engine, without the engine, which takes seconds to import."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from audiornn.errors import ConfigError
+
+PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+MONITORS = {"validation_accuracy": "max", "validation_balanced_accuracy": "max", "validation_loss": "min"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerConfig:
+    """How long, on what, and when to stop."""
+
+    max_epochs: int = 30
+    """Passes over the training split."""
+    max_batches: int = 0
+    """Training batches per epoch; 0 = all."""
+    gradient_clip: float = 1.0
+    """Largest norm of the gradient; 0 = no clipping."""
+    accumulate_batches: int = 1
+    """Batches whose gradients are added up before a step."""
+    ema_decay: float = 0.0
+    """Decay per step of the averaged weights that are evaluated and saved; 0 = no averaging."""
+    monitor: str = "validation_accuracy"
+    """What the best checkpoint and early stopping go by: ``validation_accuracy``, ``validation_balanced_accuracy`` or
+    ``validation_loss``."""
+    early_stopping_patience: int = 0
+    """Epochs without improvement before training ends; 0 = never early."""
+    select: str = "best"
+    """Weights that become the model: of the ``best`` epoch or of the ``last``."""
+    precision: str = "32"
+    """``32``, ``bf16`` or ``16`` (mixed)."""
+    accelerator: str = "auto"
+    """Lightning's: ``auto``, ``cpu``, ``gpu``, ..."""
+    devices: str = "1"
+    """Lightning's: how many, or which."""
+    strategy: str = "auto"
+    """Lightning's: ``auto``, ``ddp``, ..."""
+    num_nodes: int = 1
+    """Machines."""
+    num_threads: int = 0
+    """CPU threads of torch; 0 = as torch chooses."""
+    deterministic: bool = False
+    """Refuse operations without a deterministic form, on a GPU."""
+    profiler: str | None = None
+    """``simple`` or ``advanced``: write where the time went to ``profile-*.txt`` in the run folder."""
+    fast_dev_run: bool = False
+    """One batch of training and validation, to see that everything fits together."""
+
+    def __post_init__(self) -> None:
+        if self.max_epochs < 1 or self.accumulate_batches < 1 or self.max_batches < 0:
+            raise ConfigError("max_epochs and accumulate_batches must be at least 1, max_batches at least 0")
+        if not 0 <= self.ema_decay < 1:
+            raise ConfigError(f"ema_decay must be in [0, 1), got {self.ema_decay}")
+        for name, choices in (("precision", PRECISIONS), ("monitor", MONITORS), ("select", ("best", "last"))):
+            if getattr(self, name) not in choices:
+                raise ConfigError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")

@@ -1,0 +1,42 @@
+"""A wheel, installed elsewhere, is whole."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from toy import TINY_OVERRIDES, write_corpus
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.mark.slow
+def test_wheel_installed_elsewhere_runs_the_same_commands(tmp_path):
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path), str(ROOT)]
+    subprocess.run(build, check=True)
+    (wheel,) = tmp_path.glob("audiornn-*.whl")
+    packed = set(zipfile.ZipFile(wheel).namelist())
+    for path in (ROOT / "conf").rglob("*.yaml"):
+        assert f"audiornn/conf/{path.relative_to(ROOT / 'conf').as_posix()}" in packed
+    assert {"audiornn/py.typed", "audiornn/page/report.html.jinja"} <= packed
+    target = tmp_path / "site"
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(target), str(wheel)]
+    subprocess.run(install, check=True)
+
+    environment = {**os.environ, "PYTHONPATH": str(target), "OMP_NUM_THREADS": "1"}
+    write_corpus(tmp_path / "clips", clips=12)
+
+    def run(*words: str) -> str:
+        command = [sys.executable, *words]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert str(target) in run("-c", "import audiornn; print(audiornn.__file__)"), "the wheel, not the tree"
+    run("-m", "audiornn", "train", "data=folder", "data.path=clips", *TINY_OVERRIDES)
+    assert "accuracy" in run("-m", "audiornn", "evaluate")
+    assert "clips/high/00.wav" in run("-m", "audiornn", "predict", "input=clips/high")
