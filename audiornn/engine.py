@@ -33,6 +33,7 @@ from lightning.pytorch.callbacks import (
     WeightAveraging,
 )
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.profilers import AdvancedProfiler, Profiler, SimpleProfiler
 
 logger = logging.getLogger(__name__)
 
@@ -206,7 +207,7 @@ def build_trainer(config: TrainerConfig, run_dir: Path, *, tensorboard: bool = T
         strategy=config.strategy,
         num_nodes=config.num_nodes,
         deterministic=config.deterministic,
-        profiler=config.profiler,
+        profiler=_build_profiler(config.profiler, run_dir),
         fast_dev_run=config.fast_dev_run,
         callbacks=callbacks,
         logger=TensorBoardLogger(run_dir, name="", version="tensorboard") if tensorboard else False,
@@ -216,6 +217,13 @@ def build_trainer(config: TrainerConfig, run_dir: Path, *, tensorboard: bool = T
         log_every_n_steps=10,
         use_distributed_sampler=False,
     )
+
+
+def _build_profiler(name: str, run_dir: Path) -> Profiler | None:
+    if name == "none":
+        return None
+    kind = AdvancedProfiler if name == "advanced" else SimpleProfiler
+    return kind(dirpath=run_dir, filename="profile")
 
 
 def fit(trainer: pl.Trainer, module: ClassifierTraining, loaders: tuple[Any, Any], *, resume_from: Path | None) -> None:

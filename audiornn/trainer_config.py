@@ -45,8 +45,8 @@ class TrainerConfig:
     """CPU threads of torch; 0 = as torch chooses."""
     deterministic: bool = False
     """Refuse operations without a deterministic form, on a GPU."""
-    profiler: str | None = None
-    """``simple`` or ``advanced``: write where the time went to ``profile-*.txt`` in the run folder."""
+    profiler: str = "none"
+    """``none``, or ``simple`` or ``advanced``: write where the time went to ``fit-profile.txt`` in the run folder."""
     fast_dev_run: bool = False
     """One batch of training and validation, to see that everything fits together."""
 
@@ -55,6 +55,11 @@ class TrainerConfig:
             raise ConfigError("max_epochs and accumulate_batches must be at least 1, max_batches at least 0")
         if not 0 <= self.ema_decay < 1:
             raise ConfigError(f"ema_decay must be in [0, 1), got {self.ema_decay}")
-        for name, choices in (("precision", PRECISIONS), ("monitor", MONITORS), ("select", ("best", "last"))):
+        for name, choices in (
+            ("precision", PRECISIONS),
+            ("monitor", MONITORS),
+            ("select", ("best", "last")),
+            ("profiler", ("none", "simple", "advanced")),
+        ):
             if getattr(self, name) not in choices:
                 raise ConfigError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")

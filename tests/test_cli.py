@@ -178,9 +178,9 @@ def test_debug_option_runs(workplace, option):
     assert "validation:" in text and (run_folder / "model").is_dir()
     if option == "overfit":
         rows = list(csv.DictReader((run_folder / "metrics.csv").read_text().splitlines()))
-        assert float(rows[-1]["train_loss"]) < 0.3 * float(rows[0]["train_loss"])
+        assert float(rows[-1]["train_loss"]) < 0.5 * float(rows[0]["train_loss"])
     if option == "profile":
-        assert list(run_folder.rglob("*profile*")) or list(run_folder.rglob("fit-*.txt"))
+        assert "run_training_batch" in (run_folder / "fit-profile.txt").read_text()
 
 
 def test_configuration_is_printed_not_run(workplace):

@@ -111,7 +111,13 @@ def test_answers_of_equal_probability_go_to_the_first_class():
 def test_summary_reads_in_a_terminal(small):
     lines = small.summary_lines()
     assert lines[0] == "accuracy           60.0 % (95 % interval 23.1 to 88.2, 5 clips)"
-    assert [line[:19].strip() for line in lines] == ["accuracy", "on the words", "balanced accuracy", "macro F1", "mean loss"]
+    assert [line[:19].strip() for line in lines] == [
+        "accuracy",
+        "on the words",
+        "balanced accuracy",
+        "macro F1",
+        "mean loss",
+    ]
     assert small.per_class_rows() == [
         {"label": "no", "support": 3, "precision": 100.0, "recall": 33.3, "f1": 50.0},
         {"label": "yes", "support": 2, "precision": 66.7, "recall": 100.0, "f1": 80.0},

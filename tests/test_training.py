@@ -120,13 +120,13 @@ def test_killed_command_resumed_ends_in_the_same_bits(data_dir, tmp_path):
     command = [sys.executable, "-m", "audiornn", "train", *words]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     subprocess.run([*command, "run_dir=whole"], cwd=tmp_path, check=True, env=environment, capture_output=True)
-    process = subprocess.Popen([*command, "run_dir=runs/killed"], cwd=tmp_path, env=environment, stderr=subprocess.PIPE)
-    assert process.stderr is not None
-    for line in process.stderr:
-        if line.startswith(b"epoch 3 "):
-            process.send_signal(signal.SIGKILL)
-            break
-    process.wait()
+    dies = [*command, "run_dir=runs/killed"]
+    with subprocess.Popen(dies, cwd=tmp_path, env=environment, stderr=subprocess.PIPE) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith(b"epoch 3 "):
+                process.send_signal(signal.SIGKILL)
+                break
     assert not (tmp_path / "runs" / "killed" / "model").exists()
     again = [sys.executable, "-m", "audiornn", "train", "resume=true"]
     subprocess.run(again, cwd=tmp_path, check=True, env=environment, capture_output=True)
