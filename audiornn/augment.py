@@ -62,20 +62,18 @@ class NoiseBank:
     """Background recordings to add to training audio.
 
     Args:
-        recordings: int16 waveforms, ``(samples,)`` each.
-        device: where they are kept.
+        recordings: int16 waveforms, ``(samples,)`` each; they stay on the CPU.
     """
 
-    def __init__(self, recordings: Sequence[NDArray[np.int16]], device: torch.device | str = "cpu") -> None:
-        self.device = torch.device(device)
-        self.recordings = [torch.from_numpy(np.array(recording)).to(device).float() / 32768 for recording in recordings]
+    def __init__(self, recordings: Sequence[NDArray[np.int16]]) -> None:
+        self.recordings = [torch.from_numpy(np.array(recording)).float() / 32768 for recording in recordings]
 
     def cut(self, which: Tensor, where: Tensor, num_samples: int) -> Tensor:
         """Stretches of noise; a recording that ends goes on from its beginning.
 
         Shape: which recording and where in it, both ``(batch,)`` uniform in [0, 1) -> ``(batch, num_samples)``.
         """
-        cuts = torch.empty(len(which), num_samples, device=self.device)
+        cuts = torch.empty(len(which), num_samples)
         for cut, recording_draw, offset_draw in zip(cuts, which.tolist(), where.tolist(), strict=True):
             recording = self.recordings[int(recording_draw * len(self.recordings))]
             offset = int(offset_draw * len(recording))
@@ -84,7 +82,7 @@ class NoiseBank:
                 piece = recording[offset : offset + num_samples - filled]
                 cut[filled : filled + len(piece)] = piece
                 filled, offset = filled + len(piece), 0
-        return cuts
+        return cuts.to(which.device)
 
 
 class Augmenter:
@@ -143,7 +141,7 @@ class Augmenter:
         return waveforms, lengths
 
     def features(self, features: Tensor, lengths: Tensor, draws: Tensor) -> Tensor:
-        """Time and feature masks (SpecAugment, Park et al., 2019): masked values are set to 0, the mean.
+        """Time and feature masks (SpecAugment, Park et al., 2019): masked values are set to 0.
 
         Shape: features ``(batch, frames, features)``, lengths ``(batch,)`` -> like features.
         """

@@ -61,8 +61,10 @@ def save_model(folder: Path, network: RecurrentClassifier, spec: ModelSpec) -> N
     """Write a model folder; it appears whole or not at all, and replaces an older one.
 
     Raises:
-        ModelError: the folder can't be written.
+        ModelError: the folder can't be written, or is something else than a model.
     """
+    if folder.exists() and not (folder / CONFIG_FILE).is_file():
+        raise ModelError(f"expected a new folder or an older model to replace, got '{folder}', which is neither")
     temporary = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
     try:
         temporary.mkdir(parents=True)

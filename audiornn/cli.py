@@ -19,6 +19,7 @@ from audiornn.errors import AudiornnError, ConfigError
 
 # `model` is a group of option files, in which Hydra would look the word up under every verb; where it names a trained
 # model instead, the setting goes by another name inside.
+_FLAGS = ("-m", "--multirun", "--cfg", "-c", "--resolve", "--package", "-p", "--info", "-i", "--config-dir", "-cd")
 _MODEL_WORD = re.compile(r"^model=")
 
 
@@ -38,6 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if "-h" in rest or "--help" in rest:
             sys.stdout.write(verb_help(verb))
             return 0
+        flags = [word for word in rest if word.startswith("-") and word.split("=")[0] not in _FLAGS]
+        if flags:
+            raise ConfigError(f"expected settings as NAME=VALUE, got {flags[0]!r}; see `audiornn {verb} --help`")
         logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
         return run_verb(verb, rest)
     except AudiornnError as error:
@@ -69,6 +73,9 @@ def run_verb(verb: str, overrides: Sequence[str]) -> int:
 
     if verb not in VERBS:
         raise ConfigError(f"expected a verb out of {', '.join(VERBS)}, got {verb!r}{nearest(verb, VERBS)}")
+    # Threads of torch that wait by spinning starve each other on a machine that does anything else: measured 7 times
+    # slower beside two busy processes on two cores. It is read when torch is loaded, which is later.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     # Hydra prints an error and exits by itself unless told to raise it.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     import hydra
@@ -135,20 +142,42 @@ def _is_multirun() -> bool:
 
 def _resumed(overrides: list[str]) -> list[str]:
     """With ``resume=...``: the overrides of the run that is gone on with, before those given now."""
-    wanted = [word.removeprefix("resume=") for word in overrides if word.startswith("resume=")]
-    if not wanted or wanted[-1].lower() in ("null", "false", ""):
-        return overrides
+    wanted = _values(overrides, "resume")
+    rest = [word for word in overrides if not word.startswith("resume=")]
+    if not wanted or wanted[-1].lower() in ("none", "false", ""):
+        return rest
     from audiornn.runs import resolve_resume
 
-    runs_dirs = [word.removeprefix("runs_dir=") for word in overrides if word.startswith("runs_dir=")]
+    runs_dirs = _values(overrides, "runs_dir")
     run = resolve_resume(wanted[-1], Path(runs_dirs[-1] if runs_dirs else "runs"))
     path = run.overrides
     try:
         earlier = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"resume: could not read the settings of the earlier run from '{path}': {error}") from error
-    rest = [word for word in overrides if not word.startswith("resume=")]
-    return [*earlier, *rest, f"resume='{run.path}'", f"run_dir='{run.path}'"]
+    folder = quoted(str(run.path))
+    return [*earlier, *rest, f"resume={folder}", f"run_dir={folder}"]
+
+
+def _values(overrides: Sequence[str], name: str) -> list[str]:
+    """Every value given to a setting, without Hydra's quotes."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    given = [word for word in overrides if word.startswith(f"{name}=")]
+    try:
+        return [str(OverridesParser.create().parse_override(word).value()) for word in given]
+    except HydraException as error:
+        raise ConfigError(f"could not read {given[-1]!r}; put a value with special characters in quotes") from error
+
+
+def quoted(text: str) -> str:
+    """Text as Hydra takes it whatever it holds.
+
+    >>> quoted("bob's run")
+    "'bob\\\\'s run'"
+    """
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def _keep_memory() -> None:

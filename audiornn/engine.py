@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import time
 import warnings
@@ -11,11 +12,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from audiornn.augment import Augmenter
 from audiornn.data import Batch
+from audiornn.errors import ConfigError
 from audiornn.models.classifier import RecurrentClassifier
 from audiornn.objectives import MulticlassObjective
 from audiornn.optimization import OptimizerConfig, ScheduleConfig, build_optimizer, build_schedule
@@ -25,6 +29,7 @@ from audiornn.trainer_config import MONITORS, PRECISIONS, TrainerConfig
 # Lightning tells news of its cloud on start, and its tips on every run.
 os.environ.setdefault("LIGHTNING_DISABLE_TIPS", "1")
 import lightning.pytorch as pl
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch.callbacks import (
     Callback,
     EarlyStopping,
@@ -69,7 +74,8 @@ class ClassifierTraining(pl.LightningModule):
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Loss of a batch."""
         # Dropout and dither follow from the step, not from what was drawn before.
-        torch.manual_seed((self._seed * 1_000_003 + self.current_epoch) * 1_000_003 + batch_index + self.global_rank)
+        position = [self._seed, self.current_epoch, batch_index, self.global_rank]
+        torch.manual_seed(int(np.random.SeedSequence(position).generate_state(1)[0]))
         draws = self.augmenter.draw(self.current_epoch, batch.utterances)
         with torch.no_grad():
             waveforms, lengths = self.augmenter.waveforms(batch.waveforms, batch.lengths, draws)
@@ -142,11 +148,23 @@ class ClassifierTraining(pl.LightningModule):
             total_steps=total_steps,
             steps_per_epoch=max(1, total_steps // max(1, self.trainer.max_epochs or 1)),
         )
-        interval = "epoch" if self._schedule_config.name == "plateau" else "step"
+        interval = "epoch" if isinstance(scheduler, ReduceLROnPlateau) else "step"
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": interval, "monitor": "validation_loss"},
         }
+
+    def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
+        """After every step, but for the plateau schedule, which `on_train_epoch_end` moves."""
+        del metric
+        if not isinstance(scheduler, ReduceLROnPlateau):
+            scheduler.step()
+
+    def on_train_epoch_end(self) -> None:
+        # Here and not by Lightning, which would move it after the checkpoint is written, and not again on resuming.
+        scheduler = self.lr_schedulers()
+        if isinstance(scheduler, ReduceLROnPlateau):
+            scheduler.step(self.trainer.callback_metrics["validation_loss"])
 
 
 class HistoryTable(Callback):
@@ -172,29 +190,39 @@ def averaged(average: Tensor, current: Tensor, count: Tensor | int, *, decay: fl
 
 
 def build_trainer(config: TrainerConfig, run_dir: Path, *, tensorboard: bool = True) -> pl.Trainer:
-    """A Lightning Trainer that writes checkpoints, ``metrics.csv`` and TensorBoard files into ``run_dir``."""
+    """A Lightning Trainer that writes checkpoints, ``metrics.csv`` and TensorBoard files into ``run_dir``.
+
+    Raises:
+        ConfigError: the machine has no such device, or Lightning refuses the combination.
+    """
     if config.num_threads:
         torch.set_num_threads(config.num_threads)
-    checkpoints = ModelCheckpoint(
-        dirpath=run_dir / "checkpoints",
-        filename="best",
-        monitor=config.monitor,
-        mode=MONITORS[config.monitor],
-        save_last=True,
-        enable_version_counter=False,
-    )
-    callbacks: list[Callback] = [HistoryTable(run_dir / "metrics.csv"), checkpoints]
+    folder = run_dir / "checkpoints"
+    mode = MONITORS[config.monitor]
+    callbacks: list[Callback] = [
+        HistoryTable(run_dir / "metrics.csv"),
+        ModelCheckpoint(folder, "best", monitor=config.monitor, mode=mode, enable_version_counter=False),
+        # Of its own: `save_last` of the one above writes nothing in an epoch that is not the best.
+        ModelCheckpoint(folder, "last", enable_version_counter=False),
+    ]
     if config.ema_decay:
         callbacks.append(WeightAveraging(avg_fn=partial(averaged, decay=config.ema_decay)))
     if config.early_stopping_patience:
-        callbacks.append(
-            EarlyStopping(config.monitor, patience=config.early_stopping_patience, mode=MONITORS[config.monitor])
-        )
+        callbacks.append(EarlyStopping(config.monitor, patience=config.early_stopping_patience, mode=mode))
     interactive = sys.stderr.isatty()
     if interactive:
         callbacks.append(RichProgressBar())
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    try:
+        return _trainer(config, run_dir, callbacks, tensorboard=tensorboard, interactive=interactive)
+    except (MisconfigurationException, ValueError) as error:
+        raise ConfigError(f"trainer: {str(error).strip()}") from error
+
+
+def _trainer(
+    config: TrainerConfig, run_dir: Path, callbacks: list[Callback], *, tensorboard: bool, interactive: bool
+) -> pl.Trainer:
     return pl.Trainer(
         default_root_dir=run_dir,
         max_epochs=config.max_epochs,
@@ -234,16 +262,22 @@ def fit(trainer: pl.Trainer, module: ClassifierTraining, loaders: tuple[Any, Any
         warnings.filterwarnings("ignore", message=".*number of training batches.*")
         warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
         warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
-        trainer.fit(module, loaders[0], loaders[1], ckpt_path=resume_from, weights_only=True)
+        try:
+            trainer.fit(module, loaders[0], loaders[1], ckpt_path=resume_from, weights_only=True)
+        except SystemExit as error:
+            # Lightning turns Ctrl-C into an exit of its own, and leaves the signal ignored.
+            if isinstance(error.__context__, KeyboardInterrupt):
+                signal.signal(signal.SIGINT, signal.default_int_handler)
+                raise KeyboardInterrupt from None
+            raise
 
 
-def selected_weights(trainer: pl.Trainer, module: ClassifierTraining, select: str) -> tuple[dict[str, Tensor], int]:
+def selected_weights(run_dir: Path, module: ClassifierTraining, select: str) -> tuple[dict[str, Tensor], int]:
     """State of the network to keep, and the epoch (from 1) it is of."""
-    callback = trainer.checkpoint_callback
-    assert isinstance(callback, ModelCheckpoint) and callback.dirpath is not None
-    # By its name, not by the path that the callback remembers: a run folder may have been moved before it was resumed.
-    path = Path(callback.dirpath) / "best.ckpt"
-    if select == "last" or not path.is_file():
+    # Read back, and by its name: a run that was resumed when all epochs were done has trained nothing, and its folder
+    # may have been moved.
+    path = run_dir / "checkpoints" / f"{select}.ckpt"
+    if not path.is_file():  # a debugging run, which writes none
         return module.network.state_dict(), len(module.history)
     checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     prefix = "network."

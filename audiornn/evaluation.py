@@ -15,6 +15,7 @@ from audiornn.atomic import open_atomic, write_text
 from audiornn.audio import from_int16
 from audiornn.errors import AudiornnError, ConfigError, CorpusError
 from audiornn.intervals import Estimate
+from audiornn.manifest import SPLITS
 from audiornn.results import Evaluation, evaluate_predictions, hash_ids
 from audiornn.rows import PROBABILITY_PREFIX
 from audiornn.tables import read_rows, write_rows
@@ -70,6 +71,8 @@ def evaluate(
     Raises:
         CorpusError: the split is empty, is at another rate, or holds labels that the model does not know.
     """
+    if split not in SPLITS:
+        raise ConfigError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
     rows = store.indices(split)
     if not len(rows):
         raise CorpusError(f"expected utterances in the split {split!r} of '{store.folder}', found none")

@@ -35,6 +35,9 @@ def explain(error: BaseException, verb: str) -> str:
         name = key[1] or key[2]
         hint = nearest(name.split(".")[-1], set(_names()))
         return f"expected a known setting, got {name!r}{hint}; see `audiornn {verb} --help`"
+    if "override_grammar" in text:
+        told = text.splitlines()[0]
+        return f"{told}; put a value with special characters in quotes of its own, e.g. 'input=\"take (1).wav\"'"
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return "; ".join(line for line in dict.fromkeys(lines) if not line.startswith(("full_key", "object_type")))
 

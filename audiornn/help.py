@@ -65,12 +65,15 @@ def verb_help(verb: str) -> str:
         for group, chosen in groups:
             lines.append(f"  {group}=")
             lines += _options(group, chosen)
+        lines.append(f"`audiornn {verb} --cfg job` lists the fields of each group, with their values.")
     return "\n".join(lines) + "\n" + _FOOTER
 
 
 def _options(group: str, chosen: str) -> list[str]:
     rows = []
     for path in sorted((conf_dir() / group).glob("*.yaml")):
+        if path.stem == "same" and chosen != "same":
+            continue  # only where there is a trained model
         comments = [
             line for line in path.read_text("utf-8").splitlines() if line.startswith("# ") and "@package" not in line
         ]
@@ -93,5 +96,5 @@ def _parse(text: str) -> tuple[list[str], list[tuple[str, str, str]], list[tuple
         if match and comment:
             settings.append((match[1].replace("model_path", "model"), match[2], comment))
         comment = ""
-    groups = re.findall(r"^  - (?:override )?(\w+): (\S+)", text, flags=re.MULTILINE)
+    groups = re.findall(r"^  - (?:optional )?(\w+): (\S+)", text, flags=re.MULTILINE)
     return intro, settings, groups

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from audiornn.audio import find_audio, prepare_waveform, read_audio
 from audiornn.checkpoint import ModelSpec, load_model
-from audiornn.errors import AudioError
+from audiornn.errors import AudioError, ConfigError
 from audiornn.models.classifier import RecurrentClassifier
 from audiornn.padding import pad_waveforms
 
@@ -51,7 +51,7 @@ class FileResult:
 
     path: str
     prediction: Prediction | None
-    embedding: Waveform | None = None
+    embedding: NDArray[np.float32] | None = None
     """``(embedding_size,)``; None for a file that failed."""
     error: str = ""
 
@@ -66,6 +66,21 @@ class Outputs:
     """``(utterances, classes)``."""
     embeddings: NDArray[np.float32]
     """``(utterances, embedding_size)``."""
+
+
+def usable_device(name: str | None) -> torch.device:
+    """The device of a name; None = a GPU when there is one.
+
+    Raises:
+        ConfigError: unknown, or not on this machine.
+    """
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"expected a device of this machine, such as cpu, got {name!r}: {reason}") from error
+    return device
 
 
 class Classifier:
@@ -84,7 +99,7 @@ class Classifier:
     def __init__(
         self, network: RecurrentClassifier, spec: ModelSpec, *, source: AudioPath = "", device: str | None = None
     ) -> None:
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = usable_device(device)
         self.network = network.to(self.device).eval()
         self.spec = spec
         self.source = str(source)
@@ -186,6 +201,8 @@ class Classifier:
 
         Shape: list of float32 ``(samples,)`` -> rows in the order of the list.
         """
+        if batch_size < 1:
+            raise ConfigError(f"batch_size must be at least 1, got {batch_size}")
         logits = np.zeros((len(waveforms), len(self.labels)), dtype=np.float32)
         embeddings = np.zeros((len(waveforms), self.embedding_size), dtype=np.float32)
         for rows in batches_by_length([len(waveform) for waveform in waveforms], batch_size):

@@ -53,6 +53,9 @@ class TrainerConfig:
     def __post_init__(self) -> None:
         if self.max_epochs < 1 or self.accumulate_batches < 1 or self.max_batches < 0:
             raise ConfigError("max_epochs and accumulate_batches must be at least 1, max_batches at least 0")
+        for name, least in (("gradient_clip", 0), ("early_stopping_patience", 0), ("num_threads", 0), ("num_nodes", 1)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"{name} must be at least {least}, got {getattr(self, name)}")
         if not 0 <= self.ema_decay < 1:
             raise ConfigError(f"ema_decay must be in [0, 1), got {self.ema_decay}")
         for name, choices in (

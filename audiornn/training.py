@@ -57,6 +57,10 @@ class TrainConfig:
     tensorboard: bool = True
     """Write TensorBoard files beside ``metrics.csv``."""
 
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise ConfigError(f"seed must be at least 0, got {self.seed}")
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainResult:
@@ -101,6 +105,7 @@ def train(
     if config.loader.overfit_clips:
         store = overfitting_subset(store, config.loader.overfit_clips)
     _check_splits(store)
+    _check_engine(config, run_dir)
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
         run.write_status("running")
@@ -108,7 +113,7 @@ def train(
         for name, content in (record or {}).items():
             write_text(run_dir / name, content if isinstance(content, str) else json.dumps(content, indent=2) + "\n")
     except OSError as error:
-        raise CorpusError(f"could not write the run folder '{run_dir}': {error.strerror}") from error
+        raise ConfigError(f"could not write the run folder '{run_dir}': {error.strerror}") from error
     try:
         result = _train(config, store, run, resume=resume)
     except BaseException as error:
@@ -116,6 +121,13 @@ def train(
         raise
     run.write_status("finished")
     return result
+
+
+def _check_engine(config: TrainConfig, run_dir: Path) -> None:
+    """Refuse what the engine refuses before there is a run folder."""
+    from audiornn.engine import build_trainer  # Lightning: not before it is needed
+
+    build_trainer(config.trainer, run_dir, tensorboard=False)
 
 
 def _train(config: TrainConfig, store: Store, run: RunFolder, *, resume: bool) -> TrainResult:
@@ -131,7 +143,7 @@ def _train(config: TrainConfig, store: Store, run: RunFolder, *, resume: bool) -
     )
     checkpoint = run.last_checkpoint if resume and run.last_checkpoint.is_file() else None
     fit(trainer, module, loaders, resume_from=checkpoint)
-    state, epoch = selected_weights(trainer, module, config.trainer.select)
+    state, epoch = selected_weights(run.path, module, config.trainer.select)
     network = module.network.cpu()
     network.load_state_dict(state)
     spec = ModelSpec(
@@ -166,7 +178,7 @@ def build_module(config: TrainConfig, store: Store) -> ClassifierTraining:
         noise=NoiseBank(recordings) if recordings and config.augment.noise_probability else None,
     )
     if config.augment.noise_probability and not recordings:
-        logger.warning("this corpus has no noise recordings: augment.noise_probability is ignored")
+        logger.debug("this corpus has no noise recordings: augment.noise_probability is ignored")
     objective = MulticlassObjective(config.objective, targets.astype(np.int64), len(store.labels))
     return ClassifierTraining(network, objective, augmenter, config.optimizer, config.schedule, seed=config.seed)
 

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+from audiornn.cli import quoted
 from audiornn.evaluation import load_evaluation
 from audiornn.runs import resolve_model
 from audiornn.store import Store
@@ -37,7 +38,7 @@ def main() -> None:
     store = Store.open(stores[-1].parent)
     test = [int(row) for row in store.indices("test")]
     clips = [store.paths[row] for row in random.Random(0).sample(test, 6)]
-    audiornn("predict", "model=last", "top_k=2", f"input=[{','.join(clips)}]", runs)
+    audiornn("predict", "model=last", "top_k=2", f"input=[{','.join(quoted(clip) for clip in clips)}]", runs)
     evaluation = load_evaluation(directory / "evaluation")
     print(f"\ntest accuracy on unheard voices: {evaluation.accuracy}")
     print(f"model:            {resolve_model('last', directory / 'runs')}")

@@ -24,7 +24,7 @@ def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path, help="run folders that hold evaluation/<corpus>-test")
-    runs = [RunFolder(path) for path in sorted(parser.parse_args().runs)]
+    runs = [RunFolder(path) for path in sorted(parser.parse_args().runs) if path.is_dir()]
     settings, evaluations = [], []
     for run in runs:
         training = json.loads((run.model / "config.json").read_text("utf-8"))["training"]

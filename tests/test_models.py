@@ -74,6 +74,15 @@ def test_masked_batch_norm_trains_as_batch_norm_on_the_valid_frames_alone():
     torch.testing.assert_close(masked.running_var, reference.running_var)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_masked_batch_norm_survives_half_precision_on_large_batches(dtype):
+    x = torch.ones(64, 2, 51, 40, dtype=dtype) + torch.randn(64, 2, 51, 40).to(dtype)
+    norm = MaskedBatchNorm(2)
+    y = norm.forward_valid(x, torch.full((64,), 51))
+    assert y.dtype == dtype and y.isfinite().all()
+    assert abs(norm.running_mean / norm.momentum - 1).max() < 0.02, "130,560 values: their count overflows in half"
+
+
 @pytest.mark.parametrize(("kind", "query"), [(k, "learned") for k in POOLINGS] + [("multihead_attention", "middle")])
 def test_pooling_ignores_padding_and_neighbours(kind, query):
     torch.manual_seed(0)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import audiornn
+from audiornn.cli import quoted
 
 pytestmark = pytest.mark.realdata
 
@@ -50,7 +51,15 @@ def test_the_same_eight_clips_get_the_same_probabilities_everywhere(trained, rea
     names = [f"probability of {label}" for label in classifier.labels]
     evaluated = np.array([[float(row[name]) for name in names] for row in rows])
 
-    run(trained, real_data, "predict", "model=run", f"input=[{','.join(clips)}]", "output=p.csv", "probabilities=true")
+    run(
+        trained,
+        real_data,
+        "predict",
+        "model=run",
+        f"input=[{','.join(quoted(clip) for clip in clips)}]",
+        "output=p.csv",
+        "probabilities=true",
+    )
     table = csv.DictReader((trained / "p.csv").read_text().splitlines())
     predicted = np.array([[float(row[name]) for name in names] for row in table])
 

@@ -17,7 +17,7 @@ from audiornn.augment import AugmentConfig
 from audiornn.checkpoint import load_model
 from audiornn.corpora.folder import FolderCorpus
 from audiornn.data import LoaderConfig
-from audiornn.errors import ConfigError, CorpusError
+from audiornn.errors import ConfigError, CorpusError, ModelError
 from audiornn.features import FeatureExtractor
 from audiornn.models.heads import HeadConfig
 from audiornn.objectives import MulticlassConfig
@@ -90,8 +90,14 @@ class _PulledPlugError(Exception):
 
 @pytest.mark.parametrize("schedule", ["warmup_cosine", "plateau"])
 def test_stopped_and_resumed_run_ends_in_the_same_bits(data_dir, tmp_path, schedule, monkeypatch):
-    config = settings(data_dir, trainer={"max_epochs": 4}, schedule=ScheduleConfig(name=schedule, patience=0))
+    # So fast that the loss rises in between: the plateau schedule must have something to remember.
+    rate = OptimizerConfig(learning_rate=3.0 if schedule == "plateau" else 0.01)
+    config = settings(
+        data_dir, trainer={"max_epochs": 4}, schedule=ScheduleConfig(name=schedule, patience=0), optimizer=rate
+    )
     whole = run(config, data_dir, tmp_path / "whole")
+    if schedule == "plateau":
+        assert whole.history[-1]["learning_rate"] < 3.0, "the rate has dropped on the way"
     from audiornn.engine import ClassifierTraining
 
     original = ClassifierTraining.training_step
@@ -203,6 +209,45 @@ def test_averaged_weights_are_the_exponential_average(data_dir, tmp_path):
     saved = torch.load(tmp_path / "averaged" / "checkpoints" / "last.ckpt", weights_only=True)
     torch.testing.assert_close(saved["current_model_state"][f"network.{name}"], weights(tmp_path / "plain")[name])
     torch.testing.assert_close(saved["state_dict"][f"network.{name}"], weights(tmp_path / "averaged")[name])
+
+
+def test_last_checkpoint_is_of_the_last_epoch_and_the_best_of_the_best(data_dir, tmp_path):
+    config = settings(data_dir, trainer={"max_epochs": 4, "monitor": "validation_loss"})
+    config = dataclasses.replace(config, optimizer=OptimizerConfig(learning_rate=0.5))
+    result = run(config, data_dir, tmp_path / "run")
+    losses = [row["validation_loss"] for row in result.history]
+    epochs = {
+        name: torch.load(tmp_path / "run" / "checkpoints" / f"{name}.ckpt", weights_only=True)["epoch"]
+        for name in ("last", "best")
+    }
+    assert epochs == {"last": 3, "best": losses.index(min(losses))}
+
+
+def test_interrupt_stays_an_interrupt(data_dir, tmp_path, monkeypatch):
+    from audiornn.engine import ClassifierTraining
+
+    def interrupted(module, batch, batch_index):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ClassifierTraining, "training_step", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(settings(data_dir), data_dir, tmp_path / "run")
+    assert RunFolder(tmp_path / "run").state == "failed"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_run_folder_never_replaces_what_is_no_model(data_dir, tmp_path):
+    (tmp_path / "run" / "model").mkdir(parents=True)
+    (tmp_path / "run" / "model" / "source.py").write_text("mine")
+    with pytest.raises(ModelError, match="which is neither"):
+        run(settings(data_dir, trainer={"max_epochs": 1}), data_dir, tmp_path / "run")
+    assert (tmp_path / "run" / "model" / "source.py").read_text() == "mine"
+
+
+def test_seed_may_be_a_date_but_not_negative(data_dir, tmp_path):
+    run(settings(data_dir, seed=20261121, trainer={"max_epochs": 1}), data_dir, tmp_path / "run")
+    with pytest.raises(ConfigError, match="seed must be at least 0, got -1"):
+        settings(data_dir, seed=-1)
 
 
 def test_run_never_writes_into_the_folder_of_another(data_dir, tmp_path):

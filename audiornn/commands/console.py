@@ -102,10 +102,11 @@ def log_to_file(path: Path) -> Iterator[None]:
     """Also write the package's log lines to a file, with the time."""
     handler = _DeferredFileHandler(path, delay=True, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    root = logging.getLogger()
-    root.addHandler(handler)
+    logger = logging.getLogger("audiornn")
+    logger.setLevel(logging.INFO)  # a worker of a launcher has no other set-up
+    logger.addHandler(handler)
     try:
         yield
     finally:
-        root.removeHandler(handler)
+        logger.removeHandler(handler)
         handler.close()

@@ -19,8 +19,10 @@ def expand_inputs(inputs: Any) -> list[str]:
         ConfigError: neither text nor a list of texts.
         AudioError: a folder without audio, or a glob that matches nothing.
     """
-    names = [inputs] if isinstance(inputs, str) else list(inputs or [])
-    if not names or not all(isinstance(name, str) for name in names):
+    given = inputs if isinstance(inputs, list) else [inputs]
+    # A folder called 2024 comes as a number.
+    names = [str(name) for name in given if isinstance(name, str | int | float)]
+    if not names or len(names) < len(given):
         raise ConfigError(f"input must be a file, a folder, a glob, or a list of them, got {inputs!r}")
     paths: list[str] = []
     for name in names:

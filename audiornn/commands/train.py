@@ -6,11 +6,12 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
-from audiornn.commands.console import log_to_file, print_lines, progress_bar
+from audiornn.atomic import check_writable
+from audiornn.commands.console import log_to_file, print_lines, print_store, progress_bar
 from audiornn.evaluation import Evaluation, evaluate, save_evaluation
 from audiornn.inference import load
 from audiornn.runs import RunFolder
-from audiornn.store import prepare
+from audiornn.store import Store, prepare
 from audiornn.training import TrainConfig, train
 
 
@@ -36,14 +37,15 @@ def run(command: TrainCommand, *, settings_yaml: str, overrides: list[str]) -> f
     """
     settings = {field.name: getattr(command, field.name) for field in dataclasses.fields(TrainConfig)}
     run_folder = RunFolder(Path(command.run_dir))
-    with log_to_file(run_folder.log), progress_bar("prepare") as progress:
+    check_writable(run_folder.config)
+    print_store(_prepared(command))
+    with log_to_file(run_folder.log):
         result = train(
             TrainConfig(**settings),
             data_dir=Path(command.data_dir),
             run_dir=run_folder.path,
             resume=command.resume is not None,
             record={run_folder.config.name: settings_yaml, run_folder.overrides.name: overrides},
-            progress=progress,
         )
     print_lines(
         [
@@ -60,13 +62,17 @@ def run(command: TrainCommand, *, settings_yaml: str, overrides: list[str]) -> f
 
 def evaluate_on_test(command: TrainCommand, run: RunFolder) -> Evaluation:
     """Measure the saved model on the test split, into the folder that ``audiornn evaluate`` would choose."""
-    classifier = load(run.model)
-    store = prepare(
-        command.data,
-        data_dir=Path(command.data_dir),
-        sample_rate=classifier.sample_rate,
-        strict=command.strict,
-    )
-    evaluation = evaluate(classifier, store, "test", batch_size=command.loader.eval_batch_size)
+    evaluation = evaluate(load(run.model), _prepared(command), "test", batch_size=command.loader.eval_batch_size)
     save_evaluation(evaluation, run.evaluation(command.data.name, "test"))
     return evaluation
+
+
+def _prepared(command: TrainCommand) -> Store:
+    with progress_bar("prepare") as progress:
+        return prepare(
+            command.data,
+            data_dir=Path(command.data_dir),
+            sample_rate=command.features.sample_rate,
+            strict=command.strict,
+            progress=progress,
+        )

@@ -50,14 +50,16 @@ class MaskedBatchNorm(nn.BatchNorm2d):
         """Shape: x ``(batch, channels, frames, features)``, lengths ``(batch,)`` -> like x; padding is not 0 after."""
         if not self.training:
             return self.forward(x)
-        count = (lengths.sum() * x.shape[3]).clamp(min=1).to(x.dtype)
-        # Padded values are 0 and add nothing to either sum.
-        mean = x.sum(dim=(0, 2, 3)) / count
-        variance = (x.square().sum(dim=(0, 2, 3)) / count - mean.square()).clamp(min=0)
+        # In float32 whatever the precision: in half, the count itself overflows. Padded values are 0 and add nothing.
+        wide = x if x.dtype == torch.float64 else x.float()
+        count = (lengths.sum() * x.shape[3]).clamp(min=1).to(wide.dtype)
+        mean = wide.sum(dim=(0, 2, 3)) / count
+        variance = (wide.square().sum(dim=(0, 2, 3)) / count - mean.square()).clamp(min=0)
         with torch.no_grad():
             self._update_running(mean, variance * count / (count - 1).clamp(min=1))
         scale = self.weight * torch.rsqrt(variance + self.eps)
-        return torch.addcmul((self.bias - mean * scale).reshape(1, -1, 1, 1), x, scale.reshape(1, -1, 1, 1))
+        shifted = torch.addcmul((self.bias - mean * scale).reshape(1, -1, 1, 1), wide, scale.reshape(1, -1, 1, 1))
+        return shifted.to(x.dtype)
 
     def _update_running(self, mean: Tensor, variance: Tensor) -> None:
         assert self.running_mean is not None and self.running_var is not None
