@@ -43,7 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if flags:
             raise ConfigError(f"expected settings as NAME=VALUE, got {flags[0]!r}; see `audiornn {verb} --help`")
         logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
-        return run_verb(verb, rest)
+        code = run_verb(verb, rest)
+        sys.stdout.flush()  # here, where a reader that has gone is noticed
+        return code
     except AudiornnError as error:
         return _complain(error)
     except KeyboardInterrupt:

@@ -26,6 +26,8 @@ AudioInputs = list[Any] | tuple[Any, ...]
 
 WINDOW_FILES = 1024
 """Files that are decoded before the model sees them, so that batches can be cut by length."""
+WINDOW_SAMPLES = 32_000_000
+"""Samples that are decoded before, at most, but for the last file: 128 MB, 33 minutes at 16 kHz."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,29 +172,32 @@ class Classifier:
 
     def predict_files(self, paths: Iterable[AudioPath], *, batch_size: int = 64) -> Iterator[FileResult]:
         """`predict_folder` for given files."""
-        window: list[str] = []
+        window: list[tuple[str, Waveform | AudioError]] = []
+        samples = 0
         for path in paths:
-            window.append(os.fspath(path))
-            if len(window) == WINDOW_FILES:
+            try:
+                waveform: Waveform | AudioError = read_audio(path, sample_rate=self.sample_rate)
+            except AudioError as error:
+                waveform = error
+            else:
+                samples += len(waveform)
+            window.append((os.fspath(path), waveform))
+            if len(window) == WINDOW_FILES or samples >= WINDOW_SAMPLES:
                 yield from self._predict_window(window, batch_size)
-                window = []
+                window, samples = [], 0
         yield from self._predict_window(window, batch_size)
 
-    def _predict_window(self, paths: list[str], batch_size: int) -> Iterator[FileResult]:
-        waveforms: list[Waveform] = []
-        errors: dict[int, str] = {}
-        for index, path in enumerate(paths):
-            try:
-                waveforms.append(read_audio(path, sample_rate=self.sample_rate))
-            except AudioError as error:
-                errors[index] = str(error)
+    def _predict_window(
+        self, window: Sequence[tuple[str, Waveform | AudioError]], batch_size: int
+    ) -> Iterator[FileResult]:
+        waveforms = [waveform for _, waveform in window if not isinstance(waveform, AudioError)]
         outputs = self.run(waveforms, batch_size=batch_size)
-        answers = zip(outputs.probabilities, outputs.embeddings, waveforms, strict=True)
-        for index, path in enumerate(paths):
-            if index in errors:
-                yield FileResult(path=path, prediction=None, error=errors[index])
+        answers = zip(outputs.probabilities, outputs.embeddings, strict=True)
+        for path, waveform in window:
+            if isinstance(waveform, AudioError):
+                yield FileResult(path=path, prediction=None, error=str(waveform))
             else:
-                probabilities, embedding, waveform = next(answers)
+                probabilities, embedding = next(answers)
                 yield FileResult(path=path, prediction=self._prediction(probabilities, waveform), embedding=embedding)
 
     @torch.inference_mode()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 
 from audiornn.atomic import write_text
 from audiornn.augment import AugmentConfig, Augmenter, NoiseBank
@@ -108,6 +109,7 @@ def train(
     _check_engine(config, run_dir)
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
+        lock = _lock(run)
         run.write_status("running")
         write_json(run_dir / "environment.json", environment())
         for name, content in (record or {}).items():
@@ -116,11 +118,25 @@ def train(
         raise ConfigError(f"could not write the run folder '{run_dir}': {error.strerror}") from error
     try:
         result = _train(config, store, run, resume=resume)
+        run.write_status("finished")
     except BaseException as error:
         run.write_status("failed", reason=type(error).__name__)
         raise
-    run.write_status("finished")
+    finally:
+        lock.release()
     return result
+
+
+def _lock(run: RunFolder) -> FileLock:
+    """Held while a run is trained, so that two processes never write into one folder."""
+    lock = FileLock(run.path / ".lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout as error:
+        raise ConfigError(
+            f"expected a run that nobody is working on, got '{run.path}', which is being trained"
+        ) from error
+    return lock
 
 
 def _check_engine(config: TrainConfig, run_dir: Path) -> None:

@@ -35,8 +35,9 @@ def main() -> None:
     print("|" + "---|" * (len(names) + 1))
     for setting, evaluation in zip(settings, evaluations, strict=True):
         print("| " + " | ".join([*(str(setting[name]) for name in names), str(evaluation.accuracy)]) + " |")
-    print("| " + " | ".join(["mean ± deviation", *[""] * (len(names) - 1)]), end=" | ")
-    print(f"{summarise_runs(evaluation.accuracy.value for evaluation in evaluations)} |")
+    if names:
+        spread = summarise_runs(evaluation.accuracy.value for evaluation in evaluations)
+        print("| " + " | ".join(["mean ± deviation", *[""] * (len(names) - 1), str(spread)]) + " |")
 
 
 if __name__ == "__main__":

@@ -69,7 +69,7 @@ def test_training_leaves_one_folder_with_everything(workplace):
     (run_folder,) = (workplace / "runs" / "folder").iterdir()
     names = {path.name for path in run_folder.iterdir()}
     expected = {"checkpoints", "config.yaml", "environment.json", "metrics.csv", "model", "overrides.json"}
-    assert names == expected | {"report", "status.json", "tensorboard", "train.log"}
+    assert names - {".lock"} == expected | {"report", "status.json", "tensorboard", "train.log"}
     assert json.loads((run_folder / "status.json").read_text())["state"] == "finished"
     rows = list(csv.DictReader((run_folder / "metrics.csv").read_text().splitlines()))
     assert [float(row["epoch"]) for row in rows] == [1, 2]

@@ -198,8 +198,21 @@ def test_option_of_the_engine_trains(data_dir, tmp_path, change):
     assert RunFolder(tmp_path / "run").state == "finished"
 
 
-def test_averaged_weights_are_the_exponential_average(data_dir, tmp_path):
-    """With decay d and two steps: d * (d * w0 + (1 - d) * w1) + (1 - d) * w2 differs from w2 and is what is saved."""
+def test_average_forgets_its_beginning_faster_than_its_decay():
+    """Update n keeps min(decay, (1 + n) / (10 + n)) of the average."""
+    from audiornn.engine import averaged
+
+    average = torch.tensor(0.0)
+    expected = 0.0
+    for count in range(1, 400):
+        average = averaged(average, torch.tensor(float(count)), count, decay=0.95)
+        kept = min(0.95, (1 + count) / (10 + count))
+        expected = kept * expected + (1 - kept) * count
+    assert average.item() == pytest.approx(expected, rel=1e-4)
+    assert averaged(torch.tensor(3), torch.tensor(8), 5, decay=0.95).item() == 8, "counters are copied"
+
+
+def test_averaged_weights_are_what_is_saved(data_dir, tmp_path):
     plain = settings(data_dir, trainer={"max_epochs": 1, "ema_decay": 0.0, "select": "last"})
     averaged = dataclasses.replace(plain, trainer=dataclasses.replace(plain.trainer, ema_decay=0.5))
     run(plain, data_dir, tmp_path / "plain")
@@ -248,6 +261,14 @@ def test_seed_may_be_a_date_but_not_negative(data_dir, tmp_path):
     run(settings(data_dir, seed=20261121, trainer={"max_epochs": 1}), data_dir, tmp_path / "run")
     with pytest.raises(ConfigError, match="seed must be at least 0, got -1"):
         settings(data_dir, seed=-1)
+
+
+def test_two_processes_never_write_into_one_run(data_dir, tmp_path):
+    from filelock import FileLock
+
+    (tmp_path / "run").mkdir()
+    with FileLock(tmp_path / "run" / ".lock"), pytest.raises(ConfigError, match="which is being trained"):
+        run(settings(data_dir), data_dir, tmp_path / "run", resume=True)
 
 
 def test_run_never_writes_into_the_folder_of_another(data_dir, tmp_path):

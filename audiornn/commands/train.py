@@ -8,6 +8,7 @@ from pathlib import Path
 
 from audiornn.atomic import check_writable
 from audiornn.commands.console import log_to_file, print_lines, print_store, progress_bar
+from audiornn.errors import CorpusError
 from audiornn.evaluation import Evaluation, evaluate, save_evaluation
 from audiornn.inference import load
 from audiornn.runs import RunFolder
@@ -38,7 +39,10 @@ def run(command: TrainCommand, *, settings_yaml: str, overrides: list[str]) -> f
     settings = {field.name: getattr(command, field.name) for field in dataclasses.fields(TrainConfig)}
     run_folder = RunFolder(Path(command.run_dir))
     check_writable(run_folder.config)
-    print_store(_prepared(command))
+    store = _prepared(command)
+    print_store(store)
+    if command.evaluate_test and not len(store.indices("test")):
+        raise CorpusError(f"evaluate_test: expected utterances in the test split of '{store.folder}', found none")
     with log_to_file(run_folder.log):
         result = train(
             TrainConfig(**settings),
