@@ -176,12 +176,11 @@ class Classifier:
         samples = 0
         for path in paths:
             try:
-                waveform: Waveform | AudioError = read_audio(path, sample_rate=self.sample_rate)
-            except AudioError as error:
-                waveform = error
-            else:
+                waveform = read_audio(path, sample_rate=self.sample_rate)
+                window.append((os.fspath(path), waveform))
                 samples += len(waveform)
-            window.append((os.fspath(path), waveform))
+            except AudioError as error:
+                window.append((os.fspath(path), error))
             if len(window) == WINDOW_FILES or samples >= WINDOW_SAMPLES:
                 yield from self._predict_window(window, batch_size)
                 window, samples = [], 0
