@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import pickle
 import shutil
 import uuid
 from dataclasses import dataclass, field
@@ -105,6 +106,8 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise ModelError(f"expected at most {_MAX_CONFIG_BYTES} bytes, got {path.stat().st_size} in '{path}'")
     try:
         document = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise ModelError(f"could not read '{path}': {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         raise ModelError(f"expected JSON in '{path}', got: {error}") from error
     if not isinstance(document, dict) or document.get("format") != FORMAT:
@@ -115,6 +118,40 @@ def read_config(folder: Path) -> dict[str, Any]:
             "another version of audiornn wrote it"
         )
     return document
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingCheckpoint:
+    """What a checkpoint of a run holds, beside the engine's own state."""
+
+    network: dict[str, torch.Tensor]
+    """State of the network, averaged if the run averages."""
+    epoch: int
+    """From 1."""
+    history: list[dict[str, float]]
+    """Figures of each epoch so far."""
+    identity: dict[str, Any]
+    """What may not change when the run is resumed."""
+
+
+def read_training_checkpoint(path: Path) -> TrainingCheckpoint:
+    """Read a checkpoint of a run, without running code from it.
+
+    Raises:
+        ModelError: missing, damaged or foreign.
+    """
+    prefix = "network."
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        state = content["state_dict"]
+        return TrainingCheckpoint(
+            network={name[len(prefix) :]: value for name, value in state.items() if name.startswith(prefix)},
+            epoch=int(content["epoch"]) + 1,
+            history=content["history"],
+            identity=content["identity"],
+        )
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, KeyError, TypeError) as error:
+        raise ModelError(f"expected a checkpoint of a run at '{path}', got none that can be read: {error}") from error
 
 
 def _read_spec(document: dict[str, Any], path: Path) -> ModelSpec:
@@ -159,6 +196,8 @@ def load_model(folder: Path) -> tuple[RecurrentClassifier, ModelSpec]:
             _check_weights(weights, spec, path)
         payload = path.read_bytes()
         state = safetensors.torch.load(payload)
+    except OSError as error:
+        raise ModelError(f"could not read '{path}': {error.strerror or error}") from error
     except safetensors.SafetensorError as error:
         raise ModelError(f"expected safetensors weights in '{path}', got a damaged or foreign file: {error}") from error
     if hashlib.sha256(payload).hexdigest() != spec.weights_sha256:

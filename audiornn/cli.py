@@ -75,6 +75,8 @@ def run_verb(verb: str, overrides: Sequence[str]) -> int:
 
     if verb not in VERBS:
         raise ConfigError(f"expected a verb out of {', '.join(VERBS)}, got {verb!r}{nearest(verb, VERBS)}")
+    if multirun := [word for word in overrides if word in ("-m", "--multirun")]:
+        _check_multirun(verb, multirun[0], overrides)
     # Threads of torch that wait by spinning starve each other on a machine that does anything else: measured 7 times
     # slower beside two busy processes on two cores. It is read when torch is loaded, which is later.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -87,7 +89,7 @@ def run_verb(verb: str, overrides: Sequence[str]) -> int:
 
     if verb == "train":
         overrides = _resumed(list(overrides))
-        _keep_memory()
+        keep_memory()
     else:
         overrides = [_MODEL_WORD.sub("model_path=", word) for word in overrides]
     register(verb)
@@ -113,6 +115,17 @@ def run_verb(verb: str, overrides: Sequence[str]) -> int:
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(explain(error, verb)) from error
     return max(codes, default=0)
+
+
+def _check_multirun(verb: str, flag: str, overrides: Sequence[str]) -> None:
+    if verb != "train":
+        raise ConfigError(f"expected {flag} with `audiornn train` only, got it with {verb!r}; run {verb} several times")
+    for word in overrides:
+        name = word.partition("=")[0]
+        if name in ("run_dir", "resume"):
+            raise ConfigError(
+                f"expected no {name}= beside {flag}, which gives each run a folder of its own below runs_dir"
+            )
 
 
 def carry_out(verb: str, settings: Any) -> tuple[int, Any]:
@@ -182,7 +195,7 @@ def quoted(text: str) -> str:
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
-def _keep_memory() -> None:
+def keep_memory() -> None:
     """Have glibc keep freed memory: by default it hands large blocks back, and each step pays for the page faults."""
     if not sys.platform.startswith("linux"):
         return

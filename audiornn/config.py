@@ -9,7 +9,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
 _TRAIN_GROUPS = {
-    "features": "audiornn.feature_config:FeaturesConfig",
+    "features": "audiornn.features.config:FeaturesConfig",
     "augment": "audiornn.augment:AugmentConfig",
     "model": "audiornn.models.classifier:ModelConfig",
     "objective": "audiornn.objectives:MulticlassConfig",

@@ -57,6 +57,11 @@ class Batch:
     """int64 ``(batch,)``, rows of the store."""
 
 
+MAX_SAMPLES = 1 << 25
+"""Most samples of a batch where nothing is trained, padding included, but for a single utterance: 128 MB, 35 minutes at
+16 kHz."""
+
+
 class StoreDataset(Dataset[int]):
     """Row numbers of a store; the collate function reads whole batches."""
 
@@ -174,11 +179,15 @@ def training_loader(
 
 
 def evaluation_loader(store: Store, config: LoaderConfig, split: str) -> DataLoader[Batch]:
-    """Batches of a split in order of length, each utterance once."""
+    """Batches of a split in order of length, each utterance once; fewer to a batch when they are long."""
     indices = store.indices(split)
     ordered = indices[np.argsort(store.num_samples[indices], kind="stable")]
-    size = config.eval_batch_size
-    batches = [ordered[start : start + size].tolist() for start in range(0, len(ordered), size)]
+    batches: list[list[int]] = []
+    for row, length in zip(ordered.tolist(), store.num_samples[ordered].tolist(), strict=True):
+        full = not batches or len(batches[-1]) == config.eval_batch_size
+        if full or (len(batches[-1]) + 1) * length > MAX_SAMPLES:
+            batches.append([])
+        batches[-1].append(row)
     return _loader(store, config, batches)
 
 

@@ -16,20 +16,25 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torch.utils.data import DataLoader
 
 from audiornn.augment import Augmenter
-from audiornn.data import Batch
+from audiornn.data import Batch, LoaderConfig, evaluation_loader, training_loader
 from audiornn.errors import ConfigError
+from audiornn.files.tables import write_rows
 from audiornn.models.classifier import RecurrentClassifier
 from audiornn.objectives import MulticlassObjective
 from audiornn.optimization import OptimizerConfig, ScheduleConfig, build_optimizer, build_schedule
-from audiornn.tables import write_rows
+from audiornn.runs import LOG_FORMAT, RunFolder
+from audiornn.store import Store
 from audiornn.trainer_config import MONITORS, PRECISIONS, TrainerConfig
 
 # Lightning tells news of its cloud on start, and its tips on every run.
 os.environ.setdefault("LIGHTNING_DISABLE_TIPS", "1")
 import lightning.pytorch as pl
 from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Trainer
+from lightning.pytorch.accelerators import CPUAccelerator
 from lightning.pytorch.callbacks import (
     Callback,
     EarlyStopping,
@@ -39,6 +44,7 @@ from lightning.pytorch.callbacks import (
 )
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.profilers import AdvancedProfiler, Profiler, SimpleProfiler
+from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +74,7 @@ class ClassifierTraining(pl.LightningModule):
         self._schedule_config = schedule
         self._seed = seed
         self.history: list[dict[str, float]] = []
+        self.identity: dict[str, Any] = {}
         self._outcomes: list[tuple[Tensor, Tensor]] = []
         self._train_losses: list[Tensor] = []
 
@@ -135,6 +142,7 @@ class ClassifierTraining(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["history"] = self.history
+        checkpoint["identity"] = self.identity
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.history = checkpoint["history"]
@@ -167,6 +175,30 @@ class ClassifierTraining(pl.LightningModule):
             scheduler.step(self.trainer.callback_metrics["validation_loss"])
 
 
+class StoreLoaders(pl.LightningDataModule):
+    """Batches of a store; made in the process that trains, which alone knows its rank.
+
+    Args:
+        store: prepared.
+        config: batch sizes, buckets, workers.
+        seed: of the run.
+    """
+
+    def __init__(self, store: Store, config: LoaderConfig, *, seed: int) -> None:
+        super().__init__()
+        self._store = store
+        self._config = config
+        self._seed = seed
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        assert self.trainer is not None
+        rank, replicas = self.trainer.global_rank, self.trainer.world_size
+        return training_loader(self._store, self._config, seed=self._seed, rank=rank, num_replicas=replicas)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        return evaluation_loader(self._store, self._config, "validation")
+
+
 class HistoryTable(Callback):
     """Writes ``metrics.csv``, one row per epoch, whole and atomically each time: a resumed run has one table."""
 
@@ -179,6 +211,41 @@ class HistoryTable(Callback):
             write_rows(self._path, pl_module.history)
 
 
+class LogOfOtherProcess(Callback):
+    """Has the first of several training processes log as the one that started it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        del pl_module, stage
+        if trainer.is_global_zero and not logger.hasHandlers():
+            logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+            handler = logging.FileHandler(self._path, encoding="utf-8")
+            handler.setFormatter(logging.Formatter(LOG_FORMAT))
+            logging.getLogger("audiornn").addHandler(handler)
+
+
+class MovableCheckpoint(ModelCheckpoint):
+    """A `ModelCheckpoint` that remembers what the best epoch was when the run's folder has been moved."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        folder = Path(str(self.dirpath))
+
+        def moved(path: str) -> str:
+            return str(folder / Path(path).name) if path else path
+
+        paths = ("best_model_path", "kth_best_model_path", "last_model_path")
+        super().load_state_dict(
+            {
+                **state_dict,
+                **{name: moved(state_dict[name]) for name in paths},
+                "dirpath": self.dirpath,
+                "best_k_models": {moved(path): score for path, score in state_dict["best_k_models"].items()},
+            }
+        )
+
+
 def averaged(average: Tensor, current: Tensor, count: Tensor | int, *, decay: float) -> Tensor:
     """One update of an exponential moving average of weights.
 
@@ -189,7 +256,7 @@ def averaged(average: Tensor, current: Tensor, count: Tensor | int, *, decay: fl
     return torch.lerp(average, current, 1 - min(decay, (1 + float(count)) / (10 + float(count))))
 
 
-def build_trainer(config: TrainerConfig, run_dir: Path, *, tensorboard: bool = True) -> pl.Trainer:
+def build_trainer(config: TrainerConfig, run_dir: Path, *, tensorboard: bool = True) -> Trainer:
     """A Lightning Trainer that writes checkpoints, ``metrics.csv`` and TensorBoard files into ``run_dir``.
 
     Raises:
@@ -200,10 +267,11 @@ def build_trainer(config: TrainerConfig, run_dir: Path, *, tensorboard: bool = T
     folder = run_dir / "checkpoints"
     mode = MONITORS[config.monitor]
     callbacks: list[Callback] = [
+        LogOfOtherProcess(RunFolder(run_dir).log),
         HistoryTable(run_dir / "metrics.csv"),
-        ModelCheckpoint(folder, "best", monitor=config.monitor, mode=mode, enable_version_counter=False),
+        MovableCheckpoint(folder, "best", monitor=config.monitor, mode=mode, enable_version_counter=False),
         # Of its own: `save_last` of the one above writes nothing in an epoch that is not the best.
-        ModelCheckpoint(folder, "last", enable_version_counter=False),
+        MovableCheckpoint(folder, "last", enable_version_counter=False),
     ]
     if config.ema_decay:
         callbacks.append(WeightAveraging(avg_fn=partial(averaged, decay=config.ema_decay)))
@@ -214,16 +282,38 @@ def build_trainer(config: TrainerConfig, run_dir: Path, *, tensorboard: bool = T
         callbacks.append(RichProgressBar())
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    build = partial(_trainer, config, run_dir, callbacks, tensorboard=tensorboard, interactive=interactive)
     try:
-        return _trainer(config, run_dir, callbacks, tensorboard=tensorboard, interactive=interactive)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*AMP with fp16 is not supported on CPU.*")  # refused below
+            trainer = build(config.strategy)
+        if trainer.world_size > 1 and config.strategy in ("auto", "ddp"):
+            # The usual launcher would repeat the command line in each process: preparing, printing, a run folder each.
+            trainer = build("ddp_spawn")
     except (MisconfigurationException, ValueError) as error:
         raise ConfigError(f"trainer: {str(error).strip()}") from error
+    launcher = trainer.strategy.launcher
+    if launcher is not None and not isinstance(launcher, _MultiProcessingLauncher):
+        raise ConfigError(
+            f"trainer: expected a strategy that starts its processes itself, such as ddp, got {config.strategy!r}"
+        )
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        raise ConfigError("expected to be started once, got torchrun; give trainer.devices=N instead")
+    if config.precision == "16" and isinstance(trainer.accelerator, CPUAccelerator):
+        raise ConfigError("trainer: expected a GPU for precision=16, got the processor; take bf16 or 32")
+    return trainer
 
 
 def _trainer(
-    config: TrainerConfig, run_dir: Path, callbacks: list[Callback], *, tensorboard: bool, interactive: bool
-) -> pl.Trainer:
-    return pl.Trainer(
+    config: TrainerConfig,
+    run_dir: Path,
+    callbacks: list[Callback],
+    strategy: str,
+    *,
+    tensorboard: bool,
+    interactive: bool,
+) -> Trainer:
+    return Trainer(
         default_root_dir=run_dir,
         max_epochs=config.max_epochs,
         limit_train_batches=config.max_batches or None,
@@ -232,8 +322,7 @@ def _trainer(
         precision=PRECISIONS[config.precision],  # type: ignore[arg-type]
         accelerator=config.accelerator,
         devices=int(config.devices) if config.devices.lstrip("-").isdigit() else config.devices,
-        strategy=config.strategy,
-        num_nodes=config.num_nodes,
+        strategy=strategy,
         deterministic=config.deterministic,
         profiler=_build_profiler(config.profiler, run_dir),
         fast_dev_run=config.fast_dev_run,
@@ -254,7 +343,7 @@ def _build_profiler(name: str, run_dir: Path) -> Profiler | None:
     return kind(dirpath=run_dir, filename="profile")
 
 
-def fit(trainer: pl.Trainer, module: ClassifierTraining, loaders: tuple[Any, Any], *, resume_from: Path | None) -> None:
+def fit(trainer: Trainer, module: ClassifierTraining, loaders: StoreLoaders, *, resume_from: Path | None) -> None:
     """Train, from a checkpoint when given."""
     with warnings.catch_warnings():
         # Few-core machines load fastest without workers, and small corpora have few batches: both are meant.
@@ -263,23 +352,10 @@ def fit(trainer: pl.Trainer, module: ClassifierTraining, loaders: tuple[Any, Any
         warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
         warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
         try:
-            trainer.fit(module, loaders[0], loaders[1], ckpt_path=resume_from, weights_only=True)
+            trainer.fit(module, datamodule=loaders, ckpt_path=resume_from, weights_only=True)
         except SystemExit as error:
             # Lightning turns Ctrl-C into an exit of its own, and leaves the signal ignored.
             if isinstance(error.__context__, KeyboardInterrupt):
                 signal.signal(signal.SIGINT, signal.default_int_handler)
                 raise KeyboardInterrupt from None
             raise
-
-
-def selected_weights(run_dir: Path, module: ClassifierTraining, select: str) -> tuple[dict[str, Tensor], int]:
-    """State of the network to keep, and the epoch (from 1) it is of."""
-    # Read back, and by its name: a run that was resumed when all epochs were done has trained nothing, and its folder
-    # may have been moved.
-    path = run_dir / "checkpoints" / f"{select}.ckpt"
-    if not path.is_file():  # a debugging run, which writes none
-        return module.network.state_dict(), len(module.history)
-    checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    prefix = "network."
-    state = {name[len(prefix) :]: value for name, value in checkpoint["state_dict"].items() if name.startswith(prefix)}
-    return state, int(checkpoint["epoch"]) + 1

@@ -20,7 +20,7 @@ VERBS = {
 
 _FOOTER = """
 Settings are given as NAME=VALUE; a group's option as GROUP=OPTION, a field of it as GROUP.FIELD=VALUE.
-`--cfg job` prints the composed settings, `-m` runs every combination of comma-separated values.
+`--cfg job` prints the composed settings.
 """
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -107,6 +108,12 @@ class Classifier:
         self.source = str(source)
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """Front end, network and training, nested."""
+        spec = dataclasses.asdict(self.spec)
+        return {name: spec[name] for name in ("features", "model", "training")}
+
+    @property
     def labels(self) -> list[str]:
         """Class names in the order of `Prediction.probabilities`."""
         return list(self.spec.labels)
@@ -165,10 +172,7 @@ class Classifier:
         Raises:
             AudioError: no such folder, or no audio in it.
         """
-        paths = find_audio(folder)
-        if not paths:
-            raise AudioError(f"expected audio files below '{os.fspath(folder)}', found none")
-        return self.predict_files(paths, batch_size=batch_size)
+        return self.predict_files(find_audio(folder), batch_size=batch_size)
 
     def predict_files(self, paths: Iterable[AudioPath], *, batch_size: int = 64) -> Iterator[FileResult]:
         """`predict_folder` for given files."""

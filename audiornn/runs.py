@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import audiornn
-from audiornn.atomic import write_text
 from audiornn.errors import ConfigError, ModelError
+from audiornn.files.atomic import write_text
 
 LAST = "last"
+LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 _RECORDED_PACKAGES = (
     "torch",
     "lightning",
@@ -54,7 +55,11 @@ class RunFolder:
     @property
     def last_checkpoint(self) -> Path:
         """What a resumed run starts from."""
-        return self.path / "checkpoints" / "last.ckpt"
+        return self.checkpoint("last")
+
+    def checkpoint(self, which: str) -> Path:
+        """The checkpoint of the ``best`` or the ``last`` epoch."""
+        return self.path / "checkpoints" / f"{which}.ckpt"
 
     @property
     def config(self) -> Path:
@@ -115,16 +120,16 @@ def resolve_model(model: str, runs_dir: Path) -> Path:
 
 
 def resolve_resume(resume: str, runs_dir: Path) -> RunFolder:
-    """The run to go on with: a run folder, or ``true`` = the newest unfinished one.
+    """The run to go on with: a run folder, or ``true`` = the newest unfinished one, with a checkpoint if any has one.
 
     Raises:
         ConfigError: there is none.
     """
     if resume.lower() == "true":
-        for run in find_runs(runs_dir):
-            if run.state != "finished":
-                return run
-        raise ConfigError(f"resume=true: expected an unfinished run below '{runs_dir}', found none")
+        unfinished = [run for run in find_runs(runs_dir) if run.state != "finished"]
+        if not unfinished:
+            raise ConfigError(f"resume=true: expected an unfinished run below '{runs_dir}', found none")
+        return next((run for run in unfinished if run.last_checkpoint.is_file()), unfinished[0])
     run = RunFolder(Path(resume))
     if not run.state:
         raise ConfigError(f"resume: expected the folder of an earlier run, got '{resume}', which holds no status.json")

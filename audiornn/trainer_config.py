@@ -38,9 +38,7 @@ class TrainerConfig:
     devices: str = "1"
     """Lightning's: how many, or which."""
     strategy: str = "auto"
-    """Lightning's: ``auto``, ``ddp``, ..."""
-    num_nodes: int = 1
-    """Machines."""
+    """Lightning's: ``auto``, ``ddp``, or one that starts its processes itself."""
     num_threads: int = 0
     """CPU threads of torch; 0 = as torch chooses."""
     deterministic: bool = False
@@ -53,7 +51,7 @@ class TrainerConfig:
     def __post_init__(self) -> None:
         if self.max_epochs < 1 or self.accumulate_batches < 1 or self.max_batches < 0:
             raise ConfigError("max_epochs and accumulate_batches must be at least 1, max_batches at least 0")
-        for name, least in (("gradient_clip", 0), ("early_stopping_patience", 0), ("num_threads", 0), ("num_nodes", 1)):
+        for name, least in (("gradient_clip", 0), ("early_stopping_patience", 0), ("num_threads", 0)):
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} must be at least {least}, got {getattr(self, name)}")
         if not 0 <= self.ema_decay < 1:

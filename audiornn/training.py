@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,28 +15,28 @@ import numpy as np
 import torch
 from filelock import FileLock, Timeout
 
-from audiornn.atomic import write_text
 from audiornn.augment import AugmentConfig, Augmenter, NoiseBank
-from audiornn.checkpoint import ModelSpec, load_model, save_model
+from audiornn.checkpoint import ModelSpec, load_model, read_training_checkpoint, save_model
 from audiornn.corpora.corpus import Corpus
-from audiornn.data import LoaderConfig, evaluation_loader, training_loader
+from audiornn.data import LoaderConfig, evaluation_loader
 from audiornn.errors import ConfigError, CorpusError
 from audiornn.evaluation import Evaluation, evaluate, save_evaluation
 from audiornn.features import FeaturesConfig, FeatureStatistics
+from audiornn.files.atomic import write_text
 from audiornn.inference import Classifier
 from audiornn.models.classifier import ModelConfig, RecurrentClassifier
 from audiornn.objectives import MulticlassConfig, MulticlassObjective
 from audiornn.optimization import OptimizerConfig, ScheduleConfig
 from audiornn.runs import RunFolder, environment, write_json
-from audiornn.store import Store, prepare
+from audiornn.store import Progress, Store, prepare
 from audiornn.trainer_config import TrainerConfig
 
 if TYPE_CHECKING:
+    from lightning.pytorch import Trainer
+
     from audiornn.engine import ClassifierTraining
 
 logger = logging.getLogger(__name__)
-
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +63,20 @@ class TrainConfig:
         if self.seed < 0:
             raise ConfigError(f"seed must be at least 0, got {self.seed}")
 
+    def prepare(self, data_dir: Path, *, progress: Progress | None = None) -> Store:
+        """The corpus as `train` wants it; returns at once when it has been prepared before.
+
+        Args:
+            data_dir: where corpora and prepared stores lie.
+            progress: called with (files done, files in all).
+
+        Raises:
+            CorpusError: the corpus can't be used.
+        """
+        return prepare(
+            self.data, data_dir=data_dir, sample_rate=self.features.sample_rate, strict=self.strict, progress=progress
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainResult:
@@ -72,108 +87,134 @@ class TrainResult:
     history: list[dict[str, float]]
     """One row per epoch, as in ``metrics.csv``."""
     validation: Evaluation
+    classifier: Classifier
+    """The model as it was saved, on the device that it was trained on."""
 
 
 def train(
     config: TrainConfig,
+    store: Store,
     *,
-    data_dir: Path,
     run_dir: Path,
     resume: bool = False,
     record: Mapping[str, Any] | None = None,
-    progress: Progress | None = None,
 ) -> TrainResult:
     """Train a classifier and leave a run folder with its model and its report.
 
+    >>> train(config, config.prepare(Path("data")), run_dir=Path("runs/first"))  # doctest: +SKIP
+
     Args:
         config: all settings.
-        data_dir: where corpora and prepared stores lie.
+        store: what `TrainConfig.prepare` gave.
         run_dir: where the run's files go; made when missing.
         resume: go on from the last checkpoint in ``run_dir``, if it has one.
         record: files to keep in the run folder, by name: text as it is, anything else as JSON.
-        progress: called with (files done, files in all) while the corpus is prepared.
 
     Raises:
-        CorpusError: the corpus can't be used.
-        ConfigError: settings contradict each other.
+        CorpusError: a split to train or choose on is empty.
+        ConfigError: settings contradict each other, or the run that is resumed.
     """
+    from audiornn.engine import build_trainer  # Lightning: not before it is needed
+
     run = RunFolder(run_dir)
     if run.state and not resume:
         raise ConfigError(f"expected a new run folder, got '{run_dir}', which holds a run; name another, or resume it")
-    store = prepare(
-        config.data, data_dir=data_dir, sample_rate=config.features.sample_rate, strict=config.strict, progress=progress
-    )
     if config.loader.overfit_clips:
         store = overfitting_subset(store, config.loader.overfit_clips)
     _check_splits(store)
-    _check_engine(config, run_dir)
-    try:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        lock = _lock(run)
-        run.write_status("running")
-        write_json(run_dir / "environment.json", environment())
-        for name, content in (record or {}).items():
-            write_text(run_dir / name, content if isinstance(content, str) else json.dumps(content, indent=2) + "\n")
-    except OSError as error:
-        raise ConfigError(f"could not write the run folder '{run_dir}': {error.strerror}") from error
-    try:
-        result = _train(config, store, run, resume=resume)
-        run.write_status("finished")
-    except BaseException as error:
-        run.write_status("failed", reason=type(error).__name__)
-        raise
-    finally:
-        lock.release()
+    # Whatever the engine refuses, it refuses before there is a run folder.
+    trainer = build_trainer(config.trainer, run_dir, tensorboard=config.tensorboard)
+    with _locked(run):
+        _start(run, record or {})
+        try:
+            result = _train(config, store, run, trainer, resume=resume)
+            run.write_status("finished")
+        except BaseException as error:
+            run.write_status("failed", reason=type(error).__name__)
+            raise
     return result
 
 
-def _lock(run: RunFolder) -> FileLock:
+@contextmanager
+def _locked(run: RunFolder) -> Iterator[None]:
     """Held while a run is trained, so that two processes never write into one folder."""
-    lock = FileLock(run.path / ".lock")
     try:
-        lock.acquire(blocking=False)
+        run.path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(run.path / ".lock").acquire(blocking=False)
     except Timeout as error:
         raise ConfigError(
             f"expected a run that nobody is working on, got '{run.path}', which is being trained"
         ) from error
-    return lock
+    except OSError as error:
+        raise ConfigError(f"could not write the run folder '{run.path}': {error.strerror}") from error
+    with lock:
+        yield
 
 
-def _check_engine(config: TrainConfig, run_dir: Path) -> None:
-    """Refuse what the engine refuses before there is a run folder."""
-    from audiornn.engine import build_trainer  # Lightning: not before it is needed
+def _start(run: RunFolder, record: Mapping[str, Any]) -> None:
+    try:
+        run.write_status("running")
+        write_json(run.path / "environment.json", environment())
+        for name, content in record.items():
+            write_text(run.path / name, content if isinstance(content, str) else json.dumps(content, indent=2) + "\n")
+    except OSError as error:
+        raise ConfigError(f"could not write the run folder '{run.path}': {error.strerror}") from error
 
-    build_trainer(config.trainer, run_dir, tensorboard=False)
 
+def _train(config: TrainConfig, store: Store, run: RunFolder, trainer: Trainer, *, resume: bool) -> TrainResult:
+    from audiornn.engine import StoreLoaders, fit
 
-def _train(config: TrainConfig, store: Store, run: RunFolder, *, resume: bool) -> TrainResult:
-    from audiornn.engine import build_trainer, fit, selected_weights  # Lightning: not before it is needed
-
-    module = build_module(config, store)
-    trainer = build_trainer(config.trainer, run.path, tensorboard=config.tensorboard)
-    loaders = (
-        training_loader(
-            store, config.loader, seed=config.seed, rank=trainer.global_rank, num_replicas=trainer.world_size
-        ),
-        evaluation_loader(store, config.loader, "validation"),
-    )
+    identity = _identity(config, store)
     checkpoint = run.last_checkpoint if resume and run.last_checkpoint.is_file() else None
-    fit(trainer, module, loaders, resume_from=checkpoint)
-    state, epoch = selected_weights(run.path, module, config.trainer.select)
+    if checkpoint is not None:
+        _check_resumable(checkpoint, identity)
+    module = build_module(config, store)
+    module.identity = identity
+    fit(trainer, module, StoreLoaders(store, config.loader, seed=config.seed), resume_from=checkpoint)
+    # Read back, and by their names: a run that was resumed when all epochs were done has trained nothing, its folder
+    # may have been moved, and with several devices other processes have trained.
+    state, epoch, history = module.network.state_dict(), len(module.history), module.history
+    if run.last_checkpoint.is_file():  # a debugging run writes none
+        selected = read_training_checkpoint(run.checkpoint(config.trainer.select))
+        state, epoch = selected.network, selected.epoch
+        history = read_training_checkpoint(run.last_checkpoint).history
     network = module.network.cpu()
     network.load_state_dict(state)
     spec = ModelSpec(
         features=config.features,
         model=config.model,
         labels=store.labels,
-        training=_provenance(config, store, module.history, epoch),
+        training=_provenance(config, store, history, epoch),
     )
     save_model(run.model, network, spec)
     # What is reported is what was saved: the folder is read back.
-    classifier = Classifier(*load_model(run.model), source=run.model)
+    device = "cpu" if trainer.strategy.root_device.type == "cpu" else None
+    classifier = Classifier(*load_model(run.model), source=run.model, device=device)
     validation = evaluate(classifier, store, "validation", batch_size=config.loader.eval_batch_size)
-    save_evaluation(validation, run.report, history=module.history)
-    return TrainResult(run=run, best_epoch=epoch, history=module.history, validation=validation)
+    save_evaluation(validation, run.report, history=history, settings=dataclasses.asdict(config))
+    return TrainResult(run=run, best_epoch=epoch, history=history, validation=validation, classifier=classifier)
+
+
+def _identity(config: TrainConfig, store: Store) -> dict[str, Any]:
+    """What may not change when a run is resumed."""
+    return {
+        "corpus": store.fingerprint,
+        "features": dataclasses.asdict(config.features),
+        "model": dataclasses.asdict(config.model),
+        "optimizer": config.optimizer.name,
+        "schedule": config.schedule.name,
+        "seed": config.seed,
+    }
+
+
+def _check_resumable(path: Path, identity: dict[str, Any]) -> None:
+    earlier = read_training_checkpoint(path).identity
+    changed = [name for name, value in identity.items() if earlier.get(name) != value]
+    if changed:
+        raise ConfigError(
+            f"resume: expected the {', '.join(changed)} that the run in '{path.parent.parent}' was started with, "
+            "got others; start a new run"
+        )
 
 
 def build_module(config: TrainConfig, store: Store) -> ClassifierTraining:

@@ -31,7 +31,7 @@ def hand_written(waveforms, rows: int, groups: int, block_frames: int):
     import torch
 
     from audiornn.features import FeaturesConfig
-    from audiornn.mel import dct_matrix, mel_filter_bank, window_function
+    from audiornn.features.mel import dct_matrix, mel_filter_bank, window_function
 
     c = FeaturesConfig()
     bank = mel_filter_bank(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from audiornn.evaluation import load_evaluation
-from audiornn.metrics import summarise_runs
+from audiornn.evaluation.metrics import summarise_runs
 from audiornn.runs import RunFolder
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torchaudio_stub import import_torchaudio
 
-from audiornn.feature_config import FeaturesConfig
+from audiornn.features.config import FeaturesConfig
 
 Array = NDArray[np.float64]
 

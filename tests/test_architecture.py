@@ -14,29 +14,15 @@ import audiornn
 PACKAGE = Path(audiornn.__file__).parent
 
 RUNGS = (
-    {"errors", "labels"},
-    {"atomic", "escaping", "padding", "feature_config", "mp3", "intervals", "card", "trainer_config"},
-    {
-        "containers",
-        "mel",
-        "frame_transform",
-        "deltas",
-        "feature_statistics",
-        "manifest",
-        "metrics",
-        "embeddings",
-        "pictures",
-        "rows",
-    },
-    {"frame_transform", "audio", "tables", "objectives", "optimization", "augment", "splits", "runs"},
-    {"features", "unfinished", "fingerprint", "store_files", "results"},
-    {"models", "corpora", "decoding", "report"},
-    {"prepare", "checkpoint"},
+    {"errors", "labels", "padding", "rows", "card"},
+    {"audio", "features", "files", "manifest", "augment", "objectives", "optimization", "trainer_config", "help"},
+    {"models", "splits", "runs", "evaluation"},
+    {"corpora", "checkpoint"},
     {"store", "inference"},
-    {"data", "evaluation"},
+    {"data"},
     {"engine"},
     {"training"},
-    {"commands", "help"},
+    {"commands"},
     {"config", "explain"},
     {"cli"},
     {"__main__"},
@@ -60,6 +46,8 @@ def imports_of(path: Path) -> set[str]:
             continue
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("audiornn."):
             found.add(node.module.split(".")[1])
+        elif isinstance(node, ast.ImportFrom) and node.module == "audiornn":
+            found |= {alias.name for alias in node.names if alias.name in HEIGHT}
         elif isinstance(node, ast.Import):
             found |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("audiornn.")}
     return found

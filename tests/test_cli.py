@@ -54,6 +54,14 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # What works
 
 
+@pytest.mark.parametrize("verb", ["prepare", "train", "evaluate", "predict", "embed"])
+def test_help_of_a_verb_is_quick_and_shows_an_example(tmp_path, verb):
+    started = time.perf_counter()
+    text = succeed(verb, "--help", cwd=tmp_path)
+    assert time.perf_counter() - started < 2, "0.1 s on a quiet machine; an import of torch would cost over 1 s"
+    assert f"audiornn {verb} " in text
+
+
 def test_help_of_the_command_is_quick_and_names_every_verb(tmp_path):
     started = time.perf_counter()
     text = succeed("--help", cwd=tmp_path)
@@ -140,7 +148,7 @@ def test_predict_without_output_prints_a_table(workplace):
 
 @pytest.mark.parametrize("suffix", ["npz", "parquet"])
 def test_embed_writes_one_matrix_with_ids(workplace, tmp_path, suffix):
-    from audiornn.embeddings import read_embeddings
+    from audiornn.files.embeddings import read_embeddings
 
     succeed("embed", "input=clips/high", f"output={tmp_path / f'e.{suffix}'}", cwd=workplace)
     embeddings = read_embeddings(tmp_path / f"e.{suffix}")
@@ -158,6 +166,19 @@ def test_multirun_trains_every_combination_in_a_folder_of_its_own(workplace):
     succeed("train", "-m", "seed=0,1", "data=folder", "data.path=clips", *words, cwd=workplace)
     models = list(workplace.glob("runs/sweep/multirun_*/*/model/config.json"))
     assert sorted(json.loads(path.read_text())["training"]["seed"] for path in models) == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("predict", "-m", "input=clips", "top_k=1,2"), "expected -m with `audiornn train` only"),
+        (("train", "--multirun", "seed=0,1", "run_dir=here"), "expected no run_dir= beside --multirun"),
+        (("train", "-m", "seed=0,1", "resume=true"), "expected no resume= beside -m"),
+    ],
+)
+def test_multirun_is_refused_where_it_means_nothing(tmp_path, words, says):
+    assert_refused(*words, cwd=tmp_path, says=says)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow
@@ -329,11 +350,20 @@ def test_model_folder_with_a_missing_or_truncated_file_is_refused(workplace, tmp
     assert_refused("predict", "model=m", f"input={workplace / 'clips'}", cwd=tmp_path, says=damage)
 
 
+@pytest.mark.parametrize("content", ['{"model_type": "wav2vec2"}', "[]", "no JSON"])
+def test_foreign_model_folder_is_refused(workplace, tmp_path, content):
+    (tmp_path / "m").mkdir()
+    (tmp_path / "m" / "config.json").write_text(content)
+    for words in (["predict", f"input={workplace / 'clips'}"], ["embed", "input=x.wav", "output=e.npz"], ["evaluate"]):
+        assert_refused(*words, "model=m", cwd=tmp_path, says="config.json")
+
+
 @pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
 def test_output_that_cannot_be_written_is_refused(workplace, tmp_path):
     (tmp_path / "file").write_text("")
     target = tmp_path / "file" / "out.csv"
     assert_refused("predict", "input=clips/high", f"output={target}", cwd=workplace, says="out.csv")
+    assert_refused("evaluate", f"output={tmp_path / 'file' / 'results'}", cwd=workplace, says="results")
     assert_refused(
         "train",
         "data=folder",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -152,7 +153,6 @@ def test_package_data_names_the_folder():
 
 def test_every_package_of_the_tree_is_in_the_wheel():
     root = Path(__file__).parent.parent
-    listed = re.search(r"^packages = \[(.*)\]", (root / "pyproject.toml").read_text(), re.MULTILINE)
-    assert listed is not None
+    listed = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
     found = {".".join(path.parent.relative_to(root).parts) for path in (root / "audiornn").rglob("__init__.py")}
-    assert {name.strip(' "') for name in listed[1].split(",")} == found | {"audiornn.conf"}
+    assert set(listed) == found | {"audiornn.conf"}

@@ -7,6 +7,7 @@ import pytest
 import torch
 from toy import write_corpus
 
+from audiornn import data
 from audiornn.corpora.folder import FolderCorpus
 from audiornn.data import BucketBatchSampler, LoaderConfig, StoreDataset, evaluation_loader, training_loader
 from audiornn.errors import ConfigError
@@ -74,6 +75,16 @@ def test_evaluation_sees_each_clip_of_the_split_once(store):
     config = LoaderConfig(eval_batch_size=4)
     rows = torch.cat([batch.utterances for batch in evaluation_loader(store, config, "validation")])
     assert sorted(rows.tolist()) == store.indices("validation").tolist()
+
+
+def test_long_utterances_make_small_evaluation_batches(store, monkeypatch):
+    most = 3 * int(store.num_samples.max())
+    monkeypatch.setattr(data, "MAX_SAMPLES", most)
+    batches = list(evaluation_loader(store, LoaderConfig(), "train"))
+    assert sorted(torch.cat([batch.utterances for batch in batches]).tolist()) == store.indices("train").tolist()
+    assert len(batches) > 1 and max(batch.waveforms.numel() for batch in batches) <= most
+    monkeypatch.setattr(data, "MAX_SAMPLES", 1)
+    assert all(len(batch.lengths) == 1 for batch in evaluation_loader(store, LoaderConfig(), "train"))
 
 
 def test_workers_change_nothing(store):

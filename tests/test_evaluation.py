@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from audiornn import metrics
 from audiornn.errors import ConfigError, CorpusError, ModelError
 from audiornn.evaluation import (
     FILES,
@@ -18,11 +17,12 @@ from audiornn.evaluation import (
     evaluate_predictions,
     hash_ids,
     load_evaluation,
+    metrics,
     metrics_document,
     save_evaluation,
 )
-from audiornn.results import MIN_SPEAKERS
-from audiornn.tables import read_rows
+from audiornn.evaluation.results import MIN_SPEAKERS
+from audiornn.files.tables import read_rows
 
 LABELS = ["no", "yes", "unknown"]
 
@@ -260,7 +260,7 @@ def test_perfect_and_hopeless_models_can_be_reported(tmp_path):
 
 def test_measuring_imports_neither_torch_nor_matplotlib():
     script = (
-        "import sys, audiornn.results, audiornn.evaluation, audiornn.tables\n"
+        "import sys, audiornn.evaluation.results, audiornn.evaluation, audiornn.files.tables\n"
         "print([name for name in ('torch', 'matplotlib', 'jinja2', 'sklearn', 'pyarrow') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -11,11 +11,11 @@ from omegaconf import OmegaConf
 from signals import chirp, impulse, noise, silence, tone, utterances
 from torch import Tensor
 
-import audiornn.features
-from audiornn.deltas import compute_deltas
+import audiornn.features.extractor
 from audiornn.errors import AudioError, ConfigError
 from audiornn.features import PRESETS, FeatureExtractor, FeaturesConfig, FeatureStatistics
-from audiornn.mel import dct_matrix, hz_to_mel, mel_filter_bank, mel_to_hz
+from audiornn.features.deltas import compute_deltas
+from audiornn.features.mel import dct_matrix, hz_to_mel, mel_filter_bank, mel_to_hz
 from audiornn.padding import lengths_to_padding_mask, pad_waveforms
 
 OPTIONS = Path(__file__).parents[1] / "conf" / "features"
@@ -203,7 +203,7 @@ def test_permuted_batch_gives_permuted_features(extractor):
 def test_block_size_is_not_heard(extractor, monkeypatch):
     waveforms, lengths = pad_waveforms(utterances(LENGTHS))
     expected, _ = extractor(waveforms, lengths)
-    monkeypatch.setattr(audiornn.features, "_BLOCK_SIZE", 16 * extractor.config.n_fft)
+    monkeypatch.setattr(audiornn.features.extractor, "_BLOCK_SIZE", 16 * extractor.config.n_fft)
     torch.testing.assert_close(extractor(waveforms, lengths)[0], expected, rtol=0, atol=1e-5)
 
 

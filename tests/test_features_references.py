@@ -11,8 +11,8 @@ import soundfile
 import torch
 from reference_features import LIBRARIES, librosa_mfcc, reference_features, speech_like
 
-from audiornn.deltas import compute_deltas
 from audiornn.features import PRESETS, FeatureExtractor, FeaturesConfig
+from audiornn.features.deltas import compute_deltas
 
 GOLDEN = Path(__file__).parent / "golden" / "mfcc.npz"
 # Largest difference as a part of the largest value: float32 rounding, here and in the other library.

@@ -8,8 +8,8 @@ import pytest
 from scipy.stats import binomtest
 from sklearn import metrics as reference
 
-from audiornn import intervals, metrics
-from audiornn.intervals import Estimate, format_percent
+from audiornn.evaluation import intervals, metrics
+from audiornn.evaluation.intervals import Estimate, format_percent
 
 
 def random_answers(

@@ -12,7 +12,7 @@ from torch import nn
 
 from audiornn.errors import ConfigError
 from audiornn.models.cells import CELLS
-from audiornn.models.encoder import EncoderConfig, RecurrentEncoder
+from audiornn.models.encoder import EncoderConfig, RecurrentEncoder, SequenceDropout
 from audiornn.models.heads import HeadConfig
 from audiornn.models.pooling import POOLINGS, QUERIES, PoolingConfig, build_pooling
 from audiornn.models.stem import ConvolutionStem, MaskedBatchNorm, StemConfig
@@ -61,26 +61,62 @@ def test_stem_length_is_the_number_of_frames_that_come_out(num_samples):
 
 
 def test_masked_batch_norm_trains_as_batch_norm_on_the_valid_frames_alone():
-    x = torch.randn(4, 3, 40, 5, generator=torch.Generator().manual_seed(2), dtype=torch.float64) * 2 + 1
-    padding = lengths_to_padding_mask(LENGTHS, 40)
-    x = x.masked_fill(padding[:, None, :, None], 0.0)
+    generator = torch.Generator().manual_seed(2)
+    x = torch.randn(4, 3, 40, 5, generator=generator, dtype=torch.float64) * 2 + 1
+    padding = lengths_to_padding_mask(LENGTHS, 40)[:, None, :, None]
+    x = x.masked_fill(padding, 0.0).requires_grad_()
     masked, reference = MaskedBatchNorm(3).double(), nn.BatchNorm2d(3).double()
-    got = masked.forward_valid(x, LENGTHS)
-    valid = torch.cat([x[row, :, :length] for row, length in enumerate(LENGTHS.tolist())], dim=1).unsqueeze(0)
-    want = reference(valid)[0]
-    got_valid = torch.cat([got[row, :, :length] for row, length in enumerate(LENGTHS.tolist())], dim=1)
-    torch.testing.assert_close(got_valid, want)
+    with torch.no_grad():
+        for norm in (masked, reference):
+            norm.weight.copy_(torch.tensor([0.5, -1.0, 2.0]))
+            norm.bias.copy_(torch.tensor([0.1, 0.2, -0.3]))
+    got = masked.forward_valid(x, padding, LENGTHS)
+    assert not got.masked_select(padding).any()
+
+    def valid(batch: torch.Tensor) -> torch.Tensor:
+        return torch.cat([batch[row, :, :length] for row, length in enumerate(LENGTHS.tolist())], dim=1)
+
+    want = reference(valid(x).unsqueeze(0))[0].relu()
+    torch.testing.assert_close(valid(got), want)
     torch.testing.assert_close(masked.running_mean, reference.running_mean)
     torch.testing.assert_close(masked.running_var, reference.running_var)
+    factors = torch.randn(want.shape, generator=generator, dtype=torch.float64)
+    gradients = torch.autograd.grad((valid(got) * factors).sum(), [x, masked.weight, masked.bias])
+    wanted = torch.autograd.grad((want * factors).sum(), [x, reference.weight, reference.bias])
+    torch.testing.assert_close(valid(gradients[0]), valid(wanted[0]))
+    torch.testing.assert_close(gradients[1:], wanted[1:])
+
+
+def test_no_gradient_of_the_stem_flows_into_the_padding():
+    x = torch.randn(4, 40, 6)
+    x = x.masked_fill(lengths_to_padding_mask(LENGTHS, 40).unsqueeze(2), 0.0).requires_grad_()
+    stem = ConvolutionStem(StemConfig(channels=[3], kernel_frames=1), 6)
+    stem(x, LENGTHS)[0].square().sum().backward()
+    assert x.grad is not None
+    assert not x.grad[lengths_to_padding_mask(LENGTHS, 40)].any()
+    assert x.grad[~lengths_to_padding_mask(LENGTHS, 40)].any()
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_masked_batch_norm_survives_half_precision_on_large_batches(dtype):
     x = torch.ones(64, 2, 51, 40, dtype=dtype) + torch.randn(64, 2, 51, 40).to(dtype)
     norm = MaskedBatchNorm(2)
-    y = norm.forward_valid(x, torch.full((64,), 51))
+    lengths = torch.full((64,), 51)
+    y = norm.forward_valid(x, lengths_to_padding_mask(lengths, 51)[:, None, :, None], lengths)
     assert y.dtype == dtype and y.isfinite().all()
     assert abs(norm.running_mean / norm.momentum - 1).max() < 0.02, "130,560 values: their count overflows in half"
+
+
+def test_sequence_dropout_leaves_out_the_same_features_in_every_frame():
+    torch.manual_seed(0)
+    dropout = SequenceDropout(0.4)
+    x = torch.ones(50, 7, 30)
+    y = dropout(x)
+    assert torch.equal(y, y[:, :1].expand_as(y))
+    torch.testing.assert_close(y.unique(), torch.tensor([0.0, 1 / 0.6]))
+    assert abs((y == 0).float().mean() - 0.4) < 0.05
+    assert not torch.equal(y[0], y[1]), "each utterance has its own"
+    assert torch.equal(dropout.eval()(x), x)
 
 
 @pytest.mark.parametrize(("kind", "query"), [(k, "learned") for k in POOLINGS] + [("multihead_attention", "middle")])

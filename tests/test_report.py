@@ -15,10 +15,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from audiornn import report
-from audiornn.evaluation import Evaluation, evaluate_predictions
-from audiornn.pictures import draw_confusion_matrix, draw_training_curves, shorten
-from audiornn.report import render_report
+from audiornn.evaluation import Evaluation, evaluate_predictions, report
+from audiornn.evaluation.pictures import draw_confusion_matrix, draw_training_curves, shorten
+from audiornn.evaluation.report import render_report
 
 HOSTILE = [
     "<img src=x onerror=alert(1)>",

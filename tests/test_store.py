@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from signals import noise, silence, tone, write_wav
 
-import audiornn.prepare
+import audiornn.store.building
 from audiornn.audio import read_int16
 from audiornn.corpora.folder import FolderCorpus
 from audiornn.corpora.manifest_file import ManifestCorpus
@@ -104,7 +104,7 @@ def test_splits_cover_every_row_once(corpus: FolderCorpus, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("num_workers", [1, 2])
 def test_number_of_workers_changes_no_byte(num_workers: int, corpus: FolderCorpus, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(audiornn.prepare, "_CHUNK_ROWS", 3)
+    monkeypatch.setattr(audiornn.store.building, "_CHUNK_ROWS", 3)
     alone = make(corpus, tmp_path / "alone", num_workers=0)
     several = make(corpus, tmp_path / "several", num_workers=num_workers)
     assert several.fingerprint == alone.fingerprint
@@ -114,7 +114,7 @@ def test_number_of_workers_changes_no_byte(num_workers: int, corpus: FolderCorpu
 
 def test_several_record_batches_read_as_one(corpus: FolderCorpus, tmp_path: Path, monkeypatch) -> None:
     whole = make(corpus, tmp_path / "whole")
-    monkeypatch.setattr("audiornn.store_files._BATCH_ROWS", 3)
+    monkeypatch.setattr("audiornn.store.files._BATCH_ROWS", 3)
     batched = make(corpus, tmp_path / "batched")
     assert batched.utterance_ids == whole.utterance_ids
     for index in range(20):
@@ -122,7 +122,7 @@ def test_several_record_batches_read_as_one(corpus: FolderCorpus, tmp_path: Path
 
 
 def test_progress_counts_up_to_all(corpus: FolderCorpus, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(audiornn.prepare, "_CHUNK_ROWS", 8)
+    monkeypatch.setattr(audiornn.store.building, "_CHUNK_ROWS", 8)
     calls: list[tuple[int, int]] = []
     make(corpus, tmp_path, progress=lambda done, total: calls.append((done, total)))
     assert calls == [(8, 20), (16, 20), (20, 20)]
@@ -132,8 +132,8 @@ class TestFingerprint:
     def test_second_call_opens_no_audio(self, corpus: FolderCorpus, tmp_path: Path, monkeypatch) -> None:
         first = make(corpus, tmp_path)
         before = (first.folder / "utterances.arrow").stat().st_mtime_ns
-        monkeypatch.setattr("audiornn.fingerprint.digest_file", None)
-        monkeypatch.setattr("audiornn.decoding.read_int16", None)
+        monkeypatch.setattr("audiornn.store.fingerprint.digest_file", None)
+        monkeypatch.setattr("audiornn.store.decoding.read_int16", None)
         second = make(corpus, tmp_path)
         assert second.folder == first.folder
         assert (second.folder / "utterances.arrow").stat().st_mtime_ns == before
@@ -143,9 +143,9 @@ class TestFingerprint:
     ) -> None:
         first = make(corpus, tmp_path)
         os.utime(clips / "a" / "u_0.wav")
-        monkeypatch.setattr("audiornn.decoding.read_int16", None)
+        monkeypatch.setattr("audiornn.store.decoding.read_int16", None)
         assert make(corpus, tmp_path).folder == first.folder
-        monkeypatch.setattr("audiornn.fingerprint.digest_file", None)
+        monkeypatch.setattr("audiornn.store.fingerprint.digest_file", None)
         assert make(corpus, tmp_path).folder == first.folder
 
     def test_changed_content_of_equal_size_and_time_is_noticed(
@@ -180,7 +180,7 @@ class TestFingerprint:
     def test_moved_corpus_is_the_same_one_with_new_paths(self, clips: Path, tmp_path: Path, monkeypatch) -> None:
         first = make(FolderCorpus(path=str(clips)), tmp_path)
         moved = clips.rename(tmp_path / "moved")
-        monkeypatch.setattr("audiornn.decoding.read_int16", None)
+        monkeypatch.setattr("audiornn.store.decoding.read_int16", None)
         second = make(FolderCorpus(path=str(moved)), tmp_path)
         assert second.folder == first.folder
         assert all(path.startswith(str(moved)) for path in second.paths)
@@ -315,7 +315,7 @@ class TestNothingHalfDone:
     def test_interrupted_prepare_leaves_nothing(
         self, interrupt: type[BaseException], num_workers: int, corpus: FolderCorpus, tmp_path: Path, monkeypatch
     ) -> None:
-        monkeypatch.setattr(audiornn.prepare, "_CHUNK_ROWS", 4)
+        monkeypatch.setattr(audiornn.store.building, "_CHUNK_ROWS", 4)
 
         def stop(done: int, total: int) -> None:
             if done >= 8:
@@ -383,7 +383,7 @@ def start_prepare(
     """A script without ``if __name__ == "__main__"`` that prepares ``clips`` and prints the store's folder."""
     code = f"""
         import pathlib, resource, signal, sys, time
-        import audiornn.prepare
+        import audiornn.store.building
         from audiornn.corpora.folder import FolderCorpus
         from audiornn.errors import AudiornnError
         from audiornn.store import prepare
@@ -394,7 +394,7 @@ def start_prepare(
             if {pause}:
                 print("decoding", flush=True)
                 time.sleep(60)
-        audiornn.prepare._CHUNK_ROWS = 4
+        audiornn.store.building._CHUNK_ROWS = 4
         corpus = FolderCorpus(path={str(clips)!r}, validation=0.2, test=0.2)
         try:
             store = prepare(corpus, data_dir=pathlib.Path({str(data_dir)!r}), sample_rate=16000,
@@ -432,12 +432,12 @@ def test_script_without_main_guard_may_use_workers(clips: Path, tmp_path: Path) 
 
 def test_file_that_kills_its_decoder_costs_only_itself(corpus: FolderCorpus, tmp_path: Path, monkeypatch) -> None:
     killer = (
-        "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); import os, audiornn.decoding as d\n"
+        "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); import os, audiornn.store.decoding as d\n"
         "read = d.read_int16\n"
         "d.read_int16 = lambda path, **fields: os._exit(139) if path.endswith('u_4.flac') else read(path, **fields)\n"
         "d.serve()"
     )
-    monkeypatch.setattr("audiornn.decoding._START_WORKER", killer)
+    monkeypatch.setattr("audiornn.store.decoding._START_WORKER", killer)
     store = make(corpus, tmp_path, num_workers=1)
     assert len(store) == 19
     assert [row.utterance_id for row in store.rejected] == ["a/u_4.flac"]
@@ -445,18 +445,18 @@ def test_file_that_kills_its_decoder_costs_only_itself(corpus: FolderCorpus, tmp
 
 
 def test_workers_that_cannot_start_are_done_without(corpus: FolderCorpus, tmp_path: Path, monkeypatch, caplog) -> None:
-    monkeypatch.setattr("audiornn.decoding._START_WORKER", "raise SystemExit(1)")
+    monkeypatch.setattr("audiornn.store.decoding._START_WORKER", "raise SystemExit(1)")
     assert len(make(corpus, tmp_path, num_workers=2)) == 20
     assert "could not start a decoding process" in caplog.text
 
 
 def test_bug_in_a_worker_keeps_its_traceback(corpus: FolderCorpus, tmp_path: Path, monkeypatch) -> None:
     broken = (
-        "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); import audiornn.decoding as d\n"
+        "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); import audiornn.store.decoding as d\n"
         "d.read_int16 = None\n"
         "d.serve()"
     )
-    monkeypatch.setattr("audiornn.decoding._START_WORKER", broken)
+    monkeypatch.setattr("audiornn.store.decoding._START_WORKER", broken)
     with pytest.raises(RuntimeError, match="TypeError: 'NoneType' object is not callable"):
         make(corpus, tmp_path, num_workers=1)
     assert left_behind(tmp_path) == []

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from pyarrow import parquet
 
-from audiornn import atomic
-from audiornn.embeddings import check_embeddings_output, read_embeddings, write_embeddings
 from audiornn.errors import ConfigError
-from audiornn.escaping import escape_text, guard_formula, unescape_text, unguard_formula
-from audiornn.tables import RowWriter, check_output, read_rows, write_rows
+from audiornn.files import atomic
+from audiornn.files.embeddings import check_embeddings_output, read_embeddings, write_embeddings
+from audiornn.files.escaping import escape_text, guard_formula, unescape_text, unguard_formula
+from audiornn.files.tables import RowWriter, check_output, read_rows, write_rows
 
 SUFFIXES = (".csv", ".jsonl", ".parquet")
 COLUMNS = {"path": str, "label": str, "probability": float, "rank": int, "correct": bool}
@@ -210,7 +210,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, suffix):
     path = tmp_path / f"rows{suffix}"
     script = f"""
 import resource, signal
-from audiornn.tables import write_rows
+from audiornn.files.tables import write_rows
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
 write_rows({str(path)!r}, ({{"a": f"{{i * 7919 % 100003}} {{i}}"}} for i in range(200_000)), {{"a": str}})

@@ -51,7 +51,7 @@ def settings(data_dir: Path, **changes) -> TrainConfig:
 
 
 def run(config: TrainConfig, data_dir: Path, run_dir: Path, **options) -> TrainResult:
-    return train(config, data_dir=data_dir, run_dir=run_dir, **options)
+    return train(config, config.prepare(data_dir), run_dir=run_dir, **options)
 
 
 def untimed(history: list[dict[str, float]]) -> list[dict[str, float]]:
@@ -88,12 +88,22 @@ class _PulledPlugError(Exception):
     pass
 
 
-@pytest.mark.parametrize("schedule", ["warmup_cosine", "plateau"])
-def test_stopped_and_resumed_run_ends_in_the_same_bits(data_dir, tmp_path, schedule, monkeypatch):
+@pytest.mark.parametrize(
+    ("schedule", "trainer"),
+    [
+        ("warmup_cosine", {}),
+        ("plateau", {}),
+        ("warmup_cosine", {"accumulate_batches": 2, "early_stopping_patience": 3}),
+    ],
+)
+def test_stopped_and_resumed_run_ends_in_the_same_bits(data_dir, tmp_path, schedule, trainer, monkeypatch):
     # So fast that the loss rises in between: the plateau schedule must have something to remember.
     rate = OptimizerConfig(learning_rate=3.0 if schedule == "plateau" else 0.01)
     config = settings(
-        data_dir, trainer={"max_epochs": 4}, schedule=ScheduleConfig(name=schedule, patience=0), optimizer=rate
+        data_dir,
+        trainer={"max_epochs": 4, **trainer},
+        schedule=ScheduleConfig(name=schedule, patience=0),
+        optimizer=rate,
     )
     whole = run(config, data_dir, tmp_path / "whole")
     if schedule == "plateau":
@@ -116,6 +126,63 @@ def test_stopped_and_resumed_run_ends_in_the_same_bits(data_dir, tmp_path, sched
     assert_same_run(tmp_path / "whole", tmp_path / "stopped", (whole, resumed))
     rows = list(csv.DictReader((tmp_path / "stopped" / "metrics.csv").read_text().splitlines()))
     assert [float(row["epoch"]) for row in rows] == [1, 2, 3, 4]
+
+
+def test_moved_run_is_resumed_with_what_it_knew_of_its_best_epoch(data_dir, tmp_path):
+    first = run(settings(data_dir, trainer={"max_epochs": 2}), data_dir, tmp_path / "run")
+    accuracies = [row["validation_accuracy"] for row in first.history]
+    (tmp_path / "run").rename(tmp_path / "moved")
+    # So fast that nothing is learned: the best epoch stays where it was.
+    spoilt = settings(data_dir, trainer={"max_epochs": 3}, optimizer=OptimizerConfig(learning_rate=0.01))
+    resumed = run(spoilt, data_dir, tmp_path / "moved", resume=True)
+    accuracies.append(resumed.history[-1]["validation_accuracy"])
+    assert resumed.best_epoch == 1 + accuracies.index(max(accuracies))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("changed", ["seed", "model", "corpus"])
+def test_run_is_not_resumed_with_other_data_or_another_network(data_dir, tmp_path, changed):
+    config = settings(data_dir, trainer={"max_epochs": 1})
+    run(config, data_dir, tmp_path / "run")
+    if changed == "seed":
+        config = dataclasses.replace(config, seed=1)
+    elif changed == "model":
+        config = dataclasses.replace(config, model=dataclasses.replace(TINY_MODEL, head=HeadConfig(embedding_size=7)))
+    else:
+        write_corpus(tmp_path / "other", clips=9)
+        config = dataclasses.replace(config, data=FolderCorpus(path=str(tmp_path / "other")))
+    with pytest.raises(ConfigError, match=f"expected the {changed} that the run"):
+        run(config, data_dir, tmp_path / "run", resume=True)
+
+
+def test_damaged_checkpoint_is_named(data_dir, tmp_path):
+    config = settings(data_dir, trainer={"max_epochs": 1})
+    run(config, data_dir, tmp_path / "run")
+    path = RunFolder(tmp_path / "run").last_checkpoint
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ModelError, match=r"expected a checkpoint of a run at .*last\.ckpt"):
+        run(config, data_dir, tmp_path / "run", resume=True)
+
+
+def test_half_precision_is_refused_without_a_gpu(data_dir, tmp_path):
+    config = settings(data_dir, trainer={"precision": "16"})
+    with pytest.raises(ConfigError, match="expected a GPU for precision=16"):
+        run(config, data_dir, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one_with_twice_the_batch(data_dir, tmp_path):
+    """Equal up to rounding: the same utterances are in each step, without dropout and batch normalisation."""
+    plain = {"model": TINY_MODEL, "augment": AugmentConfig(speed_percent=10, shift_ms=20, time_masks=1)}
+    loaders = LoaderConfig(batch_size=6, overfit_clips=18), LoaderConfig(batch_size=3, overfit_clips=18)
+    one = run(settings(data_dir, **plain, loader=loaders[0]), data_dir, tmp_path / "one")
+    several = settings(data_dir, **plain, loader=loaders[1], trainer={"devices": "2"})
+    two = run(several, data_dir, tmp_path / "two")
+    assert len(one.history) == len(two.history) == 2
+    for name, value in weights(tmp_path / "one").items():
+        torch.testing.assert_close(value, weights(tmp_path / "two")[name], atol=1e-4, rtol=1e-3, msg=name)
+    assert RunFolder(tmp_path / "two").state == "finished"
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -16,13 +17,21 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.mark.slow
 def test_wheel_installed_elsewhere_runs_the_same_commands(tmp_path):
-    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path), str(ROOT)]
+    # From a copy: setuptools leaves a folder `build` behind, whose files would be packed into the next wheel.
+    source = tmp_path / "source"
+    for name in ("audiornn", "conf"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path), str(source)]
     subprocess.run(build, check=True)
     (wheel,) = tmp_path.glob("audiornn-*.whl")
     packed = set(zipfile.ZipFile(wheel).namelist())
     for path in (ROOT / "conf").rglob("*.yaml"):
         assert f"audiornn/conf/{path.relative_to(ROOT / 'conf').as_posix()}" in packed
-    assert {"audiornn/py.typed", "audiornn/page/report.html.jinja"} <= packed
+    for path in (ROOT / "audiornn").rglob("*.py"):
+        assert path.relative_to(ROOT).as_posix() in packed
+    assert {"audiornn/py.typed", "audiornn/evaluation/page/report.html.jinja"} <= packed
     target = tmp_path / "site"
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(target), str(wheel)]
     subprocess.run(install, check=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from signals import chirp, noise, tone, write_wav
 
-from audiornn.feature_config import FeaturesConfig
+from audiornn.features.config import FeaturesConfig
 from audiornn.models.classifier import ModelConfig
 from audiornn.models.encoder import EncoderConfig
 from audiornn.models.heads import HeadConfig

@@ -14,6 +14,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from audiornn.runs import LOG_FORMAT
+
 if TYPE_CHECKING:
     from audiornn.store import Store
 
@@ -101,7 +103,7 @@ class _DeferredFileHandler(logging.FileHandler):
 def log_to_file(path: Path) -> Iterator[None]:
     """Also write the package's log lines to a file, with the time."""
     handler = _DeferredFileHandler(path, delay=True, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(logging.Formatter(LOG_FORMAT))
     logger = logging.getLogger("audiornn")
     logger.setLevel(logging.INFO)  # a worker of a launcher has no other set-up
     logger.addHandler(handler)

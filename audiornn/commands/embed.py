@@ -5,38 +5,26 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+import numpy as np
+
+from audiornn.commands.console import progress_bar
+from audiornn.commands.inputs import InputCommand
+from audiornn.errors import AudioError
+from audiornn.files.embeddings import check_embeddings_output, write_embeddings
 
 
 @dataclass(frozen=True, kw_only=True)
-class EmbedCommand:
+class EmbedCommand(InputCommand):
     """Settings of ``audiornn embed``."""
 
-    input: Any
     output: str
-    model_path: str
-    runs_dir: str
-    batch_size: int = 64
-    device: str | None = None
 
 
 def run(command: EmbedCommand) -> int:
     """Embed and write the matrix; 1 when any input failed."""
-    import numpy as np
-
-    from audiornn.commands.console import progress_bar
-    from audiornn.commands.inputs import expand_inputs
-    from audiornn.embeddings import check_embeddings_output, write_embeddings
-    from audiornn.errors import AudioError
-    from audiornn.runs import resolve_model
-
     check_embeddings_output(Path(command.output))
-    paths = expand_inputs(command.input)
-    model = resolve_model(command.model_path, Path(command.runs_dir))
-
-    from audiornn.inference import load  # torch: after everything that can be refused without it
-
-    classifier = load(model, device=command.device)
+    classifier, paths = command.open()
     ids: list[str] = []
     embeddings = []
     with progress_bar("embed") as progress:

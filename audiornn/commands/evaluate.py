@@ -48,7 +48,7 @@ def run(command: EvaluateCommand) -> int:
     with progress_bar("evaluate") as progress:
         evaluation = evaluate(classifier, store, command.split, batch_size=command.batch_size, progress=progress)
     output = Path(command.output) if command.output else RunFolder(folder.parent).evaluation(corpus.name, command.split)
-    save_evaluation(evaluation, output)
+    save_evaluation(evaluation, output, settings=classifier.settings)
     print_lines([f"model: {folder}"])
     print_table("per class", evaluation.per_class_rows())
     print_lines(evaluation.summary_lines())

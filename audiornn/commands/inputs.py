@@ -1,13 +1,45 @@
-"""What a user names as input: files, folders, globs, or lists of these."""
+"""What `predict` and `embed` share: the inputs that a user names, and the model that is to read them."""
 
 from __future__ import annotations
 
 import glob
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from audiornn.audio import find_audio
+from audiornn.audio import AUDIO_SUFFIXES, find_audio, list_files
 from audiornn.errors import AudioError, ConfigError
+from audiornn.runs import resolve_model
+
+if TYPE_CHECKING:
+    from audiornn.inference import Classifier
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputCommand:
+    """Settings of every verb that reads audio with a trained model."""
+
+    input: Any
+    model_path: str
+    runs_dir: str
+    batch_size: int = 64
+    device: str | None = None
+
+    def open(self) -> tuple[Classifier, list[str]]:
+        """The model and the files, refused first where that takes no torch.
+
+        Raises:
+            ConfigError: a batch size under 1, an input that names nothing, a device that is not there.
+            AudioError: a folder without audio, or a glob that matches nothing.
+            ModelError: no such model, or a damaged one.
+        """
+        if self.batch_size < 1:
+            raise ConfigError(f"batch_size must be at least 1, got {self.batch_size}")
+        paths = expand_inputs(self.input)
+        model = resolve_model(self.model_path, Path(self.runs_dir))
+        from audiornn.inference import load
+
+        return load(model, device=self.device), paths
 
 
 def expand_inputs(inputs: Any) -> list[str]:
@@ -33,17 +65,15 @@ def expand_inputs(inputs: Any) -> list[str]:
 def _expand(name: str) -> list[str]:
     path = Path(name)
     if path.is_dir():
-        below = [str(found) for found in find_audio(path)]
-        if not below:
-            raise AudioError(f"expected audio files below '{name}', found none")
-        return below
+        return [str(found) for found in find_audio(path)]
     if path.exists() or not glob.has_magic(name):
         if not path.exists() and not path.suffix:
             raise AudioError(f"expected a file, a folder or a glob, found nothing at '{name}'")
         return [name]
     matches: list[str] = []
     for match in sorted(glob.glob(name, recursive=True)):  # noqa: PTH207  # Path.glob takes no absolute patterns
-        matches += [str(found) for found in find_audio(Path(match))] if Path(match).is_dir() else [match]
+        below = [str(Path(match, name)) for name in list_files(match, AUDIO_SUFFIXES)] if Path(match).is_dir() else None
+        matches += [match] if below is None else below
     if not matches:
         raise AudioError(f"expected files that match '{name}', found none")
     return matches

@@ -7,42 +7,29 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from audiornn.commands.console import print_table, progress_bar
+from audiornn.commands.inputs import InputCommand
+from audiornn.errors import ConfigError
+from audiornn.files.tables import RowWriter, check_output
+from audiornn.rows import prediction_columns, prediction_row
+
 
 @dataclass(frozen=True, kw_only=True)
-class PredictCommand:
+class PredictCommand(InputCommand):
     """Settings of ``audiornn predict``."""
 
-    input: Any
-    model_path: str
-    runs_dir: str
     output: str | None = None
     top_k: int = 1
     probabilities: bool = False
-    batch_size: int = 64
-    device: str | None = None
 
 
 def run(command: PredictCommand) -> int:
     """Predict, write or print the rows; 1 when any input failed."""
-    from audiornn.commands.console import print_table, progress_bar
-    from audiornn.commands.inputs import expand_inputs
-    from audiornn.errors import ConfigError
-    from audiornn.rows import prediction_columns, prediction_row
-    from audiornn.runs import resolve_model
-    from audiornn.tables import RowWriter, check_output
-
-    if command.top_k < 1 or command.batch_size < 1:
-        raise ConfigError(
-            f"top_k and batch_size must be at least 1, got top_k={command.top_k} and batch_size={command.batch_size}"
-        )
+    if command.top_k < 1:
+        raise ConfigError(f"top_k must be at least 1, got {command.top_k}")
     if command.output is not None:
         check_output(Path(command.output))
-    paths = expand_inputs(command.input)
-    model = resolve_model(command.model_path, Path(command.runs_dir))
-
-    from audiornn.inference import load  # torch: after everything that can be refused without it
-
-    classifier = load(model, device=command.device)
+    classifier, paths = command.open()
     columns = prediction_columns(classifier.labels, top_k=command.top_k, probabilities=command.probabilities)
     failed = 0
 

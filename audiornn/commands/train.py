@@ -6,14 +6,13 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
-from audiornn.atomic import check_writable
 from audiornn.commands.console import log_to_file, print_lines, print_store, progress_bar
 from audiornn.errors import CorpusError
 from audiornn.evaluation import Evaluation, evaluate, save_evaluation
-from audiornn.inference import load
+from audiornn.files.atomic import check_writable
 from audiornn.runs import RunFolder
-from audiornn.store import Store, prepare
-from audiornn.training import TrainConfig, train
+from audiornn.store import Store
+from audiornn.training import TrainConfig, TrainResult, train
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,14 +38,16 @@ def run(command: TrainCommand, *, settings_yaml: str, overrides: list[str]) -> f
     settings = {field.name: getattr(command, field.name) for field in dataclasses.fields(TrainConfig)}
     run_folder = RunFolder(Path(command.run_dir))
     check_writable(run_folder.config)
-    store = _prepared(command)
+    config = TrainConfig(**settings)
+    with progress_bar("prepare") as progress:
+        store = config.prepare(Path(command.data_dir), progress=progress)
     print_store(store)
     if command.evaluate_test and not len(store.indices("test")):
         raise CorpusError(f"evaluate_test: expected utterances in the test split of '{store.folder}', found none")
     with log_to_file(run_folder.log):
         result = train(
-            TrainConfig(**settings),
-            data_dir=Path(command.data_dir),
+            config,
+            store,
             run_dir=run_folder.path,
             resume=command.resume is not None,
             record={run_folder.config.name: settings_yaml, run_folder.overrides.name: overrides},
@@ -59,24 +60,14 @@ def run(command: TrainCommand, *, settings_yaml: str, overrides: list[str]) -> f
         ]
     )
     if command.evaluate_test:
-        print_lines([f"test: {evaluate_on_test(command, run_folder).accuracy}"])
+        print_lines([f"test: {evaluate_on_test(command, store, result).accuracy}"])
     chosen = result.history[result.best_epoch - 1] if result.history else {}
     return chosen.get(command.trainer.monitor, float("nan"))
 
 
-def evaluate_on_test(command: TrainCommand, run: RunFolder) -> Evaluation:
+def evaluate_on_test(command: TrainCommand, store: Store, result: TrainResult) -> Evaluation:
     """Measure the saved model on the test split, into the folder that ``audiornn evaluate`` would choose."""
-    evaluation = evaluate(load(run.model), _prepared(command), "test", batch_size=command.loader.eval_batch_size)
-    save_evaluation(evaluation, run.evaluation(command.data.name, "test"))
+    evaluation = evaluate(result.classifier, store, "test", batch_size=command.loader.eval_batch_size)
+    folder = result.run.evaluation(command.data.name, "test")
+    save_evaluation(evaluation, folder, settings=result.classifier.settings)
     return evaluation
-
-
-def _prepared(command: TrainCommand) -> Store:
-    with progress_bar("prepare") as progress:
-        return prepare(
-            command.data,
-            data_dir=Path(command.data_dir),
-            sample_rate=command.features.sample_rate,
-            strict=command.strict,
-            progress=progress,
-        )

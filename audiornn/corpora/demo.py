@@ -22,9 +22,9 @@ from audiornn.corpora.demo_clips import COMMANDS, VARIANTS, Clip, ClipSettings, 
 from audiornn.corpora.demo_work import run_jobs
 from audiornn.corpora.espeak import ACCENTS, espeak_data
 from audiornn.errors import ConfigError, CorpusError
+from audiornn.files.unfinished import remove_abandoned, unfinished_folder
 from audiornn.labels import UNKNOWN
 from audiornn.manifest import NOISE, SPLITS, Utterance, read_manifest
-from audiornn.unfinished import remove_abandoned, unfinished_folder
 
 _logger = logging.getLogger(__name__)
 _FORMAT = 1  # raise it when the same settings come to give other bytes

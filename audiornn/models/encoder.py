@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from torch import Tensor, nn
+from torch.nn import functional
 
 from audiornn.errors import ConfigError
 from audiornn.models.cells import CELLS, RecurrentLayer
@@ -25,7 +26,7 @@ class EncoderConfig:
     bidirectional: bool = True
     """Read every sequence from both ends."""
     dropout: float = 0.0
-    """Dropout between recurrent layers and after the last, in [0, 1)."""
+    """Dropout between recurrent layers and after the last, in [0, 1): see `SequenceDropout`."""
     input_dropout: float = 0.0
     """Dropout on what enters the first recurrent layer, in [0, 1)."""
     stem: StemConfig = field(default_factory=StemConfig)
@@ -40,6 +41,26 @@ class EncoderConfig:
         for name in ("dropout", "input_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be in [0, 1), got {getattr(self, name)}")
+
+
+class SequenceDropout(nn.Module):
+    """Dropout that leaves out the same features in every frame of an utterance (Gal & Ghahramani, 2016).
+
+    Besides, it draws random numbers for one frame, not for all: on a CPU those take as long as a convolution.
+
+    Args:
+        probability: of a feature to be left out, in [0, 1).
+    """
+
+    def __init__(self, probability: float) -> None:
+        super().__init__()
+        self.probability = probability
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape: x ``(batch, frames, features)`` -> like x."""
+        if not self.training or self.probability == 0:
+            return x
+        return x * functional.dropout(x.new_ones(len(x), 1, x.shape[2]), self.probability)
 
 
 class RecurrentEncoder(nn.Module):
@@ -59,8 +80,8 @@ class RecurrentEncoder(nn.Module):
             layer = RecurrentLayer(config.cell, size, config.hidden_size, bidirectional=config.bidirectional)
             self.layers.append(layer)
             size = layer.output_size
-        self.input_dropout = nn.Dropout(config.input_dropout)
-        self.dropout = nn.Dropout(config.dropout)
+        self.input_dropout = SequenceDropout(config.input_dropout)
+        self.dropout = SequenceDropout(config.dropout)
         self.output_size = size
 
     def output_lengths(self, lengths: Tensor) -> Tensor:

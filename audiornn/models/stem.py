@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from audiornn.errors import ConfigError
 from audiornn.padding import lengths_to_padding_mask
@@ -41,32 +43,79 @@ class StemConfig:
 
 
 class MaskedBatchNorm(nn.BatchNorm2d):
-    """Batch normalisation whose training statistics leave the padding out.
+    """Batch normalisation and ReLU, whose training statistics leave the padding out.
 
-    In evaluation it is `torch.nn.BatchNorm2d`. Padded inputs must be 0.
+    In evaluation it is `torch.nn.BatchNorm2d` and ReLU. Parameters and buffers are those of `torch.nn.BatchNorm2d`.
     """
 
-    def forward_valid(self, x: Tensor, lengths: Tensor) -> Tensor:
-        """Shape: x ``(batch, channels, frames, features)``, lengths ``(batch,)`` -> like x; padding is not 0 after."""
+    def forward_valid(self, x: Tensor, padding: Tensor, lengths: Tensor) -> Tensor:
+        """Normalise, rectify, zero the padding.
+
+        Shape:
+            x ``(batch, channels, frames, features)`` with zeros as padding, padding ``(batch, 1, frames, 1)`` True
+            there, lengths ``(batch,)`` -> like x with zeros as padding.
+        """
         if not self.training:
-            return self.forward(x)
-        # In float32 whatever the precision: in half, the count itself overflows. Padded values are 0 and add nothing.
+            return self.forward(x).masked_fill_(padding, 0.0).relu_()
+        # In float32 whatever the precision: in half, the count itself overflows.
         wide = x if x.dtype == torch.float64 else x.float()
         count = (lengths.sum() * x.shape[3]).clamp(min=1).to(wide.dtype)
-        mean = wide.sum(dim=(0, 2, 3)) / count
-        variance = (wide.square().sum(dim=(0, 2, 3)) / count - mean.square()).clamp(min=0)
-        with torch.no_grad():
-            self._update_running(mean, variance * count / (count - 1).clamp(min=1))
-        scale = self.weight * torch.rsqrt(variance + self.eps)
-        shifted = torch.addcmul((self.bias - mean * scale).reshape(1, -1, 1, 1), wide, scale.reshape(1, -1, 1, 1))
-        return shifted.to(x.dtype)
+        outputs: Tensor
+        outputs, mean, variance = _NormaliseAndRectify.apply(  # type: ignore[no-untyped-call]
+            wide, padding, count, self.weight, self.bias, self.eps
+        )
+        self._update_running(mean, variance * count / (count - 1).clamp(min=1))
+        return outputs.to(x.dtype)
 
+    @torch.no_grad()
     def _update_running(self, mean: Tensor, variance: Tensor) -> None:
         assert self.running_mean is not None and self.running_var is not None
         assert self.num_batches_tracked is not None and self.momentum is not None
         self.num_batches_tracked.add_(1)
         self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
         self.running_var.lerp_(variance.to(self.running_var.dtype), self.momentum)
+
+
+class _NormaliseAndRectify(torch.autograd.Function):
+    """Batch normalisation by the statistics of the valid frames, then ReLU, with the gradient written out.
+
+    Its passes over memory are what a stem takes beside its convolutions: autograd's own form has three times as many.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, padding: Tensor, count: Tensor, weight: Tensor, bias: Tensor, eps: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Shape: as `MaskedBatchNorm.forward_valid`, count of valid values -> outputs, mean and biased variance."""
+        # The padding is 0 and adds nothing.
+        mean = x.sum(dim=(0, 2, 3)) / count
+        variance = (x.square().sum(dim=(0, 2, 3)) / count - mean.square()).clamp(min=0)
+        inverse_std = torch.rsqrt(variance + eps)
+        scale = weight * inverse_std
+        outputs = torch.addcmul(_per_channel(bias - mean * scale), x, _per_channel(scale))
+        outputs.masked_fill_(padding, 0.0).relu_()
+        ctx.save_for_backward(x, outputs, mean, inverse_std, weight, count)
+        ctx.mark_non_differentiable(mean, variance)
+        return outputs, mean, variance
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+        """Ioffe & Szegedy, 2015, section 3; the mask of the ReLU is the padding's too."""
+        x, outputs, mean, inverse_std, weight, count = ctx.saved_tensors
+        gradient = gradient.masked_fill(outputs <= 0, 0.0)
+        bias_gradient = gradient.sum(dim=(0, 2, 3))
+        weight_gradient = ((gradient * x).sum(dim=(0, 2, 3)) - mean * bias_gradient) * inverse_std
+        scale = weight * inverse_std
+        slope = -scale * inverse_std * weight_gradient / count
+        offset = -scale * bias_gradient / count - slope * mean
+        x_gradient = torch.addcmul(_per_channel(offset), x, _per_channel(slope))
+        x_gradient.addcmul_(gradient, _per_channel(scale))
+        return x_gradient, None, None, weight_gradient, bias_gradient, None
+
+
+def _per_channel(values: Tensor) -> Tensor:
+    return values.reshape(1, -1, 1, 1)
 
 
 class ConvolutionStem(nn.Module):
@@ -113,7 +162,7 @@ class ConvolutionStem(nn.Module):
             lengths = torch.div(lengths + stride - 1, stride, rounding_mode="floor")
             padding = lengths_to_padding_mask(lengths, x.shape[2])[:, None, :, None]
             assert isinstance(norm, MaskedBatchNorm)
-            # A kernel wider than one frame reaches into the padding: it is zeroed for the norm, too.
-            x = norm.forward_valid(x.masked_fill(padding, 0.0), lengths)
-            x = torch.relu(x).masked_fill(padding, 0.0)
+            # A kernel wider than one frame reaches into the padding: it is zeroed for the norm, too; in place, as the
+            # convolution does not need its outputs again.
+            x = norm.forward_valid(x.masked_fill_(padding, 0.0), padding, lengths)
         return x.permute(0, 2, 1, 3).flatten(2), lengths

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from audiornn import metrics
 from audiornn.errors import CorpusError, ModelError
-from audiornn.intervals import RESAMPLES, Estimate, bootstrap
+from audiornn.evaluation import metrics
+from audiornn.evaluation.intervals import RESAMPLES, Estimate, bootstrap
+from audiornn.evaluation.metrics import ClassScores
 from audiornn.labels import SILENCE, UNKNOWN
-from audiornn.metrics import ClassScores
 from audiornn.rows import PROBABILITY_PREFIX
 
 MIN_SPEAKERS = 10

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-from audiornn.deltas import compute_deltas
 from audiornn.errors import AudioError, ConfigError
-from audiornn.feature_config import PRESETS, FeaturesConfig
-from audiornn.feature_statistics import FeatureStatistics
-from audiornn.frame_transform import FrameTransform
+from audiornn.features.config import PRESETS, FeaturesConfig
+from audiornn.features.deltas import compute_deltas
+from audiornn.features.frames import FrameTransform
+from audiornn.features.statistics import FeatureStatistics
 from audiornn.padding import lengths_to_padding_mask, masked_max, masked_mean, masked_mean_std
 
 __all__ = ["PRESETS", "FeatureExtractor", "FeatureStatistics", "FeaturesConfig"]

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from audiornn.audio.mp3 import check_mp3, is_mp3
 from audiornn.errors import AudioError
-from audiornn.mp3 import check_mp3, is_mp3
 
 # Sizes that programs writing to a pipe leave in a RIFF or AU header, because they cannot go back: "until the end".
 _STREAMED = 0x7FFF_F000

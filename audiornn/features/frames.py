@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from audiornn.feature_config import FeaturesConfig
-from audiornn.mel import dct_matrix, lifter_weights, mel_filter_bank, window_function
+from audiornn.features.config import FeaturesConfig
+from audiornn.features.mel import dct_matrix, lifter_weights, mel_filter_bank, window_function
 
 # A triangle touches few bins: a product per group of neighbouring bands skips most of the zeros.
 _BAND_GROUPS = 4

@@ -18,7 +18,7 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from audiornn.containers import Pcm16Layout, check_whole
+from audiornn.audio.containers import Pcm16Layout, check_whole
 from audiornn.errors import AudioError
 
 Waveform = NDArray[np.float32]
@@ -184,12 +184,18 @@ def find_audio(folder: AnyPath) -> list[Path]:
     """Every audio file below ``folder`` by its ending (any case), sorted; hidden files and folders are left out.
 
     Links are followed, except into a folder that holds them.
+
+    Raises:
+        AudioError: no such folder, or no audio in it.
     """
     if not Path(folder).is_dir():
         raise AudioError(
             f"expected a folder, got {'a file' if Path(folder).exists() else 'nothing'} at {str(folder)!r}"
         )
-    return [Path(folder, name) for name in list_files(folder, AUDIO_SUFFIXES)]
+    names = list_files(folder, AUDIO_SUFFIXES)
+    if not names:
+        raise AudioError(f"expected audio files below '{os.fspath(folder)}', found none")
+    return [Path(folder, name) for name in names]
 
 
 def list_files(folder: AnyPath, suffixes: Iterable[str]) -> list[str]:

@@ -17,10 +17,10 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from audiornn.escaping import escape_text
-from audiornn.intervals import Estimate, format_percent
-from audiornn.pictures import draw_training_curves, row_shares
-from audiornn.results import Evaluation
+from audiornn.evaluation.intervals import Estimate, format_percent
+from audiornn.evaluation.pictures import draw_training_curves, row_shares
+from audiornn.evaluation.results import Evaluation
+from audiornn.files.escaping import escape_text
 
 MAX_MATRIX_CLASSES = 60
 """With more, the page lists the most frequent confusions alone."""
@@ -43,12 +43,16 @@ def render_report(
     Args:
         evaluation: what to show.
         title: None = made of the corpus and the split in the provenance.
-        history: one row per epoch, see `audiornn.pictures.draw_training_curves`.
+        history: one row per epoch, see `audiornn.evaluation.pictures.draw_training_curves`.
         settings: what the model was trained with; mappings within are shown as dotted names.
     """
-    environment = Environment(loader=PackageLoader("audiornn", "page"), autoescape=True, undefined=StrictUndefined)
+    environment = Environment(
+        loader=PackageLoader("audiornn.evaluation", "page"), autoescape=True, undefined=StrictUndefined
+    )
     environment.filters |= {"percent": format_percent, "bare_percent": _bare_percent, "plain": escape_text}
-    style, script = (resources.files("audiornn").joinpath("page", name).read_text("utf-8") for name in _ASSETS)
+    style, script = (
+        resources.files("audiornn.evaluation").joinpath("page", name).read_text("utf-8") for name in _ASSETS
+    )
     return environment.get_template("report.html.jinja").render(
         title=escape_text(title or _title(evaluation)),
         style=Markup(style),

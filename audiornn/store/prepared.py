@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from audiornn.corpora.corpus import Corpus
 from audiornn.errors import CorpusError
-from audiornn.fingerprint import read_file_index
 from audiornn.manifest import NOISE, SPLITS, Utterance
-from audiornn.prepare import build_store
-from audiornn.store_files import REJECTED_NAME, TABLE_NAME, Rejected, read_description, read_rejected
+from audiornn.store.building import build_store
+from audiornn.store.files import REJECTED_NAME, TABLE_NAME, Rejected, read_description, read_rejected
+from audiornn.store.fingerprint import read_file_index
 
 __all__ = ["Rejected", "SplitSummary", "Store", "prepare", "summarise"]
 

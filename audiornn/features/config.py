@@ -166,7 +166,7 @@ class FeaturesConfig:
 
 
 _MFCC = FeaturesConfig()
-_LOGMEL = replace(_MFCC, kind="logmel")
+_LOGMEL = replace(_MFCC, kind="logmel", n_mels=64)
 
 PRESETS: Mapping[str, FeaturesConfig] = MappingProxyType(
     {

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from audiornn.audio import is_silent, read_int16
 from audiornn.errors import AudioError
-from audiornn.fingerprint import MISSING, FileState, digest_file, file_state
+from audiornn.store.fingerprint import MISSING, FileState, digest_file, file_state
 
 _logger = logging.getLogger(__name__)
 
@@ -42,7 +42,8 @@ class Segment(NamedTuple):
 
 
 _START_WORKER = (
-    "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); from audiornn.decoding import serve; serve()"
+    "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); "
+    "from audiornn.store.decoding import serve; serve()"
 )
 
 

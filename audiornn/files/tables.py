@@ -1,6 +1,6 @@
 """Rows on disk: CSV, JSONL or Parquet by the path's ending.
 
-Files appear whole or not at all. Text is written as `audiornn.escaping` says (in CSV a leading apostrophe before
+Files appear whole or not at all. Text is written as `audiornn.files.escaping` says (in CSV a leading apostrophe before
 formulas; bytes that are not UTF-8 as ``\\udcff``), and reading undoes it.
 
 A missing cell is None: empty in CSV (where text reads back as ``""``), ``null`` elsewhere. NaN is written as missing.
@@ -20,9 +20,9 @@ from typing import IO, Any, Protocol, Self
 
 import numpy as np
 
-from audiornn.atomic import AtomicFile, check_writable
 from audiornn.errors import ConfigError
-from audiornn.escaping import escape_text, guard_formula, unescape_text, unguard_formula
+from audiornn.files.atomic import AtomicFile, check_writable
+from audiornn.files.escaping import escape_text, guard_formula, unescape_text, unguard_formula
 
 Cell = str | int | float | bool | None
 Columns = Mapping[str, type]

@@ -1,7 +1,7 @@
 """Embeddings on disk: one float32 matrix with its ids and any further columns, ``.npz`` or Parquet by the ending.
 
 ``.npz`` holds the arrays ``ids``, ``embeddings`` and one per column, none of them pickled. Parquet holds the columns
-``id``, ``embedding`` (a fixed-size list of float32) and the others. Text is escaped as `audiornn.escaping` says.
+``id``, ``embedding`` (a fixed-size list of float32) and the others. Text is escaped as `audiornn.files.escaping` says.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from audiornn.atomic import check_writable, open_atomic
 from audiornn.errors import ConfigError
-from audiornn.escaping import escape_text, unescape_text
+from audiornn.files.atomic import check_writable, open_atomic
+from audiornn.files.escaping import escape_text, unescape_text
 
 EMBEDDING_SUFFIXES = (".npz", ".parquet")
 _RESERVED = frozenset({"id", "ids", "embedding", "embeddings"})

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from audiornn.escaping import escape_text
+from audiornn.files.escaping import escape_text
 
 MAX_COUNTED_CLASSES = 40
 """With more, the picture shows colours alone."""

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from audiornn.intervals import (
+from audiornn.evaluation.intervals import (
     CONFIDENCE,
     RESAMPLES,
     ClassCounts,

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from audiornn.atomic import open_atomic, write_text
 from audiornn.audio import from_int16
 from audiornn.errors import AudiornnError, ConfigError, CorpusError
-from audiornn.intervals import Estimate
+from audiornn.evaluation.intervals import Estimate
+from audiornn.evaluation.results import Evaluation, evaluate_predictions, hash_ids
+from audiornn.files.atomic import open_atomic, write_text
+from audiornn.files.tables import read_rows, write_rows
 from audiornn.manifest import SPLITS
-from audiornn.results import Evaluation, evaluate_predictions, hash_ids
 from audiornn.rows import PROBABILITY_PREFIX
-from audiornn.tables import read_rows, write_rows
 
 if TYPE_CHECKING:
     from audiornn.inference import Classifier
@@ -139,7 +139,7 @@ def save_evaluation(
     Raises:
         ConfigError: the folder can't be written.
     """
-    from audiornn import pictures, report  # matplotlib and jinja2: not before they are needed
+    from audiornn.evaluation import pictures, report  # matplotlib and jinja2: not before they are needed
 
     files = {name: Path(folder) / name for name in FILES}
     labels = evaluation.labels

@@ -17,21 +17,12 @@ import soxr
 
 from audiornn import __version__
 from audiornn.corpora.corpus import Corpus
-from audiornn.decoding import Chunk, Decoded, Segment, available_cores, decode_chunks
 from audiornn.errors import ConfigError, CorpusError
-from audiornn.fingerprint import (
-    MISSING,
-    FileState,
-    compute_fingerprint,
-    digest_files,
-    file_state,
-    read_file_index,
-    remembered_digests,
-    write_file_index,
-)
+from audiornn.files.unfinished import remove_abandoned, unfinished_folder
 from audiornn.labels import order_labels
 from audiornn.manifest import NOISE, Utterance, check_utterances
-from audiornn.store_files import (
+from audiornn.store.decoding import Chunk, Decoded, Segment, available_cores, decode_chunks
+from audiornn.store.files import (
     DESCRIPTION_NAME,
     FORMAT,
     TABLE_NAME,
@@ -41,7 +32,16 @@ from audiornn.store_files import (
     read_rejected,
     write_rejected,
 )
-from audiornn.unfinished import remove_abandoned, unfinished_folder
+from audiornn.store.fingerprint import (
+    MISSING,
+    FileState,
+    compute_fingerprint,
+    digest_files,
+    file_state,
+    read_file_index,
+    remembered_digests,
+    write_file_index,
+)
 
 STORES_FOLDER = ".audiornn"
 

@@ -1,0 +1,9 @@
+"""The prepared corpus: made once, mapped into memory, keyed by the content of its files and its settings."""
+
+from __future__ import annotations
+
+from audiornn.store.building import Progress
+from audiornn.store.files import Rejected
+from audiornn.store.prepared import SplitSummary, Store, prepare, summarise
+
+__all__ = ["Progress", "Rejected", "SplitSummary", "Store", "prepare", "summarise"]

@@ -1,0 +1,123 @@
+"""Where a training step's time goes, and whether the loader keeps up: ``python benchmarks/training_step.py``.
+
+Prints a table for the settings of an experiment, on clips of noise of 0.5 to 1 s: the parts of a step run one after the
+other as in training, with none of them left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import statistics
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+from front_end import processor
+
+CLIPS_PER_CLASS = 160
+CLASSES = 8
+
+
+def write_clips(folder: Path) -> None:
+    """Class folders of noise, 16 bits at 16 kHz."""
+    import numpy as np
+    import soundfile
+
+    rng = np.random.default_rng(0)
+    for index in range(CLASSES * CLIPS_PER_CLASS):
+        path = folder / f"class_{index % CLASSES}" / f"{index:05d}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, rng.normal(0, 0.1, rng.integers(8_000, 16_001)), 16_000, subtype="PCM_16")
+
+
+def measure(experiment: str, steps: int) -> dict[str, list[float]]:
+    """Seconds of each part, per step; the first steps are left out."""
+    import torch
+    from hydra import compose, initialize_config_dir
+    from omegaconf import OmegaConf
+
+    from audiornn.config import register
+    from audiornn.corpora.folder import FolderCorpus
+    from audiornn.data import training_loader
+    from audiornn.help import conf_dir
+    from audiornn.optimization import build_optimizer
+    from audiornn.store import prepare
+    from audiornn.training import build_module
+
+    register("train")
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        config = OmegaConf.to_object(compose("train", [f"experiment={experiment}", "run_dir=none"]))
+    parts: dict[str, list[float]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        write_clips(Path(folder) / "clips")
+        corpus = FolderCorpus(path=str(Path(folder) / "clips"))
+        store = prepare(corpus, data_dir=Path(folder), sample_rate=config.features.sample_rate)
+        module = build_module(config, store)
+        network, augmenter = module.network.train(), module.augmenter
+        optimizer = build_optimizer(config.optimizer, network)
+        loader = training_loader(store, config.loader, seed=0)
+        batches = iter(loader)
+        for step in range(steps + 5):
+            started = time.perf_counter()
+
+            def done(name: str) -> None:
+                nonlocal started
+                now = time.perf_counter()
+                parts.setdefault(name, []).append(now - started)
+                started = now
+
+            batch = next(batches, None)
+            if batch is None:
+                batches = iter(loader)
+                batch = next(batches)
+            done("loader: waiting for a batch")
+            draws = augmenter.draw(step, batch.utterances)
+            with torch.no_grad():
+                waveforms, lengths = augmenter.waveforms(batch.waveforms, batch.lengths, draws)
+                done("augmentation of waveforms")
+                features, lengths = network.features(waveforms, lengths)
+                done("front end")
+                features = augmenter.features(features, lengths, draws)
+                done("masks")
+            loss = module.objective(network.classify(features, lengths).logits, batch.targets)
+            done("network and loss, forward")
+            loss.backward()
+            done("network and loss, backward")
+            torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+            optimizer.step()
+            optimizer.zero_grad()
+            done("optimiser")
+    return {name: seconds[5:] for name, seconds in parts.items()}
+
+
+def main() -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--experiment", default="sc8u")
+    parser.add_argument("--steps", type=int, default=60)
+    arguments = parser.parse_args()
+    # As the command line does, before torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from audiornn.cli import keep_memory
+
+    keep_memory()
+    parts = measure(arguments.experiment, arguments.steps)
+    import torch
+
+    total = sum(statistics.median(seconds) for seconds in parts.values())
+    print(
+        f"experiment={arguments.experiment}, batches of 64 clips of 0.5 to 1 s, medians of {arguments.steps} steps\n"
+        f"{processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, "
+        f"Python {platform.python_version()}, torch {version('torch')}\n\n| part | ms | share |\n|---|---:|---:|"
+    )
+    for name, seconds in parts.items():
+        median = statistics.median(seconds)
+        print(f"| {name} | {1000 * median:.1f} | {100 * median / total:.1f} % |")
+    print(f"| step | {1000 * total:.0f} | |")
+
+
+if __name__ == "__main__":
+    main()
