@@ -20,7 +20,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,test,dev]'
 	touch $@
 
-demo: $(STAMP) ## synthesise speech, train on it, evaluate, predict (6 to 9 minutes on 2 cores)
+demo: $(STAMP) ## synthesise speech, train on it, evaluate, predict (5 to 7 minutes on 2 cores)
 	$(BIN)/python scripts/demo.py --directory $(DEMO_DIR)
 
 test: $(STAMP) ## the default test suite (under 3 minutes)
