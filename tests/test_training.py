@@ -93,7 +93,12 @@ class _PulledPlugError(Exception):
     [
         ("warmup_cosine", {}),
         ("plateau", {}),
-        ("warmup_cosine", {"accumulate_batches": 2, "early_stopping_patience": 3}),
+        pytest.param(
+            "warmup_cosine",
+            {"accumulate_batches": 2, "early_stopping_patience": 3},
+            marks=pytest.mark.slow,
+            id="others",
+        ),
     ],
 )
 def test_stopped_and_resumed_run_ends_in_the_same_bits(data_dir, tmp_path, schedule, trainer, monkeypatch):
