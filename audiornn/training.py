@@ -175,9 +175,9 @@ def _train(config: TrainConfig, store: Store, run: RunFolder, trainer: Trainer, 
     # may have been moved, and with several devices other processes have trained.
     state, epoch, history = module.network.state_dict(), len(module.history), module.history
     if run.last_checkpoint.is_file():  # a debugging run writes none
-        selected = read_training_checkpoint(run.checkpoint(config.trainer.select))
-        state, epoch = selected.network, selected.epoch
-        history = read_training_checkpoint(run.last_checkpoint).history
+        last = read_training_checkpoint(run.last_checkpoint)
+        selected = last if config.trainer.select == "last" else read_training_checkpoint(run.checkpoint("best"))
+        state, epoch, history = selected.network, selected.epoch, last.history
     network = module.network.cpu()
     network.load_state_dict(state)
     spec = ModelSpec(

@@ -72,8 +72,10 @@ def _expand(name: str) -> list[str]:
         return [name]
     matches: list[str] = []
     for match in sorted(glob.glob(name, recursive=True)):  # noqa: PTH207  # Path.glob takes no absolute patterns
-        below = [str(Path(match, name)) for name in list_files(match, AUDIO_SUFFIXES)] if Path(match).is_dir() else None
-        matches += [match] if below is None else below
+        if Path(match).is_dir():  # one of several: without audio it is passed over
+            matches += [str(Path(match, found)) for found in list_files(match, AUDIO_SUFFIXES)]
+        else:
+            matches.append(match)
     if not matches:
         raise AudioError(f"expected files that match '{name}', found none")
     return matches

@@ -14,7 +14,7 @@ import numpy as np
 from audiornn.audio import from_int16
 from audiornn.errors import AudiornnError, ConfigError, CorpusError
 from audiornn.evaluation.intervals import Estimate
-from audiornn.evaluation.results import Evaluation, evaluate_predictions, hash_ids
+from audiornn.evaluation.results import Evaluation, evaluate_predictions
 from audiornn.files.atomic import open_atomic, write_text
 from audiornn.files.tables import read_rows, write_rows
 from audiornn.manifest import SPLITS
@@ -24,15 +24,6 @@ if TYPE_CHECKING:
     from audiornn.inference import Classifier
     from audiornn.store import Store
 
-__all__ = [
-    "Evaluation",
-    "evaluate",
-    "evaluate_predictions",
-    "hash_ids",
-    "load_evaluation",
-    "metrics_document",
-    "save_evaluation",
-]
 
 FORMAT_VERSION = 1
 FILES = (

@@ -15,13 +15,10 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from audiornn.errors import AudioError, ConfigError
-from audiornn.features.config import PRESETS, FeaturesConfig
+from audiornn.features.config import FeaturesConfig
 from audiornn.features.deltas import compute_deltas
 from audiornn.features.frames import FrameTransform
-from audiornn.features.statistics import FeatureStatistics
 from audiornn.padding import lengths_to_padding_mask, masked_max, masked_mean, masked_mean_std
-
-__all__ = ["PRESETS", "FeatureExtractor", "FeatureStatistics", "FeaturesConfig"]
 
 # Values of one temporary. Larger ones leave the cache, and past some MB the allocator returns them to the system at
 # every call, which halves the speed.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -78,6 +78,18 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write UTF-8 text whole. Lone surrogates become ``\\udcXX``, which in JSON is their escape."""
     with open_atomic(path) as file:
         file.write(text.encode("utf-8", "backslashreplace"))
+
+
+def checked_suffix(path: str | os.PathLike[str], suffixes: Sequence[str]) -> str:
+    """The path's ending in lower case.
+
+    Raises:
+        ConfigError: it is none of ``suffixes``.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix not in suffixes:
+        raise ConfigError(f"expected a file ending in {', '.join(suffixes[:-1])} or {suffixes[-1]}, got '{path}'")
+    return suffix
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audiornn.errors import ConfigError
-from audiornn.files.atomic import check_writable, open_atomic
+from audiornn.files.atomic import check_writable, checked_suffix, open_atomic
 from audiornn.files.escaping import escape_text, unescape_text
 
 EMBEDDING_SUFFIXES = (".npz", ".parquet")
@@ -52,7 +52,7 @@ def write_embeddings(
         ConfigError: another ending, or a file that can't be written.
         ValueError: sizes that don't fit each other, or a column that is neither text nor numbers.
     """
-    suffix = _suffix(path)
+    suffix = checked_suffix(path, EMBEDDING_SUFFIXES)
     matrix = np.asarray(matrix, dtype=np.float32)
     if matrix.ndim != 2 or len(matrix) != len(ids):
         raise ValueError(f"expected a matrix ({len(ids)}, embedding_size), one row per id, got {matrix.shape = }")
@@ -68,7 +68,7 @@ def read_embeddings(path: str | os.PathLike[str]) -> Embeddings:
     Raises:
         ConfigError: another ending, no such file, or a damaged or foreign one.
     """
-    reader = _read_npz if _suffix(path) == ".npz" else _read_parquet
+    reader = _read_npz if checked_suffix(path, EMBEDDING_SUFFIXES) == ".npz" else _read_parquet
     try:
         with Path(path).open("rb") as file:
             return reader(file)
@@ -84,15 +84,8 @@ def check_embeddings_output(path: str | os.PathLike[str]) -> str:
     Raises:
         ConfigError: another ending than those of `EMBEDDING_SUFFIXES`, or a place that can't be written.
     """
-    suffix = _suffix(path)
+    suffix = checked_suffix(path, EMBEDDING_SUFFIXES)
     check_writable(path)
-    return suffix
-
-
-def _suffix(path: str | os.PathLike[str]) -> str:
-    suffix = Path(path).suffix.lower()
-    if suffix not in EMBEDDING_SUFFIXES:
-        raise ConfigError(f"expected a file ending in {' or '.join(EMBEDDING_SUFFIXES)}, got '{path}'")
     return suffix
 
 

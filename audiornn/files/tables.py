@@ -21,7 +21,7 @@ from typing import IO, Any, Protocol, Self
 import numpy as np
 
 from audiornn.errors import ConfigError
-from audiornn.files.atomic import AtomicFile, check_writable
+from audiornn.files.atomic import AtomicFile, check_writable, checked_suffix
 from audiornn.files.escaping import escape_text, guard_formula, unescape_text, unguard_formula
 
 Cell = str | int | float | bool | None
@@ -51,7 +51,7 @@ class RowWriter:
     """
 
     def __init__(self, path: str | os.PathLike[str], columns: Columns) -> None:
-        suffix = _row_suffix(path)
+        suffix = checked_suffix(path, ROW_SUFFIXES)
         self._columns = dict(columns)
         self._file = AtomicFile(path, binary=suffix == ".parquet")
         names = {escape_text(name): kind for name, kind in columns.items()}
@@ -98,7 +98,7 @@ def write_rows(path: str | os.PathLike[str], rows: Iterable[Mapping[str, Any]], 
     Raises:
         ConfigError: as for `RowWriter`.
     """
-    _row_suffix(path)
+    checked_suffix(path, ROW_SUFFIXES)
     if columns is None:
         rows = list(rows)
         columns = _infer_columns(rows)
@@ -117,7 +117,7 @@ def read_rows(path: str | os.PathLike[str], columns: Columns | None = None) -> l
     Raises:
         ConfigError: another ending, no such file, a damaged one, a missing column, or a cell of another type.
     """
-    reader = {".csv": _read_csv, ".jsonl": _read_jsonl, ".parquet": _read_parquet}[_row_suffix(path)]
+    reader = {".csv": _read_csv, ".jsonl": _read_jsonl, ".parquet": _read_parquet}[checked_suffix(path, ROW_SUFFIXES)]
     try:
         rows = list(reader(Path(path)))
     except OSError as error:
@@ -138,17 +138,8 @@ def check_output(path: str | os.PathLike[str]) -> str:
     Raises:
         ConfigError: another ending than those of `ROW_SUFFIXES`, or a place that can't be written.
     """
-    suffix = _row_suffix(path)
+    suffix = checked_suffix(path, ROW_SUFFIXES)
     check_writable(path)
-    return suffix
-
-
-def _row_suffix(path: str | os.PathLike[str]) -> str:
-    suffix = Path(path).suffix.lower()
-    if suffix not in ROW_SUFFIXES:
-        raise ConfigError(
-            f"expected a file ending in {', '.join(ROW_SUFFIXES[:-1])} or {ROW_SUFFIXES[-1]}, got '{path}'"
-        )
     return suffix
 
 

@@ -19,8 +19,6 @@ from audiornn.store.building import build_store
 from audiornn.store.files import REJECTED_NAME, TABLE_NAME, Rejected, read_description, read_rejected
 from audiornn.store.fingerprint import read_file_index
 
-__all__ = ["Rejected", "SplitSummary", "Store", "prepare", "summarise"]
-
 
 def prepare(
     corpus: Corpus,
