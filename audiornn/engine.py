@@ -148,7 +148,8 @@ class ClassifierTraining(pl.LightningModule):
         self.history = checkpoint["history"]
 
     def configure_optimizers(self) -> Any:
-        optimizer = build_optimizer(self._optimizer_config, self.network)
+        fused = self.trainer.precision == PRECISIONS["32"]
+        optimizer = build_optimizer(self._optimizer_config, self.network, fused=fused)
         total_steps = int(self.trainer.estimated_stepping_batches)
         scheduler = build_schedule(
             self._schedule_config,

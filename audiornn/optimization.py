@@ -80,17 +80,25 @@ class ScheduleConfig:
             )
 
 
-def build_optimizer(config: OptimizerConfig, module: nn.Module) -> Optimizer:
-    """The optimiser of a module's parameters; vectors (biases, normalisation) are spared weight decay."""
+def build_optimizer(config: OptimizerConfig, module: nn.Module, *, fused: bool = False) -> Optimizer:
+    """The optimiser of a module's parameters; vectors (biases, normalisation) are spared weight decay.
+
+    Args:
+        config: which, and its settings.
+        module: whose parameters are trained.
+        fused: torch's one pass over memory, a third of the time on a CPU; Lightning does not clip gradients of mixed
+            precision with it.
+    """
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
     groups = [
         {"params": [p for p in parameters if p.dim() > 1], "weight_decay": config.weight_decay},
         {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
     ]
     if config.name == "sgd":
-        return torch.optim.SGD(groups, config.learning_rate, momentum=config.beta1, nesterov=config.nesterov)
+        momentum, nesterov = config.beta1, config.nesterov
+        return torch.optim.SGD(groups, config.learning_rate, momentum=momentum, nesterov=nesterov, fused=fused)
     kind = torch.optim.AdamW if config.name == "adamw" else torch.optim.Adam
-    return kind(groups, config.learning_rate, betas=(config.beta1, config.beta2))
+    return kind(groups, config.learning_rate, betas=(config.beta1, config.beta2), fused=fused)
 
 
 def warmup_cosine_factor(step: int, *, total_steps: int, warmup_fraction: float, final_factor: float) -> float:

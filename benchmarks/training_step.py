@@ -57,7 +57,7 @@ def measure(experiment: str, steps: int) -> dict[str, list[float]]:
         store = prepare(corpus, data_dir=Path(folder), sample_rate=config.features.sample_rate)
         module = build_module(config, store)
         network, augmenter = module.network.train(), module.augmenter
-        optimizer = build_optimizer(config.optimizer, network)
+        optimizer = build_optimizer(config.optimizer, network, fused=True)
         loader = training_loader(store, config.loader, seed=0)
         batches = iter(loader)
         for step in range(steps + 5):

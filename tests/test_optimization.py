@@ -12,10 +12,12 @@ from audiornn.objectives import MulticlassConfig, MulticlassObjective
 from audiornn.optimization import OptimizerConfig, ScheduleConfig, build_optimizer, build_schedule
 
 
+@pytest.mark.parametrize("fused", [False, True])
 @pytest.mark.parametrize("name", ["adamw", "adam", "sgd"])
-def test_optimizer_lowers_a_quadratic_and_spares_vectors_weight_decay(name):
+def test_optimizer_lowers_a_quadratic_and_spares_vectors_weight_decay(name, fused):
     module = nn.Linear(3, 2)
-    optimizer = build_optimizer(OptimizerConfig(name=name, learning_rate=0.05, weight_decay=0.1), module)
+    config = OptimizerConfig(name=name, learning_rate=0.05, weight_decay=0.1)
+    optimizer = build_optimizer(config, module, fused=fused)
     decays = {
         parameter.dim(): group["weight_decay"] for group in optimizer.param_groups for parameter in group["params"]
     }

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.nn.functional import batch_norm
 
 from audiornn.errors import ConfigError
 from audiornn.padding import lengths_to_padding_mask
@@ -49,20 +50,21 @@ class MaskedBatchNorm(nn.BatchNorm2d):
     """
 
     def forward_valid(self, x: Tensor, padding: Tensor, lengths: Tensor) -> Tensor:
-        """Normalise, rectify, zero the padding.
+        """Normalise, rectify, zero the padding, whatever finite values it holds.
 
         Shape:
-            x ``(batch, channels, frames, features)`` with zeros as padding, padding ``(batch, 1, frames, 1)`` True
-            there, lengths ``(batch,)`` -> like x with zeros as padding.
+            x ``(batch, channels, frames, features)``, padding ``(batch, 1, frames, 1)`` True past the lengths,
+            lengths ``(batch,)`` -> like x with zeros as padding.
         """
         if not self.training:
             return self.forward(x).masked_fill_(padding, 0.0).relu_()
         # In float32 whatever the precision: in half, the count itself overflows.
         wide = x if x.dtype == torch.float64 else x.float()
         count = (lengths.sum() * x.shape[3]).clamp(min=1).to(wide.dtype)
+        valid = (~padding).to(wide.dtype)
         outputs: Tensor
         outputs, mean, variance = _NormaliseAndRectify.apply(  # type: ignore[no-untyped-call]
-            wide, padding, count, self.weight, self.bias, self.eps
+            wide, valid, count, self.weight, self.bias, self.eps
         )
         self._update_running(mean, variance * count / (count - 1).clamp(min=1))
         return outputs.to(x.dtype)
@@ -79,22 +81,24 @@ class MaskedBatchNorm(nn.BatchNorm2d):
 class _NormaliseAndRectify(torch.autograd.Function):
     """Batch normalisation by the statistics of the valid frames, then ReLU, with the gradient written out.
 
-    Its passes over memory are what a stem takes beside its convolutions: autograd's own form has three times as many.
+    What a stem takes beside its convolutions are passes over memory: autograd's own form has three times as many. Those
+    here are ones that torch vectorises in the channels-last layout; the mask is multiplied, as selecting is not.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, padding: Tensor, count: Tensor, weight: Tensor, bias: Tensor, eps: float
+        ctx: Any, x: Tensor, valid: Tensor, count: Tensor, weight: Tensor, bias: Tensor, eps: float
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Shape: as `MaskedBatchNorm.forward_valid`, count of valid values -> outputs, mean and biased variance."""
-        # The padding is 0 and adds nothing.
-        mean = x.sum(dim=(0, 2, 3)) / count
-        variance = (x.square().sum(dim=(0, 2, 3)) / count - mean.square()).clamp(min=0)
-        inverse_std = torch.rsqrt(variance + eps)
-        scale = weight * inverse_std
-        outputs = torch.addcmul(_per_channel(bias - mean * scale), x, _per_channel(scale))
-        outputs.masked_fill_(padding, 0.0).relu_()
-        ctx.save_for_backward(x, outputs, mean, inverse_std, weight, count)
+        """x as in `MaskedBatchNorm.forward_valid`, valid 1 where padding is False, else 0, count of valid values.
+
+        Returns outputs, mean and biased variance.
+        """
+        x = (x * valid).contiguous(memory_format=torch.channels_last)
+        mean = _sum_per_channel(x) / count
+        variance = (_sum_per_channel(x.square()) / count - mean.square()).clamp(min=0)
+        outputs = batch_norm(x, mean, variance, weight, bias, eps=eps).relu_().mul_(valid)
+        ctx.save_for_backward(x, outputs, valid, count, mean, variance, weight)
+        ctx.eps = eps
         ctx.mark_non_differentiable(mean, variance)
         return outputs, mean, variance
 
@@ -102,20 +106,34 @@ class _NormaliseAndRectify(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
         """Ioffe & Szegedy, 2015, section 3; the mask of the ReLU is the padding's too."""
-        x, outputs, mean, inverse_std, weight, count = ctx.saved_tensors
-        gradient = gradient.masked_fill(outputs <= 0, 0.0)
-        bias_gradient = gradient.sum(dim=(0, 2, 3))
-        weight_gradient = ((gradient * x).sum(dim=(0, 2, 3)) - mean * bias_gradient) * inverse_std
-        scale = weight * inverse_std
-        slope = -scale * inverse_std * weight_gradient / count
-        offset = -scale * bias_gradient / count - slope * mean
-        x_gradient = torch.addcmul(_per_channel(offset), x, _per_channel(slope))
-        x_gradient.addcmul_(gradient, _per_channel(scale))
+        x, outputs, valid, count, mean, variance, weight = ctx.saved_tensors
+        gradient = gradient.contiguous(memory_format=torch.channels_last)
+        gradient = torch.ops.aten.threshold_backward(gradient, outputs, 0)
+        # As if mean and variance were constants, which gives the first of three terms ...
+        x_gradient, weight_gradient, bias_gradient = torch.ops.aten.native_batch_norm_backward(
+            gradient, x, weight, mean, variance, None, None, False, ctx.eps, [True, True, True]
+        )
+        # ... and what goes through them.
+        inverse_std = torch.rsqrt(variance + ctx.eps)
+        slope = -weight * inverse_std.square() * weight_gradient / count
+        offset = -weight * inverse_std * bias_gradient / count - slope * mean
+        batch, _, frames, features = x.shape
+        rows = _frame_rows(x_gradient).addcmul_(_frame_rows(x), slope.repeat(features))
+        rows.addcmul_(_frame_rows(valid), offset.repeat(features))
+        x_gradient = rows.reshape(batch, frames, features, -1).permute(0, 3, 1, 2)
         return x_gradient, None, None, weight_gradient, bias_gradient, None
 
 
-def _per_channel(values: Tensor) -> Tensor:
-    return values.reshape(1, -1, 1, 1)
+def _frame_rows(x: Tensor) -> Tensor:
+    """View of channels-last ``(batch, channels, frames, features)`` as ``(batch * frames, features * channels)``.
+
+    With one value per channel, broadcasting and summing over long rows is 3 to 15 times faster than over the channels.
+    """
+    return x.permute(0, 2, 3, 1).flatten(0, 1).flatten(1)
+
+
+def _sum_per_channel(x: Tensor) -> Tensor:
+    return _frame_rows(x).sum(dim=0).reshape(x.shape[3], x.shape[1]).sum(dim=0)
 
 
 class ConvolutionStem(nn.Module):
@@ -162,7 +180,6 @@ class ConvolutionStem(nn.Module):
             lengths = torch.div(lengths + stride - 1, stride, rounding_mode="floor")
             padding = lengths_to_padding_mask(lengths, x.shape[2])[:, None, :, None]
             assert isinstance(norm, MaskedBatchNorm)
-            # A kernel wider than one frame reaches into the padding: it is zeroed for the norm, too; in place, as the
-            # convolution does not need its outputs again.
-            x = norm.forward_valid(x.masked_fill_(padding, 0.0), padding, lengths)
+            # A kernel wider than one frame reaches into the padding, which the norm zeroes.
+            x = norm.forward_valid(x, padding, lengths)
         return x.permute(0, 2, 1, 3).flatten(2), lengths
