@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,20 +12,15 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet
 import pytest
+from commandline import run
 from signals import noise, silence, tone, write_wav
 from toy import TINY_OVERRIDES, write_clip, write_corpus
 
 import audiornn
 
 
-def run(*words: str, cwd: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", **(env or {})}
-    command = [sys.executable, "-m", "audiornn", *words]
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300)
-
-
-def succeed(*words: str, cwd: Path, env: dict[str, str] | None = None) -> str:
-    done = run(*words, cwd=cwd, env=env)
+def succeed(*words: str, cwd: Path, env: dict[str, str] | None = None, preloaded: bool = True) -> str:
+    done = run(*words, cwd=cwd, env=env, preloaded=preloaded)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -47,7 +40,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `clips/` and one finished training run."""
     folder = tmp_path_factory.mktemp("workplace")
     write_corpus(folder / "clips", clips=15)
-    succeed("train", "data=folder", "data.path=clips", *TINY_OVERRIDES, cwd=folder)
+    succeed("train", "data=folder", "data.path=clips", *TINY_OVERRIDES, cwd=folder, preloaded=False)
     return folder
 
 
@@ -57,14 +50,14 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("verb", ["train", "predict"])
 def test_help_of_a_verb_is_quick_and_shows_an_example(tmp_path, verb):
     started = time.perf_counter()
-    text = succeed(verb, "--help", cwd=tmp_path)
+    text = succeed(verb, "--help", cwd=tmp_path, preloaded=False)
     assert time.perf_counter() - started < 2, "0.1 s on a quiet machine; an import of torch would cost over 1 s"
     assert f"audiornn {verb} " in text
 
 
 def test_help_of_the_command_is_quick_and_names_every_verb(tmp_path):
     started = time.perf_counter()
-    text = succeed("--help", cwd=tmp_path)
+    text = succeed("--help", cwd=tmp_path, preloaded=False)
     assert time.perf_counter() - started < 2, "0.1 s on a quiet machine; an import of torch would cost over 1 s"
     assert all(f"  {verb} " in text for verb in ("prepare", "train", "evaluate", "predict", "embed"))
 
@@ -99,10 +92,9 @@ def test_evaluate_uses_the_corpus_of_the_training_and_writes_its_files(workplace
 
 
 def test_evaluate_predict_and_python_agree_to_a_millionth(workplace, tmp_path):
-    succeed("evaluate", f"output={tmp_path}", cwd=workplace)
-    succeed(
-        "predict", "input=clips", "probabilities=true", "batch_size=3", f"output={tmp_path / 'p.csv'}", cwd=workplace
-    )
+    succeed("evaluate", f"output={tmp_path}", cwd=workplace, preloaded=False)
+    words = ["input=clips", "probabilities=true", "batch_size=3", f"output={tmp_path / 'p.csv'}"]
+    succeed("predict", *words, cwd=workplace, preloaded=False)
     (model,) = workplace.glob("runs/folder/*/model")
     classifier = audiornn.load(model, device="cpu")
     columns = [f"probability of {label}" for label in classifier.labels]
