@@ -1,7 +1,7 @@
 """Where a training step's time goes, and whether the loader keeps up: ``python benchmarks/training_step.py``.
 
-Prints a table for the settings of an experiment, on clips of noise of 0.5 to 1 s: the parts of a step run one after the
-other as in training, with none of them left out.
+Writes `benchmarks/training_step.md`, a table for the settings of each experiment on clips of noise of 0.5 to 1 s: the
+parts of a step run one after the other as in training, with none of them left out.
 """
 
 from __future__ import annotations
@@ -93,10 +93,19 @@ def measure(experiment: str, steps: int) -> dict[str, list[float]]:
     return {name: seconds[5:] for name, seconds in parts.items()}
 
 
+def render(experiment: str, parts: dict[str, list[float]]) -> list[str]:
+    """A table of medians."""
+    medians = {name: 1000 * statistics.median(seconds) for name, seconds in parts.items()}
+    total = sum(medians.values())
+    rows = [f"| {name} | {median:.1f} | {100 * median / total:.1f} % |" for name, median in medians.items()]
+    head = ["", f"## experiment={experiment}", "", "| part | ms | share |", "|---|---:|---:|"]
+    return [*head, *rows, f"| step | {total:.0f} | |"]
+
+
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--experiment", default="sc8u")
+    parser.add_argument("--experiments", nargs="+", default=["demo", "sc8u"])
     parser.add_argument("--steps", type=int, default=60)
     arguments = parser.parse_args()
     # As the command line does, before torch is loaded.
@@ -104,19 +113,22 @@ def main() -> None:
     from audiornn.cli import keep_memory
 
     keep_memory()
-    parts = measure(arguments.experiment, arguments.steps)
+    tables = [line for name in arguments.experiments for line in render(name, measure(name, arguments.steps))]
     import torch
 
-    total = sum(statistics.median(seconds) for seconds in parts.values())
-    print(
-        f"experiment={arguments.experiment}, batches of 64 clips of 0.5 to 1 s, medians of {arguments.steps} steps\n"
+    head = [
+        "# Where a training step's time goes",
+        "",
+        "Written by `python benchmarks/training_step.py`; not to be edited.",
+        "",
+        f"Batches of 64 clips of 0.5 to 1 s, no loader workers, medians of {arguments.steps} steps.",
+        "",
         f"{processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, "
-        f"Python {platform.python_version()}, torch {version('torch')}\n\n| part | ms | share |\n|---|---:|---:|"
-    )
-    for name, seconds in parts.items():
-        median = statistics.median(seconds)
-        print(f"| {name} | {1000 * median:.1f} | {100 * median / total:.1f} % |")
-    print(f"| step | {1000 * total:.0f} | |")
+        f"Python {platform.python_version()}, torch {version('torch')}",
+    ]
+    text = "\n".join([*head, *tables]) + "\n"
+    Path(__file__).with_suffix(".md").write_text(text)
+    print(text)
 
 
 if __name__ == "__main__":

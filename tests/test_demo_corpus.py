@@ -52,8 +52,8 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_one_process_gives_the_same_bytes_as_two(data_dir: Path, tmp_path: Path) -> None:
-    alone = TINY.make(tmp_path, num_workers=1)
-    assert contents(alone) == contents(data_dir / TINY.folder_name)
+    TINY.make(tmp_path, num_workers=1)
+    assert contents(tmp_path / TINY.folder_name) == contents(data_dir / TINY.folder_name)
 
 
 @pytest.mark.skipif(
@@ -226,13 +226,13 @@ def test_half_made_folder_is_not_taken_as_finished(tmp_path: Path) -> None:
 
 
 def test_failure_half_way_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def run_jobs_until_disk_is_full(jobs: list[object], num_workers: int) -> None:
+    def run_jobs_until_disk_is_full(jobs: list[object], *_: object) -> None:
         jobs[0]()  # type: ignore[operator]
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("audiornn.corpora.demo.run_jobs", run_jobs_until_disk_is_full)
     with pytest.raises(CorpusError, match="got No space left on device"):
-        TINY.utterances(tmp_path)
+        TINY.make(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -282,7 +282,9 @@ def test_impossible_settings_are_refused(settings: dict[str, int]) -> None:
 
 def test_jobs_keep_their_order_and_hand_on_errors() -> None:
     jobs = [partial(truediv, number, 2) for number in range(7)]
-    assert run_jobs(jobs, 3) == [0, 0.5, 1, 1.5, 2, 2.5, 3]
+    told: list[tuple[int, int]] = []
+    assert run_jobs(jobs, 3, lambda done, total: told.append((done, total))) == [0, 0.5, 1, 1.5, 2, 2.5, 3]
+    assert told == [(number, 7) for number in range(1, 8)]
     with pytest.raises(ZeroDivisionError):
         run_jobs([*jobs, partial(truediv, 1, 0)], 2)
 

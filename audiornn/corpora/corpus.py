@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from audiornn.errors import CorpusError
 from audiornn.manifest import Utterance
+
+Progress = Callable[[int, int], None]
+"""Called with the numbers of things done and in all."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,12 +23,23 @@ class Corpus:
 
     name: str
 
+    def make(self, data_dir: Path, *, progress: Progress | None = None) -> None:
+        """Bring the files to where `utterances` looks for them; for a corpus that the user brings, nothing to do.
+
+        Args:
+            data_dir: the folder that corpora lie under.
+            progress: called with the parts done and in all.
+
+        Raises:
+            CorpusError: it could not be made; nothing half made is left.
+        """
+
     @abstractmethod
     def utterances(self, data_dir: Path) -> list[Utterance]:
         """Every utterance with its label and split, in a reproducible order.
 
         Args:
-            data_dir: the folder that corpora lie under; a corpus that is synthesised or unpacked goes there too.
+            data_dir: the folder that corpora lie under.
 
         Raises:
             CorpusError: something is missing or contradictory; the message names the remedy.

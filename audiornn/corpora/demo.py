@@ -17,7 +17,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from audiornn.corpora.corpus import Corpus
+from audiornn.corpora.corpus import Corpus, Progress
 from audiornn.corpora.demo_clips import COMMANDS, VARIANTS, Clip, ClipSettings, Voice, render_noise, render_voice
 from audiornn.corpora.demo_work import run_jobs
 from audiornn.corpora.espeak import ACCENTS, espeak_data
@@ -88,7 +88,7 @@ class DemoCorpus(Corpus):
             raise ConfigError(f"min_snr_db must be at most max_snr_db, got {self.min_snr_db} and {self.max_snr_db}")
 
     def utterances(self, data_dir: Path) -> list[Utterance]:
-        """Rows of the finished corpus, which is synthesised first when it is not there.
+        """Rows of the finished corpus, which is made first when it is not there.
 
         It lies in ``data_dir/demo``, or in ``data_dir/demo-<hash>`` when a setting is not the default. It is made under
         another name and renamed at the end, so what is there is whole.
@@ -96,17 +96,18 @@ class DemoCorpus(Corpus):
         Raises:
             CorpusError: the extra ``demo`` is not installed, ``data_dir`` can't be written, or the folder is damaged.
         """
-        return read_demo(self.make(data_dir))
+        self.make(data_dir)
+        return read_demo(data_dir / self.folder_name)
 
     def split_rule(self, data_dir: Path) -> str:  # noqa: ARG002
         return f"by voice (accent and timbre), in the order of a hash (seed {self.seed})"
 
-    def make(self, data_dir: Path, *, num_workers: int | None = None) -> Path:
-        """The corpus's folder, synthesised when missing by ``num_workers`` processes (default: one per usable core)."""
+    def make(self, data_dir: Path, *, progress: Progress | None = None, num_workers: int | None = None) -> None:
+        """Synthesise the corpus when it is missing, in ``num_workers`` processes (default: one per usable core)."""
         folder = data_dir / self.folder_name
         marker = _read_marker(folder)
         if marker.get("settings") == self._settings:
-            return folder
+            return
         if folder.exists() and not marker:
             raise CorpusError(
                 f"expected a finished demo corpus or none, got a folder without {_MARKER} at '{folder}': move it away"
@@ -115,12 +116,11 @@ class DemoCorpus(Corpus):
         with _write_errors(data_dir), espeak_data(VARIANTS) as data:
             remove_abandoned(data_dir)
             with unfinished_folder(data_dir, folder.name) as unfinished:
-                clips = self._synthesise(unfinished, data, num_workers or _usable_cores())
+                clips = self._synthesise(unfinished, data, num_workers or _usable_cores(), progress)
                 _finish(unfinished, clips, self._settings)
                 if folder.exists():  # of an older format, or another process was first
                     shutil.rmtree(folder)
                 unfinished.rename(folder)
-        return folder
 
     @property
     def folder_name(self) -> str:
@@ -148,7 +148,7 @@ class DemoCorpus(Corpus):
     def _settings(self) -> dict[str, Any]:
         return {"format": _FORMAT, **asdict(self)}
 
-    def _synthesise(self, folder: Path, data: Path, num_workers: int) -> list[Clip]:
+    def _synthesise(self, folder: Path, data: Path, num_workers: int, progress: Progress | None) -> list[Clip]:
         for name in (*COMMANDS, UNKNOWN, NOISE):
             (folder / name).mkdir()
         shared = {field.name: getattr(self, field.name) for field in fields(ClipSettings)}
@@ -158,7 +158,7 @@ class DemoCorpus(Corpus):
             partial(render_voice, voice, peers[voice.split], ClipSettings(**shared), folder, data) for voice in voices
         ]
         jobs += [partial(render_noise, *noise, peers["train"], self.seed, folder, data) for noise in _NOISES]
-        return [clip for clips in run_jobs(jobs, num_workers) for clip in clips]
+        return [clip for clips in run_jobs(jobs, num_workers, progress) for clip in clips]
 
 
 def read_demo(folder: Path) -> list[Utterance]:

@@ -9,7 +9,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
+
+from audiornn.corpora.corpus import Progress
 
 T = TypeVar("T")
 
@@ -23,11 +25,11 @@ serve()
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
-def run_jobs(jobs: Sequence[Callable[[], T]], num_workers: int) -> list[T]:
+def run_jobs(jobs: Sequence[Callable[[], T]], num_workers: int, progress: Progress | None = None) -> list[T]:
     """The result of each picklable job, in order; the first error of a job is raised and ends all processes."""
     num_workers = max(1, min(num_workers, len(jobs)))
     processes: list[subprocess.Popen[bytes]] = []
-    results: dict[int, T] = {}
+    results: list[T] = []
     try:
         for first in range(num_workers):
             process = subprocess.Popen(
@@ -41,8 +43,10 @@ def run_jobs(jobs: Sequence[Callable[[], T]], num_workers: int) -> list[T]:
             with contextlib.suppress(BrokenPipeError):  # it died; `_receive` says so
                 process.stdin.write(pickle.dumps(sys.path) + pickle.dumps(jobs[first::num_workers]))
                 process.stdin.close()
-        for first, process in enumerate(processes):
-            results.update(zip(range(first, len(jobs), num_workers), _receive(process), strict=True))
+        for number in range(len(jobs)):
+            results.append(_receive(processes[number % num_workers]))
+            if progress is not None:
+                progress(number + 1, len(jobs))
     finally:
         for process in processes:
             process.kill()
@@ -51,21 +55,23 @@ def run_jobs(jobs: Sequence[Callable[[], T]], num_workers: int) -> list[T]:
                 with contextlib.suppress(BrokenPipeError):
                     if stream is not None:
                         stream.close()
-    return [results[index] for index in range(len(jobs))]
+    return results
 
 
 def serve() -> None:
-    """Body of a process: a list of jobs on standard input, their results or an error on standard output."""
+    """Body of a process: a list of jobs on standard input, the result of each on standard output, or an error."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it too and ends us
     with os.fdopen(os.dup(1), "wb") as replies:
         os.dup2(2, 1)
         try:
-            pickle.dump([job() for job in pickle.load(sys.stdin.buffer)], replies)
+            for job in pickle.load(sys.stdin.buffer):
+                pickle.dump(job(), replies)
+                replies.flush()
         except Exception as error:
             pickle.dump(error, replies)
 
 
-def _receive(process: subprocess.Popen[bytes]) -> list[T]:
+def _receive(process: subprocess.Popen[bytes]) -> Any:
     assert process.stdout is not None
     try:
         reply = pickle.load(process.stdout)
@@ -73,5 +79,4 @@ def _receive(process: subprocess.Popen[bytes]) -> list[T]:
         raise RuntimeError(f"a process of the demo corpus ended early, exit code {process.wait()}") from None
     if isinstance(reply, Exception):
         raise reply
-    results: list[T] = reply
-    return results
+    return reply

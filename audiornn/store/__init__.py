@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from audiornn.store.building import Progress
+from audiornn.corpora.corpus import Progress
 from audiornn.store.files import Rejected
 from audiornn.store.prepared import SplitSummary, Store, prepare, summarise
 

@@ -7,7 +7,7 @@ import json
 import math
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import soundfile
 import soxr
 
 from audiornn import __version__
-from audiornn.corpora.corpus import Corpus
+from audiornn.corpora.corpus import Corpus, Progress
 from audiornn.errors import ConfigError, CorpusError
 from audiornn.files.unfinished import remove_abandoned, unfinished_folder
 from audiornn.labels import order_labels
@@ -49,8 +49,6 @@ _CHUNK_ROWS, _CHUNK_BYTES = 128, 8 << 20
 _BYTES_PER_SECOND = 192_000
 _SMALL_FILES, _SMALL_BYTES = 1000, 64 << 20
 
-Progress = Callable[[int, int], None]
-
 
 def build_store(
     corpus: Corpus,
@@ -72,6 +70,7 @@ def build_store(
             "sample_rate must be at least 1, num_workers at least 0 and max_seconds above 0, "
             f"got {sample_rate=}, {num_workers=}, {max_seconds=}"
         )
+    corpus.make(data_dir, progress=progress)
     rows = corpus.utterances(data_dir)
     check_utterances(rows, f"data={corpus.name}")
     build = _Build(rows, _settings(corpus, sample_rate, max_seconds), data_dir.absolute() / STORES_FOLDER, corpus.name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from audiornn.corpora.corpus import Corpus
+from audiornn.corpora.corpus import Corpus, Progress
 from audiornn.errors import CorpusError
 from audiornn.manifest import NOISE, SPLITS, Utterance
 from audiornn.store.building import build_store
@@ -28,7 +28,7 @@ def prepare(
     num_workers: int | None = None,
     strict: bool = False,
     max_seconds: float | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Store:
     """The store of a corpus, in ``data_dir/.audiornn``; decoded now if it is not there for these files and settings.
 
@@ -41,7 +41,8 @@ def prepare(
         num_workers: decoding processes; 0 decodes in this one; None chooses by the size of the corpus.
         strict: stop at the first utterance that can't be used.
         max_seconds: longest utterance that is taken.
-        progress: called with the numbers of utterances done and in all, while decoding.
+        progress: called with the numbers of parts done and in all, while a corpus is made, and of utterances, while it
+            is decoded.
 
     Raises:
         CorpusError: the corpus is missing or contradictory, nothing usable is left of a split or a class, or the
