@@ -191,25 +191,31 @@ def test_two_processes_train_as_one_with_twice_the_batch(data_dir, tmp_path):
 
 
 @pytest.mark.slow
-def test_killed_command_resumed_ends_in_the_same_bits(data_dir, tmp_path):
-    """SIGKILL from outside, `resume=true` from the shell."""
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_stopped_command_resumed_ends_in_the_same_bits(data_dir, tmp_path, how):
+    """A signal from outside, `resume=true` from the shell; the run's folder has a name that needs quoting."""
     words = ["data=folder", f"data.path={data_dir / 'clips'}", "features=logmel", "model=gru", "trainer.max_epochs=6"]
     words += ["model.encoder.hidden_size=16", "loader.batch_size=8", "trainer.accelerator=cpu"]
     command = [sys.executable, "-m", "audiornn", "train", *words]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     subprocess.run([*command, "run_dir=whole"], cwd=tmp_path, check=True, env=environment, capture_output=True)
-    dies = [*command, "run_dir=runs/killed"]
-    with subprocess.Popen(dies, cwd=tmp_path, env=environment, stderr=subprocess.PIPE) as process:
+    stopped = tmp_path / "runs" / "bob's first, (1)"
+    stops = [*command, r"run_dir='runs/bob\'s first, (1)'"]
+    with subprocess.Popen(stops, cwd=tmp_path, env=environment, stderr=subprocess.PIPE) as process:
         assert process.stderr is not None
         for line in process.stderr:
             if line.startswith(b"epoch 3 "):
-                process.send_signal(signal.SIGKILL)
+                process.send_signal(how)
                 break
-    assert not (tmp_path / "runs" / "killed" / "model").exists()
+        rest = process.stderr.read()
+    if how == signal.SIGINT:
+        assert process.returncode == 130
+        assert rest.splitlines()[-1] == b"interrupted" and b"Traceback" not in rest
+    assert not (stopped / "model").exists()
     again = [sys.executable, "-m", "audiornn", "train", "resume=true"]
     subprocess.run(again, cwd=tmp_path, check=True, env=environment, capture_output=True)
     for name, value in weights(tmp_path / "whole").items():
-        assert torch.equal(value, weights(tmp_path / "runs" / "killed")[name]), name
+        assert torch.equal(value, weights(stopped)[name]), name
 
 
 def test_first_loss_is_the_logarithm_of_the_classes(data_dir):
@@ -251,11 +257,19 @@ def test_global_statistics_are_those_of_the_training_frames(data_dir):
     torch.testing.assert_close(network.features.std.double(), together.std(0, unbiased=False), atol=1e-3, rtol=1e-4)
 
 
+@pytest.fixture(scope="module")
+def plain_weights(data_dir, tmp_path_factory):
+    """Of a run with the settings that the options below change."""
+    folder = tmp_path_factory.mktemp("plain") / "run"
+    run(settings(data_dir), data_dir, folder)
+    return weights(folder)
+
+
 @pytest.mark.parametrize(
     "change",
     [
         {"trainer": {"accumulate_batches": 2}},
-        {"trainer": {"gradient_clip": 0.0, "early_stopping_patience": 1}},
+        {"trainer": {"gradient_clip": 0.01, "early_stopping_patience": 1}},
         {"trainer": {"precision": "bf16"}},
         {"trainer": {"monitor": "validation_loss", "select": "last", "profiler": "simple"}},
         {"trainer": {"fast_dev_run": True}},
@@ -264,10 +278,13 @@ def test_global_statistics_are_those_of_the_training_frames(data_dir):
     ],
     ids=str,
 )
-def test_option_of_the_engine_trains(data_dir, tmp_path, change):
+def test_option_of_the_engine_trains(data_dir, tmp_path, plain_weights, change):
     result = run(settings(data_dir, **change), data_dir, tmp_path / "run")
     assert math.isfinite(result.validation.mean_loss)
     assert RunFolder(tmp_path / "run").state == "finished"
+    got = weights(tmp_path / "run")
+    assert got.keys() == plain_weights.keys()
+    assert not all(torch.equal(value, plain_weights[name]) for name, value in got.items()), "it has an effect"
 
 
 def test_average_forgets_its_beginning_faster_than_its_decay():
