@@ -29,7 +29,7 @@ $(STAMP): $(DEMO_STAMP)
 	-$(BIN)/python -W ignore -m compileall -qq -j 0 $(VENV)/lib
 	touch $@
 
-demo: $(DEMO_STAMP) ## synthesise speech, train on it, evaluate, predict (5 to 7 minutes on 2 cores)
+demo: $(DEMO_STAMP) ## synthesise speech, train on it, evaluate, predict (about 5 minutes on 2 cores)
 	$(BIN)/python scripts/demo.py --directory $(DEMO_DIR)
 
 test: $(STAMP) ## the default test suite (under 3 minutes)
