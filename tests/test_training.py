@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -201,7 +202,10 @@ def test_stopped_command_resumed_ends_in_the_same_bits(data_dir, tmp_path, how):
     subprocess.run([*command, "run_dir=whole"], cwd=tmp_path, check=True, env=environment, capture_output=True)
     stopped = tmp_path / "runs" / "bob's first, (1)"
     stops = [*command, r"run_dir='runs/bob\'s first, (1)'"]
-    with subprocess.Popen(stops, cwd=tmp_path, env=environment, stderr=subprocess.PIPE) as process:
+    # A job in the background, as continuous integration may be, has its children ignore Ctrl-C.
+    heeds = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    pipe = subprocess.PIPE
+    with subprocess.Popen(stops, cwd=tmp_path, env=environment, stderr=pipe, preexec_fn=heeds) as process:
         assert process.stderr is not None
         for line in process.stderr:
             if line.startswith(b"epoch 3 "):
