@@ -272,7 +272,7 @@ def plain_weights(data_dir, tmp_path_factory):
 @pytest.mark.parametrize(
     "change",
     [
-        {"trainer": {"accumulate_batches": 2}},
+        {"trainer": {"accumulate_batches": 2, "gradient_clip": 0.0}},
         {"trainer": {"gradient_clip": 0.01, "early_stopping_patience": 1}},
         {"trainer": {"precision": "bf16"}},
         {"trainer": {"monitor": "validation_loss", "select": "last", "profiler": "simple"}},
