@@ -41,6 +41,29 @@ def zero_padding(x: Tensor, padding_mask: Tensor) -> Tensor:
     return x.masked_fill(_over_trailing_axes(padding_mask, x), 0.0)
 
 
+def is_captured() -> bool:
+    """Being traced, exported or compiled: sizes are symbols, and values can't be asked for."""
+    return torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+
+
+def zero_past_lengths_(x: Tensor, lengths: Tensor) -> Tensor:
+    """``x`` itself, its positions past each length set to exactly 0 in place.
+
+    Item by item where lengths can be asked for at no cost, which is several times as fast as through a mask.
+
+    Shape:
+        x ``(batch, positions, ...)``, lengths ``(batch,)`` int64 -> x.
+    """
+    if x.requires_grad or x.device.type != "cpu" or is_captured():
+        padding_mask = lengths_to_padding_mask(lengths, x.shape[1])
+        return x.masked_fill_(_over_trailing_axes(padding_mask, x), 0.0)
+    positions = x.shape[1]
+    for item, length in enumerate(lengths.tolist()):
+        if length < positions:
+            x.select(0, item).narrow(0, length, positions - length).zero_()
+    return x
+
+
 def _counts(padding_mask: Tensor, like: Tensor) -> Tensor:
     """Valid positions per item, at least 1, ``(batch, 1)``; an empty item reduces to 0, not NaN."""
     return (~padding_mask).sum(dim=1, keepdim=True).clamp(min=1).to(like.dtype)

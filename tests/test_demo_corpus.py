@@ -76,10 +76,11 @@ def test_only_the_default_settings_lie_in_demo() -> None:
     assert TINY.folder_name.startswith("demo-")
 
 
-def test_second_call_starts_nothing_and_gives_the_same_rows(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = TINY.utterances(data_dir)
+def test_second_call_changes_nothing(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = contents(data_dir)
     monkeypatch.setattr("audiornn.corpora.demo.run_jobs", None)
-    assert TINY.utterances(data_dir) == first
+    TINY.make(data_dir)
+    assert contents(data_dir) == first
 
 
 def test_counts_per_split_and_label(data_dir: Path) -> None:
@@ -212,7 +213,7 @@ def test_long_temporary_folder_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
 def test_missing_package_names_the_extra_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "espeakng_loader", None)
     with pytest.raises(CorpusError, match=r'espeakng-loader.*: pip install "audiornn\[demo\]"') as caught:
-        TINY.utterances(tmp_path / "data")
+        TINY.make(tmp_path / "data")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "data").exists()
 
@@ -221,7 +222,7 @@ def test_half_made_folder_is_not_taken_as_finished(tmp_path: Path) -> None:
     folder = tmp_path / TINY.folder_name
     (folder / "yes").mkdir(parents=True)
     with pytest.raises(CorpusError, match=r"a folder without corpus\.json"):
-        TINY.utterances(tmp_path)
+        TINY.make(tmp_path)
     assert [file.name for file in folder.rglob("*")] == ["yes"]
 
 
@@ -239,7 +240,7 @@ def test_failure_half_way_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Mon
 def test_data_dir_that_is_a_file_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "data").touch()
     with pytest.raises(CorpusError, match=r"^expected to write the demo corpus, got .* at '[^\n]*data'$"):
-        TINY.utterances(tmp_path / "data")
+        TINY.make(tmp_path / "data")
 
 
 def test_older_format_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -249,6 +250,9 @@ def test_older_format_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     folder.mkdir()
     (folder / "corpus.json").write_text(json.dumps({"settings": {"format": 0}}))
     (folder / "old.wav").write_bytes(b"")
+    with pytest.raises(CorpusError, match="expected the demo corpus, got none at "):
+        corpus.utterances(tmp_path)
+    corpus.make(tmp_path)
     assert len(corpus.utterances(tmp_path)) == 3 * 12
     assert not (folder / "old.wav").exists()
 
@@ -256,6 +260,7 @@ def test_older_format_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_missing_clip_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("audiornn.corpora.demo._NOISES", ())
     corpus = DemoCorpus(num_voices=3, clips_per_word=1, unknown_per_voice=0)
+    corpus.make(tmp_path)
     first = corpus.utterances(tmp_path)[0]
     Path(first.path).unlink()
     with pytest.raises(CorpusError, match=f"1 missing .* '{first.utterance_id}': delete the folder"):

@@ -65,3 +65,13 @@ def test_pad_waveforms_keeps_samples_and_counts():
     batch, lengths = padding.pad_waveforms([np.ones(3, np.float32), np.full(5, 2, np.float32)])
     assert lengths.tolist() == [3, 5] and lengths.dtype == torch.int64
     assert batch.tolist() == [[1, 1, 1, 0, 0], [2, 2, 2, 2, 2]]
+
+
+def test_zeroing_in_place_is_the_same_item_by_item_and_through_a_mask(frames):
+    wanted = frames.masked_fill(padding.lengths_to_padding_mask(LENGTHS, 7).unsqueeze(2), 0.0)
+    assert torch.equal(padding.zero_past_lengths_(poisoned(frames), LENGTHS), wanted)
+    values = frames.clone().requires_grad_()
+    masked = padding.zero_past_lengths_(values * 1, LENGTHS)
+    assert torch.equal(masked, wanted)
+    masked.sum().backward()
+    assert torch.equal(values.grad, (wanted != 0).float())

@@ -88,27 +88,37 @@ class DemoCorpus(Corpus):
             raise ConfigError(f"min_snr_db must be at most max_snr_db, got {self.min_snr_db} and {self.max_snr_db}")
 
     def utterances(self, data_dir: Path) -> list[Utterance]:
-        """Rows of the finished corpus, which is made first when it is not there.
-
-        It lies in ``data_dir/demo``, or in ``data_dir/demo-<hash>`` when a setting is not the default. It is made under
-        another name and renamed at the end, so what is there is whole.
+        """Rows of the corpus that `make` has made.
 
         Raises:
-            CorpusError: the extra ``demo`` is not installed, ``data_dir`` can't be written, or the folder is damaged.
+            CorpusError: it has not been made, or the folder is damaged.
         """
-        self.make(data_dir)
-        return read_demo(data_dir / self.folder_name)
+        folder = data_dir / self.folder_name
+        if not self._is_made(folder):
+            raise CorpusError(f"expected the demo corpus, got none at '{folder}': run `audiornn prepare data=demo`")
+        return read_demo(folder)
 
     def split_rule(self, data_dir: Path) -> str:  # noqa: ARG002
         return f"by voice (accent and timbre), in the order of a hash (seed {self.seed})"
 
     def make(self, data_dir: Path, *, progress: Progress | None = None, num_workers: int | None = None) -> None:
-        """Synthesise the corpus when it is missing, in ``num_workers`` processes (default: one per usable core)."""
+        """Synthesise the corpus when it is missing.
+
+        It lies in ``data_dir/demo``, or in ``data_dir/demo-<hash>`` when a setting is not the default. It is made under
+        another name and renamed at the end, so what is there is whole.
+
+        Args:
+            data_dir: the folder that corpora lie under.
+            progress: called with the voices done and in all.
+            num_workers: processes; None = one per usable core.
+
+        Raises:
+            CorpusError: the extra ``demo`` is not installed, or ``data_dir`` can't be written.
+        """
         folder = data_dir / self.folder_name
-        marker = _read_marker(folder)
-        if marker.get("settings") == self._settings:
+        if self._is_made(folder):
             return
-        if folder.exists() and not marker:
+        if folder.exists() and not _read_marker(folder):
             raise CorpusError(
                 f"expected a finished demo corpus or none, got a folder without {_MARKER} at '{folder}': move it away"
             )
@@ -121,6 +131,9 @@ class DemoCorpus(Corpus):
                 if folder.exists():  # of an older format, or another process was first
                     shutil.rmtree(folder)
                 unfinished.rename(folder)
+
+    def _is_made(self, folder: Path) -> bool:
+        return _read_marker(folder).get("settings") == self._settings
 
     @property
     def folder_name(self) -> str:

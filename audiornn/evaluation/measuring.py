@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +22,7 @@ from audiornn.rows import PROBABILITY_PREFIX
 
 if TYPE_CHECKING:
     from audiornn.inference import Classifier
-    from audiornn.store import Store
+    from audiornn.store import Progress, Store
 
 
 FORMAT_VERSION = 1
@@ -55,7 +55,7 @@ def evaluate(
     split: str,
     *,
     batch_size: int = 256,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Evaluation:
     """Run a model over a split of a prepared corpus and measure its answers.
 

@@ -18,23 +18,20 @@ from audiornn.errors import AudioError, ConfigError
 from audiornn.features.config import FeaturesConfig
 from audiornn.features.deltas import compute_deltas
 from audiornn.features.frames import FrameTransform
-from audiornn.padding import lengths_to_padding_mask, masked_max, masked_mean, masked_mean_std
+from audiornn.padding import (
+    is_captured,
+    lengths_to_padding_mask,
+    masked_max,
+    masked_mean,
+    masked_mean_std,
+    zero_past_lengths_,
+)
 
 # Values of one temporary. Larger ones leave the cache, and past some MB the allocator returns them to the system at
 # every call, which halves the speed.
 _BLOCK_SIZE = 3 * 2**17
 # A product of very few rows is computed by other code, and rounds otherwise, than the same rows among many.
 _FEWEST_FRAMES = 8
-
-
-def _is_captured() -> bool:
-    """Being traced, exported or compiled: sizes are symbols, and values can't be asked for."""
-    return torch.compiler.is_compiling() or torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
-
-
-def _filled_by_all(lengths: Tensor) -> int:
-    """Samples that no item pads, which need no mask; 0 off the CPU, where asking would stall the device."""
-    return min(lengths.tolist(), default=0) if lengths.device.type == "cpu" else 0
 
 
 class FeatureExtractor(nn.Module):
@@ -66,6 +63,7 @@ class FeatureExtractor(nn.Module):
         self.register_buffer("mean", torch.zeros(config.num_features))
         self.register_buffer("std", torch.ones(config.num_features))
         self._transform = FrameTransform(config)
+        self._frame_length = self._transform.frame_length
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> FeatureExtractor:
         """Move between devices, but never to another precision: a filter bank rounded to 8 bits is another one."""
@@ -149,18 +147,16 @@ class FeatureExtractor(nn.Module):
                 return self._run(waveforms, lengths, generator, normalise=normalise)
         frame_lengths = self.frame_lengths(lengths)
         waveforms = self._scaled(waveforms.float(), generator)
-        if _is_captured():
-            features = self._per_frame(waveforms, lengths, filled=0)
-            return self._over_frames(features, frame_lengths, filled=0, normalise=normalise), frame_lengths
-        filled = _filled_by_all(lengths)
+        if is_captured():
+            features = self._per_frame(waveforms, lengths, blocks=1)
+            return self._over_frames(features, frame_lengths, normalise=normalise), frame_lengths
         frames = self.num_frames(waveforms.shape[1])
         if len(waveforms) == 0:
             return waveforms.new_zeros(0, frames, self.num_features), frame_lengths
         if frames < _FEWEST_FRAMES:
             fewest_samples = self.config.win_length + _FEWEST_FRAMES * self.config.hop_length
             waveforms = pad(waveforms, (0, fewest_samples - waveforms.shape[1]))
-        features = self._in_groups(waveforms, lengths, filled)
-        features = self._over_frames(features, frame_lengths, self.num_frames(filled), normalise=normalise)
+        features = self._over_frames(self._in_groups(waveforms, lengths), frame_lengths, normalise=normalise)
         return features if features.shape[1] == frames else features[:, :frames], frame_lengths
 
     def _scaled(self, waveforms: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -172,19 +168,19 @@ class FeatureExtractor(nn.Module):
             waveforms = waveforms + config.dither * noise
         return waveforms
 
-    def _in_groups(self, waveforms: Tensor, lengths: Tensor, filled: int) -> Tensor:
-        """:meth:`_per_frame` of a few items at a time, so that temporaries stay small."""
-        rows = max(1, _BLOCK_SIZE // (self.num_frames(waveforms.shape[1]) * self.config.n_fft))
+    def _in_groups(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
+        """:meth:`_per_frame` of a few items, or a part of one, at a time, so that temporaries stay small."""
+        item_size = self.num_frames(waveforms.shape[1]) * self.config.n_fft
+        rows = max(1, _BLOCK_SIZE // item_size)
         if rows >= len(waveforms):
-            return self._per_frame(waveforms, lengths, filled)
+            return self._per_frame(waveforms, lengths, 1 + item_size // _BLOCK_SIZE)
         groups = zip(torch.split(waveforms, rows), torch.split(lengths, rows), strict=True)
-        return torch.cat([self._per_frame(*group, filled) for group in groups])
+        return torch.cat([self._per_frame(*group, 1 + item_size // _BLOCK_SIZE) for group in groups])
 
-    def _per_frame(self, waveforms: Tensor, lengths: Tensor, filled: int) -> Tensor:
+    def _per_frame(self, waveforms: Tensor, lengths: Tensor, blocks: int) -> Tensor:
         """All that looks at one frame alone: ``(batch, samples)`` -> ``(batch, frames, columns of a frame)``."""
-        padded = self._padded(waveforms, lengths, filled)
-        frames = padded.unfold(1, self._transform.frame_length, self.config.hop_length)
-        blocks = 1 if _is_captured() else 1 + frames.shape[1] * self.config.n_fft // _BLOCK_SIZE
+        padded = self._padded(waveforms, lengths)
+        frames = padded.unfold(1, self._frame_length, self.config.hop_length)
         if blocks == 1:
             return self._columns(frames)
         # Of nearly equal length: a last block of one frame would be multiplied by other code, and round otherwise.
@@ -194,23 +190,18 @@ class FeatureExtractor(nn.Module):
         columns: Tensor = self._transform(frames)
         return columns if self.config.top_db is not None else self._transform.cepstra(columns)
 
-    def _over_frames(self, features: Tensor, frame_lengths: Tensor, filled: int, *, normalise: bool) -> Tensor:
-        """All that looks along an utterance; its padding ends as zeros. The first ``filled`` frames hold none."""
+    def _over_frames(self, features: Tensor, frame_lengths: Tensor, *, normalise: bool) -> Tensor:
+        """All that looks along an utterance; its padding ends as zeros."""
         if self.config.top_db is not None:
             features = self._transform.cepstra(self._within_range(features, frame_lengths, self.config.top_db))
         if self.config.deltas:
             features = self._with_deltas(features, frame_lengths)
         if normalise:
             features = self._normalised(features, frame_lengths)
-        if filled < features.shape[1]:
-            mask = lengths_to_padding_mask(frame_lengths, features.shape[1])
-            features[:, filled:].masked_fill_(mask[:, filled:, None], 0.0)
-        return features
+        return zero_past_lengths_(features, frame_lengths)
 
-    def _padded(self, waveforms: Tensor, lengths: Tensor, filled: int) -> Tensor:
+    def _padded(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
         """Zeros for everything past each length, and around, so that the frames are as many as :meth:`num_frames` says.
-
-        The first ``filled`` samples hold no padding.
 
         Centred, frame t has its middle at sample ``t * hop_length``, as in librosa and ``torch.stft``.
         """
@@ -219,12 +210,9 @@ class FeatureExtractor(nn.Module):
             emphasised = waveforms[:, 1:] - config.pre_emphasis * waveforms[:, :-1]
             waveforms = torch.cat([waveforms[:, :1], emphasised], dim=1)
         left = config.n_fft // 2 - (config.n_fft - config.win_length) // 2 if config.center else 0
-        right = self._transform.frame_length - (left if config.center else config.win_length)
+        right = self._frame_length - (left if config.center else config.win_length)
         padded = pad(waveforms, (left, right))
-        if filled < waveforms.shape[1]:
-            positions = torch.arange(filled, waveforms.shape[1], device=waveforms.device)
-            tail = padded[:, left + filled : left + waveforms.shape[1]]
-            tail.masked_fill_(positions >= lengths[:, None], 0.0)
+        zero_past_lengths_(padded.narrow(1, left, waveforms.shape[1]), lengths)
         return padded
 
     def _within_range(self, columns: Tensor, frame_lengths: Tensor, top_db: float) -> Tensor:
