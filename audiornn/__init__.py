@@ -9,7 +9,8 @@ from audiornn.errors import AudioError, AudiornnError, ConfigError, CorpusError,
 
 if TYPE_CHECKING:
     from audiornn.features import FeatureExtractor, FeaturesConfig
-    from audiornn.inference import Classifier, Prediction, load
+    from audiornn.inference import Classifier, load
+    from audiornn.predictions import Prediction
     from audiornn.training import TrainConfig, train
 
 __version__ = "0.1.0"
@@ -34,7 +35,7 @@ _LAZY = {
     "Classifier": "audiornn.inference",
     "FeatureExtractor": "audiornn.features",
     "FeaturesConfig": "audiornn.features",
-    "Prediction": "audiornn.inference",
+    "Prediction": "audiornn.predictions",
     "TrainConfig": "audiornn.training",
     "load": "audiornn.inference",
     "train": "audiornn.training",

@@ -123,11 +123,9 @@ class Augmenter:
         """
         config = self.config
         if config.speed_percent:
-            factors = 1 + config.speed_percent / 100 * (2 * draws[:, 0] - 1)
-            waveforms, lengths = change_speed(waveforms, lengths, factors)
+            waveforms, lengths = change_speed(waveforms, lengths, self._factors(draws))
         if config.shift_ms:
-            most = config.shift_ms / 1000 * self.sample_rate
-            waveforms = shift(waveforms, lengths, ((2 * draws[:, 1] - 1) * most).round().long())
+            waveforms = shift(waveforms, lengths, self._shifts(draws))
         if config.noise_probability and self.noise is not None:
             spread = config.noise_snr_db_max - config.noise_snr_db_min
             snr_db = config.noise_snr_db_min + spread * ((draws[:, 2] / config.noise_probability) % 1)
@@ -139,6 +137,24 @@ class Augmenter:
             gain = 10 ** (config.gain_db * (2 * draws[:, 5] - 1) / 20)
             waveforms = waveforms * gain.to(waveforms.dtype).unsqueeze(1)
         return waveforms, lengths
+
+    def times(self, times: Tensor, draws: Tensor) -> Tensor:
+        """Where `waveforms` moves moments of each utterance. Shape: seconds ``(batch, n)`` -> the same."""
+        moved = times
+        if self.config.speed_percent:
+            moved = moved / self._factors(draws)[:, None].to(times.dtype)
+        if self.config.shift_ms:
+            moved = moved + self._shifts(draws)[:, None].to(times.dtype) / self.sample_rate
+        return moved
+
+    def _factors(self, draws: Tensor) -> Tensor:
+        """Of speed."""
+        return 1 + self.config.speed_percent / 100 * (2 * draws[:, 0] - 1)
+
+    def _shifts(self, draws: Tensor) -> Tensor:
+        """In samples."""
+        most = self.config.shift_ms / 1000 * self.sample_rate
+        return ((2 * draws[:, 1] - 1) * most).round().long()
 
     def features(self, features: Tensor, lengths: Tensor, draws: Tensor) -> Tensor:
         """Time and feature masks (SpecAugment, Park et al., 2019): masked values are set to 0.

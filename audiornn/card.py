@@ -10,7 +10,7 @@ def model_card(document: dict[str, Any]) -> str:
     training = document.get("training", {})
     features, encoder = document["features"], document["model"]["encoder"]
     direction = "bidirectional" if encoder["bidirectional"] else "uni-directional"
-    labels = ", ".join(f"`{label}`" for label in document["labels"])
+    answers = "\n".join(_answers(task, several=len(document["tasks"]) > 1) for task in document["tasks"])
     figures = "\n".join(f"- {name}: {_figure(value)}" for name, value in training.get("metrics", {}).items())
     return f"""---
 library_name: audiornn
@@ -18,13 +18,13 @@ pipeline_tag: audio-classification
 tags: [audio, audio-classification, {encoder["cell"].split("_")[0]}]
 ---
 
-# Audio classifier: {len(document["labels"])} classes
+# Audio model: {", ".join(task["name"] for task in document["tasks"])}
 
 A {direction} {encoder["cell"].upper()} of {encoder["num_layers"]} x {encoder["hidden_size"]} units on \
 {features["kind"]} features at {features["sample_rate"]:,} Hz, {document["num_parameters"]:,} parameters, \
 made with audiornn {document["audiornn_version"]}.
 
-Labels: {labels}
+{answers}
 
 ## Use
 
@@ -49,8 +49,22 @@ Chosen on the validation split; measure it on a test split with `audiornn evalua
 
 ## Limits
 
-It answers with one of the labels above whatever it hears; audio unlike the training data gets an answer too.
+It answers whatever it hears; audio unlike the training data gets an answer too.
 """
+
+
+def _answers(task: dict[str, Any], *, several: bool) -> str:
+    kinds = {
+        "multiclass": "one of",
+        "binary": "the first, or from its threshold on the second, of",
+        "multilabel": "any of",
+        "regression": "a number for each of",
+        "frames": "for every frame one of",
+    }
+    labels = ", ".join(f"`{label}`" for label in task["labels"])
+    return (
+        f"- {task['name']}: {kinds[task['kind']]} {labels}" if several else f"Answers: {kinds[task['kind']]} {labels}"
+    )
 
 
 def _figure(value: Any) -> str:

@@ -13,6 +13,7 @@ import json
 import pickle
 import shutil
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,9 +28,10 @@ from audiornn.card import model_card
 from audiornn.errors import ModelError
 from audiornn.features import FeaturesConfig
 from audiornn.models.classifier import ModelConfig, RecurrentClassifier
+from audiornn.tasks import TaskSpec
 
 FORMAT = "audiornn-model"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "README.md"
@@ -42,20 +44,27 @@ class ModelSpec:
 
     features: FeaturesConfig
     model: ModelConfig
-    labels: list[str]
-    """Class names, in the order of the outputs."""
+    tasks: list[TaskSpec]
+    """What the outputs mean, in their order."""
     training: dict[str, Any] = field(default_factory=dict)
     """Where the model comes from: corpus, seed, epochs, validation figures. Information only."""
     weights_sha256: str = ""
     """Of ``model.safetensors``; set when saved."""
 
     def __post_init__(self) -> None:
-        if len(self.labels) < 2 or len(set(self.labels)) != len(self.labels):
-            raise ModelError(f"expected at least 2 distinct labels, got {self.labels}")
+        names = [task.name for task in self.tasks]
+        if not names or len(set(names)) != len(names):
+            raise ModelError(f"expected tasks of different names, got {names}")
 
     def build(self) -> RecurrentClassifier:
         """The network, with fresh weights."""
-        return RecurrentClassifier(self.features, self.model, len(self.labels))
+        return build_network(self.features, self.model, self.tasks)
+
+
+def build_network(features: FeaturesConfig, model: ModelConfig, tasks: Sequence[TaskSpec]) -> RecurrentClassifier:
+    """A network with fresh weights that has the outputs of its tasks."""
+    num_outputs = sum(task.num_outputs for task in tasks)
+    return RecurrentClassifier(features, model, num_outputs, sum(task.num_frame_outputs for task in tasks))
 
 
 def save_model(folder: Path, network: RecurrentClassifier, spec: ModelSpec) -> None:

@@ -12,7 +12,6 @@ _TRAIN_GROUPS = {
     "features": "audiornn.features.config:FeaturesConfig",
     "augment": "audiornn.augment:AugmentConfig",
     "model": "audiornn.models.classifier:ModelConfig",
-    "objective": "audiornn.objectives:MulticlassConfig",
     "optimizer": "audiornn.optimization:OptimizerConfig",
     "schedule": "audiornn.optimization:ScheduleConfig",
     "loader": "audiornn.data:LoaderConfig",
@@ -58,5 +57,9 @@ def register(verb: str) -> None:
         for name, corpus in {**CORPORA, "same": SameCorpus}.items():
             _store(f"schema_{name}", corpus, "data")
     if verb == "train":
+        from audiornn.objectives import OBJECTIVES
+
         for group, path in _TRAIN_GROUPS.items():
             _store("schema", _import(path), group)
+        for name, objective in OBJECTIVES.items():
+            _store(f"schema_{name}", objective, "objective")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -51,8 +52,8 @@ class Batch:
     """float32 ``(batch, samples)``, zeros as padding."""
     lengths: Tensor
     """int64 ``(batch,)``, valid samples."""
-    targets: Tensor
-    """int64 ``(batch,)``, class indices."""
+    targets: dict[str, Tensor]
+    """By task, ``(batch, ...)``, see `audiornn.tasks.read_targets`."""
     utterances: Tensor
     """int64 ``(batch,)``, rows of the store."""
 
@@ -62,11 +63,21 @@ MAX_SAMPLES = 1 << 25
 16 kHz."""
 
 
-class StoreDataset(Dataset[int]):
-    """Row numbers of a store; the collate function reads whole batches."""
+Targets = Mapping[str, NDArray[Any]]
+"""By task, one entry per row of a store."""
 
-    def __init__(self, store: Store) -> None:
+
+class StoreDataset(Dataset[int]):
+    """Row numbers of a store; the collate function reads whole batches.
+
+    Args:
+        store: prepared.
+        targets: what belongs to its rows.
+    """
+
+    def __init__(self, store: Store, targets: Targets) -> None:
         self.store = store
+        self.targets = targets
 
     def __len__(self) -> int:
         return len(self.store)
@@ -81,11 +92,10 @@ class StoreDataset(Dataset[int]):
         waveforms = torch.zeros(len(rows), int(lengths.max()))
         for row, index, length in zip(waveforms.numpy(), indices, lengths, strict=True):
             np.multiply(self.store.waveform(index), np.float32(1 / 32768), out=row[:length], casting="unsafe")
-        targets = self.store.label_indices[rows]
         return Batch(
             waveforms=waveforms,
             lengths=torch.from_numpy(lengths.copy()),
-            targets=torch.from_numpy(targets.astype(np.int64)),
+            targets={name: torch.from_numpy(values[rows]) for name, values in self.targets.items()},
             utterances=torch.from_numpy(rows),
         )
 
@@ -161,9 +171,25 @@ class BucketBatchSampler:
 
 
 def training_loader(
-    store: Store, config: LoaderConfig, *, seed: int, rank: int = 0, num_replicas: int = 1
+    store: Store,
+    config: LoaderConfig,
+    targets: Targets,
+    *,
+    seed: int,
+    class_targets: NDArray[np.int64] | None = None,
+    rank: int = 0,
+    num_replicas: int = 1,
 ) -> DataLoader[Batch]:
-    """Shuffled, length-bucketed batches of the training split."""
+    """Shuffled, length-bucketed batches of the training split; `BucketBatchSampler` has the other arguments.
+
+    Args:
+        store: prepared.
+        config: batch sizes, buckets, workers.
+        targets: of every row of the store.
+        seed: of the run.
+        class_targets: class of every row of the store, to draw classes equally often.
+        rank, num_replicas: this process among the distributed ones.
+    """
     indices = store.indices("train")
     sampler = BucketBatchSampler(
         indices,
@@ -171,14 +197,14 @@ def training_loader(
         config.batch_size,
         seed=seed,
         bucket_batches=config.bucket_batches,
-        class_targets=store.label_indices[indices] if config.balanced else None,
+        class_targets=None if class_targets is None else class_targets[indices],
         rank=rank,
         num_replicas=num_replicas,
     )
-    return _loader(store, config, sampler)
+    return _loader(store, config, targets, sampler)
 
 
-def evaluation_loader(store: Store, config: LoaderConfig, split: str) -> DataLoader[Batch]:
+def evaluation_loader(store: Store, config: LoaderConfig, targets: Targets, split: str) -> DataLoader[Batch]:
     """Batches of a split in order of length, each utterance once; fewer to a batch when they are long."""
     indices = store.indices(split)
     ordered = indices[np.argsort(store.num_samples[indices], kind="stable")]
@@ -188,11 +214,13 @@ def evaluation_loader(store: Store, config: LoaderConfig, split: str) -> DataLoa
         if full or (len(batches[-1]) + 1) * length > MAX_SAMPLES:
             batches.append([])
         batches[-1].append(row)
-    return _loader(store, config, batches)
+    return _loader(store, config, targets, batches)
 
 
-def _loader(store: Store, config: LoaderConfig, batches: BucketBatchSampler | list[list[int]]) -> DataLoader[Batch]:
-    dataset = StoreDataset(store)
+def _loader(
+    store: Store, config: LoaderConfig, targets: Targets, batches: BucketBatchSampler | list[list[int]]
+) -> DataLoader[Batch]:
+    dataset = StoreDataset(store, targets)
     loader: DataLoader[Batch] = DataLoader(
         dataset,  # type: ignore[arg-type]  # collate turns row numbers into batches
         batch_sampler=batches,

@@ -19,15 +19,16 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.utils.data import DataLoader
 
 from audiornn.augment import Augmenter
-from audiornn.data import Batch, LoaderConfig, evaluation_loader, training_loader
+from audiornn.data import Batch, LoaderConfig, Targets, evaluation_loader, training_loader
 from audiornn.errors import ConfigError
 from audiornn.files.tables import write_rows
 from audiornn.models.classifier import RecurrentClassifier
-from audiornn.objectives import MulticlassObjective
+from audiornn.objectives import Objective
+from audiornn.objectives.base import Outcome
 from audiornn.optimization import OptimizerConfig, ScheduleConfig, build_optimizer, build_schedule
 from audiornn.runs import LOG_FORMAT, RunFolder
 from audiornn.store import Store
-from audiornn.trainer_config import MONITORS, PRECISIONS, TrainerConfig
+from audiornn.trainer_config import PRECISIONS, TrainerConfig
 
 # Lightning tells news of its cloud on start, and its tips on every run.
 os.environ.setdefault("LIGHTNING_DISABLE_TIPS", "1")
@@ -59,7 +60,7 @@ class ClassifierTraining(pl.LightningModule):
     def __init__(
         self,
         network: RecurrentClassifier,
-        objective: MulticlassObjective,
+        objective: Objective,
         augmenter: Augmenter,
         optimizer: OptimizerConfig,
         schedule: ScheduleConfig,
@@ -75,7 +76,7 @@ class ClassifierTraining(pl.LightningModule):
         self._seed = seed
         self.history: list[dict[str, float]] = []
         self.identity: dict[str, Any] = {}
-        self._outcomes: list[tuple[Tensor, Tensor]] = []
+        self._outcomes: list[dict[str, Outcome]] = []
         self._train_losses: list[Tensor] = []
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
@@ -88,15 +89,16 @@ class ClassifierTraining(pl.LightningModule):
             waveforms, lengths = self.augmenter.waveforms(batch.waveforms, batch.lengths, draws)
             features, lengths = self.network.features(waveforms, lengths)
             features = self.augmenter.features(features, lengths, draws)
-        loss: Tensor = self.objective(self.network.classify(features, lengths).logits, batch.targets)
+        targets = self.objective.moved(batch.targets, partial(self.augmenter.times, draws=draws))
+        loss: Tensor = self.objective(self.network.classify(features, lengths), targets)
         self._train_losses.append(loss.detach())
         return loss
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
-        """Keep the logits of a batch for the figures of the epoch."""
+        """Keep the outputs of a batch for the figures of the epoch."""
         del batch_index
-        logits = self.network(batch.waveforms, batch.lengths).logits
-        self._outcomes.append((logits.float(), batch.targets))
+        found = self.objective.outcomes(self.network(batch.waveforms, batch.lengths), batch.targets)
+        self._outcomes.append({name: (outputs.float(), targets) for name, (outputs, targets) in found.items()})
 
     def on_train_epoch_start(self) -> None:
         self._train_losses.clear()
@@ -106,37 +108,35 @@ class ClassifierTraining(pl.LightningModule):
         self._outcomes.clear()
 
     def on_validation_epoch_end(self) -> None:
-        """Loss, accuracy and balanced accuracy over the whole split."""
-        logits = torch.cat([logits for logits, _ in self._outcomes])
-        targets = torch.cat([targets for _, targets in self._outcomes])
-        correct = (logits.argmax(dim=1) == targets).float()
-        recalls = [correct[targets == index].mean() for index in torch.unique(targets)]
-        figures = {
-            "validation_loss": torch.nn.functional.cross_entropy(logits, targets),
-            "validation_accuracy": correct.mean(),
-            "validation_balanced_accuracy": torch.stack(recalls).mean(),
-        }
+        """The objective's figures over the whole split."""
+        figures = self.objective.figures(
+            {
+                name: (
+                    torch.cat([found[name][0] for found in self._outcomes]),
+                    torch.cat([found[name][1] for found in self._outcomes]),
+                )
+                for name in self._outcomes[0]
+            }
+        )
         self.log_dict(figures, sync_dist=True)
         if self._train_losses and not self.trainer.sanity_checking:
-            figures["train_loss"] = torch.stack(self._train_losses).mean()
-            self.log("train_loss", figures["train_loss"], sync_dist=True)
-            self._record({name: float(value) for name, value in figures.items()})
+            train_loss = float(torch.stack(self._train_losses).mean())
+            self.log("train_loss", train_loss, sync_dist=True)
+            self._record({"train_loss": train_loss, **figures})
 
     def _record(self, figures: dict[str, float]) -> None:
         row = {
             "epoch": float(self.current_epoch + 1),
-            **{name: figures[name] for name in ("train_loss", *MONITORS)},
+            **figures,
             "learning_rate": float(self.trainer.optimizers[0].param_groups[0]["lr"]),
             "seconds": time.perf_counter() - self._epoch_started,
         }
         self.history = [*self.history, row]
         logger.info(
-            "epoch %d of %d: train loss %.4f, validation loss %.4f, validation accuracy %.2f %%, %.1f s",
+            "epoch %d of %d: %s, %.1f s",
             row["epoch"],
             self.trainer.max_epochs,
-            row["train_loss"],
-            row["validation_loss"],
-            100 * row["validation_accuracy"],
+            ", ".join(_in_words(name, value) for name, value in figures.items()),
             row["seconds"],
         )
 
@@ -176,28 +176,44 @@ class ClassifierTraining(pl.LightningModule):
             scheduler.step(self.trainer.callback_metrics["validation_loss"])
 
 
+def _in_words(name: str, value: float) -> str:
+    words = name.replace("_", " ")
+    return f"{words} {100 * value:.2f} %" if name.endswith(("accuracy", "f1")) else f"{words} {value:.4f}"
+
+
 class StoreLoaders(pl.LightningDataModule):
     """Batches of a store; made in the process that trains, which alone knows its rank.
 
     Args:
         store: prepared.
         config: batch sizes, buckets, workers.
+        objective: reads the targets.
         seed: of the run.
     """
 
-    def __init__(self, store: Store, config: LoaderConfig, *, seed: int) -> None:
+    def __init__(self, store: Store, config: LoaderConfig, objective: Objective, *, seed: int) -> None:
         super().__init__()
         self._store = store
         self._config = config
+        self._targets: Targets = objective.read_targets(store)
+        self._class_targets = objective.class_targets(self._targets) if config.balanced else None
         self._seed = seed
 
     def train_dataloader(self) -> DataLoader[Batch]:
         assert self.trainer is not None
         rank, replicas = self.trainer.global_rank, self.trainer.world_size
-        return training_loader(self._store, self._config, seed=self._seed, rank=rank, num_replicas=replicas)
+        return training_loader(
+            self._store,
+            self._config,
+            self._targets,
+            seed=self._seed,
+            class_targets=self._class_targets,
+            rank=rank,
+            num_replicas=replicas,
+        )
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        return evaluation_loader(self._store, self._config, "validation")
+        return evaluation_loader(self._store, self._config, self._targets, "validation")
 
 
 class HistoryTable(Callback):
@@ -257,8 +273,16 @@ def averaged(average: Tensor, current: Tensor, count: Tensor | int, *, decay: fl
     return torch.lerp(average, current, 1 - min(decay, (1 + float(count)) / (10 + float(count))))
 
 
-def build_trainer(config: TrainerConfig, run_dir: Path, *, tensorboard: bool = True) -> Trainer:
+def build_trainer(
+    config: TrainerConfig, run_dir: Path, *, monitor: tuple[str, str], tensorboard: bool = True
+) -> Trainer:
     """A Lightning Trainer that writes checkpoints, ``metrics.csv`` and TensorBoard files into ``run_dir``.
+
+    Args:
+        config: its settings.
+        run_dir: folder of the run.
+        monitor: the figure that the best checkpoint and early stopping go by, and ``min`` or ``max``.
+        tensorboard: whether to write its files.
 
     Raises:
         ConfigError: the machine has no such device, or Lightning refuses the combination.
@@ -266,18 +290,18 @@ def build_trainer(config: TrainerConfig, run_dir: Path, *, tensorboard: bool = T
     if config.num_threads:
         torch.set_num_threads(config.num_threads)
     folder = run_dir / "checkpoints"
-    mode = MONITORS[config.monitor]
+    figure, mode = monitor
     callbacks: list[Callback] = [
         LogOfOtherProcess(RunFolder(run_dir).log),
         HistoryTable(run_dir / "metrics.csv"),
-        MovableCheckpoint(folder, "best", monitor=config.monitor, mode=mode, enable_version_counter=False),
+        MovableCheckpoint(folder, "best", monitor=figure, mode=mode, enable_version_counter=False),
         # Of its own: `save_last` of the one above writes nothing in an epoch that is not the best.
         MovableCheckpoint(folder, "last", enable_version_counter=False),
     ]
     if config.ema_decay:
         callbacks.append(WeightAveraging(avg_fn=partial(averaged, decay=config.ema_decay)))
     if config.early_stopping_patience:
-        callbacks.append(EarlyStopping(config.monitor, patience=config.early_stopping_patience, mode=mode))
+        callbacks.append(EarlyStopping(figure, patience=config.early_stopping_patience, mode=mode))
     interactive = sys.stderr.isatty()
     if interactive:
         callbacks.append(RichProgressBar())

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +18,8 @@ from audiornn.checkpoint import ModelSpec, load_model
 from audiornn.errors import AudioError, ConfigError
 from audiornn.models.classifier import RecurrentClassifier
 from audiornn.padding import pad_waveforms
+from audiornn.predictions import AnyPrediction, FileResult, predictions_of
+from audiornn.tasks import TaskSpec
 
 Waveform = NDArray[np.float32]
 AudioPath = str | os.PathLike[str]
@@ -31,42 +33,14 @@ WINDOW_SAMPLES = 32_000_000
 """Samples that are decoded before, at most, but for the last file: 128 MB, 33 minutes at 16 kHz."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Prediction:
-    """What the model says of one utterance."""
-
-    label: str
-    """The most probable class."""
-    probability: float
-    """Its probability."""
-    probabilities: dict[str, float]
-    """Every class's, in the model's order of labels."""
-    duration_seconds: float
-
-    def top(self, k: int) -> list[tuple[str, float]]:
-        """The ``k`` most probable classes, most probable first."""
-        return sorted(self.probabilities.items(), key=lambda item: -item[1])[:k]
-
-
-@dataclass(frozen=True, kw_only=True)
-class FileResult:
-    """One file of a folder: a prediction, or the reason why there is none."""
-
-    path: str
-    prediction: Prediction | None
-    embedding: NDArray[np.float32] | None = None
-    """``(embedding_size,)``; None for a file that failed."""
-    error: str = ""
-
-
 @dataclass(frozen=True)
 class Outputs:
     """The network's answers for a list of waveforms, in the order of the list."""
 
-    probabilities: NDArray[np.float32]
-    """``(utterances, classes)``."""
+    scores: dict[str, Any]
+    """By task, ``(utterances, labels)``: probabilities, or numbers; for ``frames`` a list of intervals each."""
     logits: NDArray[np.float32]
-    """``(utterances, classes)``."""
+    """``(utterances, outputs)``, before any softmax, of all tasks side by side."""
     embeddings: NDArray[np.float32]
     """``(utterances, embedding_size)``."""
 
@@ -114,9 +88,21 @@ class Classifier:
         return {name: spec[name] for name in ("features", "model", "training")}
 
     @property
+    def tasks(self) -> list[TaskSpec]:
+        """What the model answers; most models have one task."""
+        return list(self.spec.tasks)
+
+    @property
     def labels(self) -> list[str]:
-        """Class names in the order of `Prediction.probabilities`."""
-        return list(self.spec.labels)
+        """Class names in the order of `Prediction.probabilities`.
+
+        Raises:
+            ConfigError: the model has several tasks.
+        """
+        if len(self.spec.tasks) != 1:
+            names = ", ".join(task.name for task in self.spec.tasks)
+            raise ConfigError(f"expected a model with one task, got {names}; see Classifier.tasks")
+        return list(self.spec.tasks[0].labels)
 
     @property
     def sample_rate(self) -> int:
@@ -128,27 +114,22 @@ class Classifier:
         """Length of an embedding."""
         return self.network.embedding.output_size
 
-    @overload
-    def predict(self, audio: AudioPath, *, sample_rate: int | None = None) -> Prediction: ...
-    @overload
-    def predict(self, audio: NDArray[np.generic], *, sample_rate: int | None = None) -> Prediction: ...
-    @overload
-    def predict(self, audio: AudioInputs, *, sample_rate: int | None = None) -> list[Prediction]: ...
-    def predict(
-        self, audio: AudioInput | AudioInputs, *, sample_rate: int | None = None
-    ) -> Prediction | list[Prediction]:
+    def predict(self, audio: AudioInput | AudioInputs, *, sample_rate: int | None = None) -> Any:
         """Classify one utterance, or several at once.
 
         Args:
             audio: a path; an array ``(samples,)`` or ``(channels, samples)``; or a list of paths or arrays.
             sample_rate: of the arrays, Hz; needed with arrays, resampled from when it is not the model's.
 
+        Returns:
+            a `Prediction` (one label), `LabelsPrediction` (any number), `ValuesPrediction` (regression) or
+            `TasksPrediction` (several tasks), as the model is; a list of them for a list.
+
         Raises:
             AudioError: audio that can't be used, or an array without its sample rate.
         """
         waveforms, single = self._waveforms(audio, sample_rate)
-        outputs = self.run(waveforms)
-        predictions = [self._prediction(*pair) for pair in zip(outputs.probabilities, waveforms, strict=True)]
+        predictions = self._predictions(waveforms, self.run(waveforms))
         return predictions[0] if single else predictions
 
     def embed(self, audio: AudioInput | AudioInputs, *, sample_rate: int | None = None) -> NDArray[np.float32]:
@@ -195,33 +176,56 @@ class Classifier:
     ) -> Iterator[FileResult]:
         waveforms = [waveform for _, waveform in window if not isinstance(waveform, AudioError)]
         outputs = self.run(waveforms, batch_size=batch_size)
-        answers = zip(outputs.probabilities, outputs.embeddings, strict=True)
+        answers = zip(self._predictions(waveforms, outputs), outputs.embeddings, strict=True)
         for path, waveform in window:
             if isinstance(waveform, AudioError):
                 yield FileResult(path=path, prediction=None, error=str(waveform))
             else:
-                probabilities, embedding = next(answers)
-                yield FileResult(path=path, prediction=self._prediction(probabilities, waveform), embedding=embedding)
+                prediction, embedding = next(answers)
+                yield FileResult(path=path, prediction=prediction, embedding=embedding)
 
     @torch.inference_mode()
     def run(self, waveforms: Sequence[Waveform], *, batch_size: int = 64) -> Outputs:
-        """Probabilities, logits and embeddings of waveforms at the model's rate, batched by length.
+        """Scores, logits and embeddings of waveforms at the model's rate, batched by length.
 
         Shape: list of float32 ``(samples,)`` -> rows in the order of the list.
         """
         if batch_size < 1:
             raise ConfigError(f"batch_size must be at least 1, got {batch_size}")
-        logits = np.zeros((len(waveforms), len(self.labels)), dtype=np.float32)
+        num_outputs = sum(task.num_outputs for task in self.spec.tasks)
+        logits = np.zeros((len(waveforms), num_outputs), dtype=np.float32)
         embeddings = np.zeros((len(waveforms), self.embedding_size), dtype=np.float32)
+        frames: list[tuple[NDArray[np.float32], NDArray[np.float64]]] = [_NO_FRAMES] * len(waveforms)
         for rows in batches_by_length([len(waveform) for waveform in waveforms], batch_size):
             batch, lengths = pad_waveforms([waveforms[row] for row in rows])
             output = self.network(batch.to(self.device), lengths.to(self.device))
             logits[rows] = output.logits.float().cpu().numpy()
             embeddings[rows] = output.embedding.float().cpu().numpy()
-        # float64: a sum of float32 exponentials would put its rounding into the last digit that is promised.
-        exponentials = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True, initial=-np.inf))
-        probabilities = exponentials / exponentials.sum(axis=1, keepdims=True)
-        return Outputs(probabilities.astype(np.float32), logits, embeddings)
+            if output.frame_logits is not None:
+                times = output.frame_times.cpu().numpy()
+                of_rows = output.frame_logits.float().cpu().numpy()
+                for row, of_row, length in zip(rows, of_rows, output.frame_lengths.tolist(), strict=True):
+                    frames[row] = of_row[:length], times[:length]
+        scores: dict[str, Any] = {
+            name: task.scores(outputs) for name, (task, outputs) in self.shares(logits).items() if task.num_outputs
+        }
+        durations = [len(waveform) / self.sample_rate for waveform in waveforms]
+        first = 0
+        for task in self.spec.tasks:
+            if task.num_frame_outputs:
+                columns = slice(first, first + task.num_frame_outputs)
+                scores[task.name] = [
+                    task.intervals(outputs[:, columns], times, seconds)
+                    for (outputs, times), seconds in zip(frames, durations, strict=True)
+                ]
+                first += task.num_frame_outputs
+        return Outputs(scores, logits, embeddings)
+
+    def shares(self, logits: NDArray[np.float32]) -> dict[str, tuple[TaskSpec, NDArray[np.float32]]]:
+        """Each task with its columns of `Outputs.logits`, by name; a task of frames has none."""
+        ends = np.cumsum([task.num_outputs for task in self.spec.tasks])
+        parts = np.split(logits, ends[:-1], axis=1)
+        return {task.name: (task, part) for task, part in zip(self.spec.tasks, parts, strict=True)}
 
     def _waveforms(self, audio: AudioInput | AudioInputs, sample_rate: int | None) -> tuple[list[Waveform], bool]:
         if isinstance(audio, str | os.PathLike | np.ndarray):
@@ -238,15 +242,12 @@ class Classifier:
             )
         return prepare_waveform(audio, sample_rate, self.sample_rate)
 
-    def _prediction(self, probabilities: NDArray[np.float32], waveform: Waveform) -> Prediction:
-        best = int(probabilities.argmax())
-        return Prediction(
-            label=self.spec.labels[best],
-            probability=float(probabilities[best]),
-            probabilities=dict(zip(self.spec.labels, probabilities.tolist(), strict=True)),
-            duration_seconds=len(waveform) / self.sample_rate,
-        )
+    def _predictions(self, waveforms: Sequence[Waveform], outputs: Outputs) -> list[AnyPrediction]:
+        durations = [len(waveform) / self.sample_rate for waveform in waveforms]
+        return predictions_of(self.spec.tasks, outputs.scores, durations)
 
+
+_NO_FRAMES = np.zeros((0, 0), dtype=np.float32), np.zeros(0)
 
 MAX_BATCH_SECONDS = 320.0
 """Padded audio in one batch at 16 kHz, 20 MB of samples: long recordings go in smaller batches."""

@@ -7,8 +7,8 @@ import csv
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +16,22 @@ from audiornn.errors import CorpusError
 
 SPLITS = ("train", "validation", "test")
 NOISE = "noise"
-"""Split of recordings that only serve as additive noise while training; their label is empty."""
+"""Split of recordings that only serve as additive noise while training; they have no label."""
+
+
+OWN_COLUMNS = ("label", "speaker", "split")
+"""Fields of `Utterance` that targets can be read from, beside its further columns."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Utterance:
-    """One labelled recording, or a segment of one.
+    """One recording, or a segment of one, and what is said about it.
 
-    ``utterance_id`` is unique in its corpus and looks like a path relative to it; ``path`` is absolute. ``split`` is
-    one of `SPLITS`, `NOISE`, or empty where none is assigned; ``speaker`` is empty where it is not known. Times are
-    in seconds from the file's start; ``end_seconds`` None is the file's end.
+    ``utterance_id`` is unique in its corpus and looks like a path relative to it; ``path`` is absolute. ``label`` is
+    empty where there is none. ``split`` is one of `SPLITS`, `NOISE`, or empty where none is assigned; ``speaker`` is
+    empty where it is not known. Times are in seconds from the file's start; ``end_seconds`` None is the file's end.
+    ``columns`` is whatever else is said, as text by name, for an objective to read its targets from. ``line`` is that
+    of the manifest, from 1; 0 without one.
     """
 
     utterance_id: str
@@ -35,6 +41,8 @@ class Utterance:
     speaker: str = ""
     start_seconds: float = 0.0
     end_seconds: float | None = None
+    columns: Mapping[str, str] = field(default_factory=dict, hash=False)
+    line: int = field(default=0, compare=False)
 
     def with_split(self, split: str) -> Utterance:
         """The same utterance in another split; `dataclasses.replace` takes several times as long, per clip."""
@@ -46,12 +54,20 @@ class Utterance:
             speaker=self.speaker,
             start_seconds=self.start_seconds,
             end_seconds=self.end_seconds,
+            columns=self.columns,
+            line=self.line,
         )
+
+    def column(self, name: str) -> str:
+        """``label``, ``speaker``, ``split`` or one of ``columns``; empty where it says nothing."""
+        if name in OWN_COLUMNS:
+            return str(getattr(self, name))
+        return self.columns.get(name, "")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ManifestColumns:
-    """Column names of a manifest. Only ``path`` and ``label`` must be there, and any that is renamed."""
+    """Column names of a manifest. Only ``path`` must be there, and any that is renamed."""
 
     path: str = "path"
     label: str = "label"
@@ -63,7 +79,7 @@ class ManifestColumns:
 
     def missing_from(self, header: Iterable[str]) -> list[str]:
         present = set(header)
-        required = {self.path, self.label}
+        required = {self.path}
         standard = asdict(ManifestColumns())
         required |= {name for field, name in asdict(self).items() if name != standard[field]}
         return sorted(required - present)
@@ -73,7 +89,8 @@ def read_manifest(path: str | os.PathLike[str], *, columns: ManifestColumns | No
     """Read a ``.csv`` (comma, UTF-8, with a header line) or ``.jsonl`` (one object a line) manifest.
 
     Relative audio paths start at the manifest's folder. An utterance without an id is named by its path as written,
-    and by its times where it is a segment. A byte-order mark and CRLF line ends are fine.
+    and by its times where it is a segment. Further columns are kept as text; what is no text in a JSONL file, as JSON.
+    A byte-order mark and CRLF line ends are fine.
 
     Raises:
         CorpusError: naming the line and the column.
@@ -91,7 +108,7 @@ def read_manifest(path: str | os.PathLike[str], *, columns: ManifestColumns | No
     try:
         for line, row in readers[path.suffix.lower()](path, columns):
             where = f"line {line} of {str(path)!r}"
-            utterance = _parse_row(row, columns, folder, where)
+            utterance = _parse_row(row, columns, folder, line, where)
             earlier = first_line.setdefault(utterance.utterance_id, line)
             if earlier != line:
                 raise CorpusError(f"{where}: {utterance.utterance_id!r} is already on line {earlier}")
@@ -119,9 +136,8 @@ def write_manifest(path: str | os.PathLike[str], utterances: Sequence[Utterance]
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("w", encoding="utf-8", newline="") as file:
             if path.suffix.lower() == ".csv":
-                writer = csv.DictWriter(
-                    file, list(asdict(ManifestColumns())), lineterminator="\n", extrasaction="raise"
-                )
+                names = list(dict.fromkeys(name for row in rows for name in row)) or list(asdict(ManifestColumns()))
+                writer = csv.DictWriter(file, names, lineterminator="\n")
                 writer.writeheader()
                 writer.writerows(rows)
             elif path.suffix.lower() == ".jsonl":
@@ -139,13 +155,12 @@ def write_manifest(path: str | os.PathLike[str], utterances: Sequence[Utterance]
 def check_utterances(utterances: Sequence[Utterance], source: str) -> None:
     """Raise `CorpusError` for what no later step can work with.
 
-    No rows; an id that occurs twice; a split that is not one; a labelled noise row or an unlabelled other row; fewer
-    than two labels.
+    No rows; an id that occurs twice; a split that is not one; a labelled noise row. Labels and other targets are the
+    objective's to check.
     """
     if not utterances:
         raise CorpusError(f"expected at least 1 utterance, got none from {source}")
     seen: set[str] = set()
-    labels: set[str] = set()
     for utterance in utterances:
         if utterance.utterance_id in seen:
             raise CorpusError(f"expected distinct utterance ids, got {utterance.utterance_id!r} twice from {source}")
@@ -157,14 +172,8 @@ def check_utterances(utterances: Sequence[Utterance], source: str) -> None:
                 f"expected a split of {', '.join(SPLITS)}, got {utterance.split!r} "
                 f"for {utterance.utterance_id!r} from {source}"
             )
-        if bool(utterance.label) == (utterance.split == NOISE):
-            raise CorpusError(
-                f"expected a label except on noise, got {utterance.label!r} for {utterance.utterance_id!r}"
-            )
-        labels.add(utterance.label)
-    labels.discard("")
-    if len(labels) < 2:
-        raise CorpusError(f"expected at least 2 classes, got {sorted(labels)} from {source}")
+        if utterance.label and utterance.split == NOISE:
+            raise CorpusError(f"expected noise without a label, got {utterance.label!r} for {utterance.utterance_id!r}")
 
 
 def _check_text(utterance: Utterance) -> None:
@@ -205,7 +214,7 @@ def _jsonl_rows(path: Path, columns: ManifestColumns) -> Iterator[tuple[int, dic
             yield line, row
 
 
-def _parse_row(row: dict[str, Any], columns: ManifestColumns, folder: Path, where: str) -> Utterance:
+def _parse_row(row: dict[str, Any], columns: ManifestColumns, folder: Path, line: int, where: str) -> Utterance:
     written = _text(row, columns.path, where)
     label = _text(row, columns.label, where)
     split = _text(row, columns.split, where)
@@ -213,8 +222,8 @@ def _parse_row(row: dict[str, Any], columns: ManifestColumns, folder: Path, wher
         raise CorpusError(f"{where}: expected {columns.split!r} to be one of {', '.join(SPLITS)}, got {split!r}")
     if not written:
         raise CorpusError(f"{where}: expected an audio path in column {columns.path!r}, got nothing")
-    if bool(label) == (split == NOISE):
-        raise CorpusError(f"{where}: expected a label in column {columns.label!r} (and none for noise), got {label!r}")
+    if label and split == NOISE:
+        raise CorpusError(f"{where}: expected no label in column {columns.label!r} for noise, got {label!r}")
     start = _seconds(row, columns.start, where)
     end = _seconds(row, columns.end, where)
     if end is not None and end <= (start or 0.0):
@@ -228,7 +237,19 @@ def _parse_row(row: dict[str, Any], columns: ManifestColumns, folder: Path, wher
         speaker=_text(row, columns.speaker, where),
         start_seconds=start or 0.0,
         end_seconds=end,
+        columns=_further_columns(row, columns, where),
+        line=line,
     )
+
+
+def _further_columns(row: dict[str, Any], columns: ManifestColumns, where: str) -> dict[str, str]:
+    own = set(asdict(columns).values())
+    further = {}
+    for name, value in row.items():
+        if name not in own and value not in (None, ""):
+            cell = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            further[name] = _text({name: cell}, name, where)
+    return further
 
 
 def _text(row: dict[str, Any], column: str, where: str) -> str:
@@ -268,4 +289,5 @@ def _format_row(utterance: Utterance, folder: Path) -> dict[str, Any]:
         "start": start if start or end is not None else None,
         "end": end,
         "utterance_id": utterance.utterance_id,
+        **utterance.columns,
     }

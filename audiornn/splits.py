@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from audiornn.errors import ConfigError, CorpusError
 from audiornn.manifest import NOISE, Utterance
@@ -59,13 +59,35 @@ def split_stratified(
     classes: defaultdict[str, list[str]] = defaultdict(list)
     for path, counts in labels.items():
         classes[min((-count, label) for label, count in counts.items())[1]].append(path)
+    split_of = _split_files(classes, names, validation=validation, test=test, seed=seed)
+    return _assign(utterances, split_of, lambda utterance: utterance.path)
+
+
+def split_randomly(
+    utterances: Sequence[Utterance], *, validation: float, test: float, seed: int = 0
+) -> list[Utterance]:
+    """As `split_stratified`, whatever the labels are.
+
+    Raises:
+        CorpusError: fewer files than splits.
+    """
+    check_fractions(validation, test)
+    names = {row.path: row.utterance_id.partition("#")[0] for row in utterances if row.split != NOISE}
+    split_of = _split_files({"": list(names)}, names, validation=validation, test=test, seed=seed)
+    return _assign(utterances, split_of, lambda utterance: utterance.path)
+
+
+def _split_files(
+    classes: Mapping[str, list[str]], names: Mapping[str, str], *, validation: float, test: float, seed: int
+) -> dict[str, str]:
+    """Split of each file: the same shares of every class, in an order that its name and the seed give."""
     split_of: dict[str, str] = {}
     for label, paths in sorted(classes.items()):
         needed = 1 + (validation > 0) + (test > 0)
         if len(paths) < needed:
             raise CorpusError(
-                f"expected at least {needed} files in every class, got {len(paths)} in {label!r}; "
-                "add files, drop the class, or set splits yourself"
+                f"expected at least {needed} files{' in every class' if label else ''}, got {len(paths)}"
+                f"{f' in {label!r}' if label else ''}; add files, drop the class, or set splits yourself"
             )
         paths.sort(key=lambda path: (hash_order(names[path], seed), path))
         num_test = _share(test, len(paths), needed)
@@ -74,7 +96,7 @@ def split_stratified(
             split_of[path] = (
                 "test" if position < num_test else "validation" if position < num_test + num_validation else "train"
             )
-    return _assign(utterances, split_of, lambda utterance: utterance.path)
+    return split_of
 
 
 def split_by_speaker(

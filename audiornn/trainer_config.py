@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from audiornn.errors import ConfigError
 
 PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
-MONITORS = {"validation_accuracy": "max", "validation_balanced_accuracy": "max", "validation_loss": "min"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,9 +23,9 @@ class TrainerConfig:
     """Batches whose gradients are added up before a step."""
     ema_decay: float = 0.0
     """Decay per step of the averaged weights that are evaluated and saved; 0 = no averaging."""
-    monitor: str = "validation_accuracy"
-    """What the best checkpoint and early stopping go by: ``validation_accuracy``, ``validation_balanced_accuracy`` or
-    ``validation_loss``."""
+    monitor: str = "auto"
+    """Figure that the best checkpoint and early stopping go by, such as ``validation_loss``; ``auto`` is
+    ``validation_accuracy`` for the objective ``multiclass`` and ``validation_loss`` for others."""
     early_stopping_patience: int = 0
     """Epochs without improvement before training ends; 0 = never early."""
     select: str = "best"
@@ -58,7 +57,6 @@ class TrainerConfig:
             raise ConfigError(f"ema_decay must be in [0, 1), got {self.ema_decay}")
         for name, choices in (
             ("precision", PRECISIONS),
-            ("monitor", MONITORS),
             ("select", ("best", "last")),
             ("profiler", ("none", "simple", "advanced")),
         ):

@@ -16,16 +16,16 @@ import torch
 from filelock import FileLock, Timeout
 
 from audiornn.augment import AugmentConfig, Augmenter, NoiseBank
-from audiornn.checkpoint import ModelSpec, load_model, read_training_checkpoint, save_model
+from audiornn.checkpoint import ModelSpec, build_network, load_model, read_training_checkpoint, save_model
 from audiornn.corpora.corpus import Corpus
 from audiornn.data import LoaderConfig, evaluation_loader
 from audiornn.errors import ConfigError, CorpusError
-from audiornn.evaluation import Evaluation, evaluate, save_evaluation
+from audiornn.evaluation import SplitEvaluation, answer, evaluate, save_evaluation
 from audiornn.features import FeaturesConfig, FeatureStatistics
 from audiornn.files.atomic import write_text
 from audiornn.inference import Classifier
 from audiornn.models.classifier import ModelConfig, RecurrentClassifier
-from audiornn.objectives import MulticlassConfig, MulticlassObjective
+from audiornn.objectives import MulticlassConfig, Objective, ObjectiveConfig
 from audiornn.optimization import OptimizerConfig, ScheduleConfig
 from audiornn.runs import RunFolder, environment, write_json
 from audiornn.store import Progress, Store, prepare
@@ -34,7 +34,7 @@ from audiornn.trainer_config import TrainerConfig
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
-    from audiornn.engine import ClassifierTraining
+    from audiornn.engine import ClassifierTraining, StoreLoaders
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class TrainConfig:
     features: FeaturesConfig = field(default_factory=FeaturesConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
-    objective: MulticlassConfig = field(default_factory=MulticlassConfig)
+    objective: ObjectiveConfig = field(default_factory=MulticlassConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     loader: LoaderConfig = field(default_factory=LoaderConfig)
@@ -71,10 +71,15 @@ class TrainConfig:
             progress: called with (files done, files in all).
 
         Raises:
-            CorpusError: the corpus can't be used.
+            CorpusError: the corpus can't be used, or lacks the objective's targets.
         """
         return prepare(
-            self.data, data_dir=data_dir, sample_rate=self.features.sample_rate, strict=self.strict, progress=progress
+            self.data,
+            data_dir=data_dir,
+            sample_rate=self.features.sample_rate,
+            strict=self.strict,
+            check=self.objective.check,
+            progress=progress,
         )
 
 
@@ -84,9 +89,11 @@ class TrainResult:
 
     run: RunFolder
     best_epoch: int
+    monitor: str
+    """Figure of ``history`` that the best epoch was chosen by."""
     history: list[dict[str, float]]
     """One row per epoch, as in ``metrics.csv``."""
-    validation: Evaluation
+    validation: SplitEvaluation
     classifier: Classifier
     """The model as it was saved, on the device that it was trained on."""
 
@@ -114,7 +121,7 @@ def train(
         CorpusError: a split to train or choose on is empty.
         ConfigError: settings contradict each other, or the run that is resumed.
     """
-    from audiornn.engine import build_trainer  # Lightning: not before it is needed
+    from audiornn.engine import StoreLoaders, build_trainer  # Lightning: not before it is needed
 
     run = RunFolder(run_dir)
     if run.state and not resume:
@@ -122,12 +129,15 @@ def train(
     if config.loader.overfit_clips:
         store = overfitting_subset(store, config.loader.overfit_clips)
     _check_splits(store)
-    # Whatever the engine refuses, it refuses before there is a run folder.
-    trainer = build_trainer(config.trainer, run_dir, tensorboard=config.tensorboard)
+    # Whatever is refused, is refused before there is a run folder.
+    objective = config.objective.build(store)
+    monitor = objective.monitor(config.trainer.monitor)
+    trainer = build_trainer(config.trainer, run_dir, monitor=monitor, tensorboard=config.tensorboard)
+    loaders = StoreLoaders(store, config.loader, objective, seed=config.seed)
     with _locked(run):
         _start(run, record or {})
         try:
-            result = _train(config, store, run, trainer, resume=resume)
+            result = _train(_Parts(config, store, objective, trainer, loaders, monitor[0]), run, resume=resume)
             run.write_status("finished")
         except BaseException as error:
             run.write_status("failed", reason=type(error).__name__)
@@ -161,16 +171,29 @@ def _start(run: RunFolder, record: Mapping[str, Any]) -> None:
         raise ConfigError(f"could not write the run folder '{run.path}': {error.strerror}") from error
 
 
-def _train(config: TrainConfig, store: Store, run: RunFolder, trainer: Trainer, *, resume: bool) -> TrainResult:
-    from audiornn.engine import StoreLoaders, fit
+@dataclass(frozen=True)
+class _Parts:
+    """What a run is made of."""
 
+    config: TrainConfig
+    store: Store
+    objective: Objective
+    trainer: Trainer
+    loaders: StoreLoaders
+    monitor: str
+
+
+def _train(parts: _Parts, run: RunFolder, *, resume: bool) -> TrainResult:
+    from audiornn.engine import fit
+
+    config, store, trainer = parts.config, parts.store, parts.trainer
     identity = _identity(config, store)
     checkpoint = run.last_checkpoint if resume and run.last_checkpoint.is_file() else None
     if checkpoint is not None:
         _check_resumable(checkpoint, identity)
-    module = build_module(config, store)
+    module = build_module(config, store, parts.objective)
     module.identity = identity
-    fit(trainer, module, StoreLoaders(store, config.loader, seed=config.seed), resume_from=checkpoint)
+    fit(trainer, module, parts.loaders, resume_from=checkpoint)
     # Read back, and by their names: a run that was resumed when all epochs were done has trained nothing, its folder
     # may have been moved, and with several devices other processes have trained.
     state, epoch, history = module.network.state_dict(), len(module.history), module.history
@@ -183,16 +206,36 @@ def _train(config: TrainConfig, store: Store, run: RunFolder, trainer: Trainer, 
     spec = ModelSpec(
         features=config.features,
         model=config.model,
-        labels=store.labels,
+        tasks=parts.objective.specs,
         training=_provenance(config, store, history, epoch),
     )
-    save_model(run.model, network, spec)
-    # What is reported is what was saved: the folder is read back.
     device = "cpu" if trainer.strategy.root_device.type == "cpu" else None
+    spec = calibrated(spec, parts.objective, Classifier(network, spec, device=device), store, config.loader)
+    save_model(run.model, network.cpu(), spec)
+    # What is reported is what was saved: the folder is read back.
     classifier = Classifier(*load_model(run.model), source=run.model, device=device)
     validation = evaluate(classifier, store, "validation", batch_size=config.loader.eval_batch_size)
     save_evaluation(validation, run.report, history=history, settings=dataclasses.asdict(config))
-    return TrainResult(run=run, best_epoch=epoch, history=history, validation=validation, classifier=classifier)
+    return TrainResult(
+        run=run,
+        best_epoch=epoch,
+        monitor=parts.monitor,
+        history=history,
+        validation=validation,
+        classifier=classifier,
+    )
+
+
+def calibrated(
+    spec: ModelSpec, objective: Objective, classifier: Classifier, store: Store, loader: LoaderConfig
+) -> ModelSpec:
+    """The spec with thresholds that are best on the validation split; the same where a task has none."""
+    if not any(task.thresholds for task in spec.tasks):
+        return spec
+    rows = store.indices("validation")
+    scores = answer(classifier, store, rows, batch_size=loader.eval_batch_size)
+    targets = {name: values[rows] for name, values in objective.read_targets(store).items()}
+    return dataclasses.replace(spec, tasks=objective.calibrated(scores, targets))
 
 
 def _identity(config: TrainConfig, store: Store) -> dict[str, Any]:
@@ -201,6 +244,7 @@ def _identity(config: TrainConfig, store: Store) -> dict[str, Any]:
         "corpus": store.fingerprint,
         "features": dataclasses.asdict(config.features),
         "model": dataclasses.asdict(config.model),
+        "objective": dataclasses.asdict(config.objective),
         "optimizer": config.optimizer.name,
         "schedule": config.schedule.name,
         "seed": config.seed,
@@ -217,16 +261,15 @@ def _check_resumable(path: Path, identity: dict[str, Any]) -> None:
         )
 
 
-def build_module(config: TrainConfig, store: Store) -> ClassifierTraining:
+def build_module(config: TrainConfig, store: Store, objective: Objective) -> ClassifierTraining:
     """Network, loss and augmentation for a store, initialised from the seed."""
     from audiornn.engine import ClassifierTraining
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        network = RecurrentClassifier(config.features, config.model, len(store.labels))
+        network = build_network(config.features, config.model, objective.specs)
     if config.features.normalisation == "global":
         network.features.set_statistics(*feature_statistics(network, store, config.loader))
-    targets = store.label_indices[store.indices("train")]
     recordings = [store.waveform(int(index)) for index in store.indices("noise")]
     augmenter = Augmenter(
         config.augment,
@@ -236,7 +279,6 @@ def build_module(config: TrainConfig, store: Store) -> ClassifierTraining:
     )
     if config.augment.noise_probability and not recordings:
         logger.debug("this corpus has no noise recordings: augment.noise_probability is ignored")
-    objective = MulticlassObjective(config.objective, targets.astype(np.int64), len(store.labels))
     return ClassifierTraining(network, objective, augmenter, config.optimizer, config.schedule, seed=config.seed)
 
 
@@ -247,7 +289,7 @@ def feature_statistics(
     """Mean and standard deviation of each feature over all training frames. Shape: two of ``(features,)``."""
     statistics = FeatureStatistics(network.features.num_features)
     network.eval()  # no dither
-    for batch in evaluation_loader(store, loader, "train"):
+    for batch in evaluation_loader(store, loader, {}, "train"):
         statistics.update(*network.features.unnormalised(batch.waveforms, batch.lengths))
     network.train()
     return statistics.mean, statistics.std
@@ -262,7 +304,7 @@ def _check_splits(store: Store) -> None:
 def overfitting_subset(store: Store, num_clips: int) -> Store:
     """A store of a few training clips, classes in turn, that are the validation split too."""
     train = store.indices("train")
-    by_class = [train[store.label_indices[train] == index] for index in range(len(store.labels))]
+    by_class = [train[store.label_indices[train] == index] for index in np.unique(store.label_indices[train])]
     turns = [rows[turn] for turn in range(num_clips) for rows in by_class if turn < len(rows)]
     chosen = np.array(turns[:num_clips])
     return store.with_splits({"train": chosen, "validation": chosen, "noise": store.indices("noise")})

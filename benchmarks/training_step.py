@@ -55,10 +55,11 @@ def measure(experiment: str, steps: int) -> dict[str, list[float]]:
         write_clips(Path(folder) / "clips")
         corpus = FolderCorpus(path=str(Path(folder) / "clips"))
         store = prepare(corpus, data_dir=Path(folder), sample_rate=config.features.sample_rate)
-        module = build_module(config, store)
+        objective = config.objective.build(store)
+        module = build_module(config, store, objective)
         network, augmenter = module.network.train(), module.augmenter
         optimizer = build_optimizer(config.optimizer, network, fused=True)
-        loader = training_loader(store, config.loader, seed=0)
+        loader = training_loader(store, config.loader, objective.read_targets(store), seed=0)
         batches = iter(loader)
         for step in range(steps + 5):
             started = time.perf_counter()
@@ -82,7 +83,7 @@ def measure(experiment: str, steps: int) -> dict[str, list[float]]:
                 done("front end")
                 features = augmenter.features(features, lengths, draws)
                 done("masks")
-            loss = module.objective(network.classify(features, lengths).logits, batch.targets)
+            loss = module.objective(network.classify(features, lengths), batch.targets)
             done("network and loss, forward")
             loss.backward()
             done("network and loss, backward")

@@ -40,7 +40,7 @@ def main() -> None:
     clips = [store.paths[row] for row in random.Random(0).sample(test, 6)]
     audiornn("predict", "model=last", "top_k=2", f"input=[{','.join(quoted(clip) for clip in clips)}]", runs)
     evaluation = load_evaluation(directory / "evaluation")
-    print(f"\ntest accuracy on unheard voices: {evaluation.accuracy}")
+    print(f"\ntest accuracy on unheard voices: {evaluation.headline[1]}")
     print(f"model:            {resolve_model('last', directory / 'runs')}")
     print(f"confusion matrix: {directory / 'evaluation' / 'confusion_matrix.png'}")
     print(f"report:           {directory / 'evaluation' / 'report.html'}")

@@ -31,12 +31,12 @@ def main() -> None:
         settings.append({**training["corpus"], "seed": training["seed"]})
         evaluations.append(load_evaluation(run.evaluation(training["corpus"]["name"], "test")))
     names = differing(settings)
-    print("| " + " | ".join([*names, "test accuracy"]) + " |")
+    print("| " + " | ".join([*names, f"test {evaluations[0].headline[0]}"]) + " |")
     print("|" + "---|" * (len(names) + 1))
     for setting, evaluation in zip(settings, evaluations, strict=True):
-        print("| " + " | ".join([*(str(setting[name]) for name in names), str(evaluation.accuracy)]) + " |")
+        print("| " + " | ".join([*(str(setting[name]) for name in names), str(evaluation.headline[1])]) + " |")
     if names:
-        spread = summarise_runs(evaluation.accuracy.value for evaluation in evaluations)
+        spread = summarise_runs(evaluation.headline[1].value for evaluation in evaluations)
         print("| " + " | ".join(["mean ± deviation", *[""] * (len(names) - 1), str(spread)]) + " |")
 
 

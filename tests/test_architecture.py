@@ -14,11 +14,11 @@ import audiornn
 PACKAGE = Path(audiornn.__file__).parent
 
 RUNGS = (
-    {"errors", "labels", "padding", "rows", "card"},
-    {"audio", "features", "files", "manifest", "augment", "objectives", "optimization", "trainer_config", "help"},
-    {"models", "splits", "runs", "evaluation"},
-    {"corpora", "checkpoint"},
-    {"store", "inference"},
+    {"errors", "labels", "padding", "card"},
+    {"audio", "features", "files", "manifest", "augment", "optimization", "trainer_config", "help"},
+    {"models", "splits", "runs", "tasks"},
+    {"objectives", "predictions", "corpora", "checkpoint"},
+    {"evaluation", "store", "inference"},
     {"data"},
     {"engine"},
     {"training"},

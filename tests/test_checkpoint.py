@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -9,8 +10,14 @@ from toy import TINY_FEATURES, TINY_MODEL
 
 from audiornn.checkpoint import CONFIG_FILE, WEIGHTS_FILE, ModelSpec, load_model, save_model
 from audiornn.errors import ModelError
+from audiornn.tasks import multiclass_task
 
-SPEC = ModelSpec(features=TINY_FEATURES, model=TINY_MODEL, labels=["a", "b", "c"], training={"corpus": {"name": "toy"}})
+SPEC = ModelSpec(
+    features=TINY_FEATURES,
+    model=TINY_MODEL,
+    tasks=[multiclass_task(["a", "b", "c"])],
+    training={"corpus": {"name": "toy"}},
+)
 
 
 @pytest.fixture
@@ -35,7 +42,7 @@ def test_saved_and_loaded_network_gives_the_same_bits(folder):
     waveforms, lengths = torch.randn(2, 4000), torch.tensor([4000, 2500])
     with torch.no_grad():
         assert torch.equal(network(waveforms, lengths).logits, original.eval()(waveforms, lengths).logits)
-    assert (spec.features, spec.model, spec.labels) == (SPEC.features, SPEC.model, SPEC.labels)
+    assert (spec.features, spec.model, spec.tasks) == (SPEC.features, SPEC.model, SPEC.tasks)
     assert not network.training
 
 
@@ -96,13 +103,20 @@ def test_damaged_folder_is_refused(folder, how, message):
         load_model(folder)
 
 
+TASK = dataclasses.asdict(SPEC.tasks[0])
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"format_version": 99}, "expected model format version 1, got 99"),
-        ({"labels": ["a", "a", "b"]}, "at least 2 distinct labels"),
-        ({"labels": "abc"}, "labels"),
-        ({"labels": ["a", "b"]}, "expected shape"),
+        ({"format_version": 99}, "expected model format version 2, got 99"),
+        ({"tasks": [{**TASK, "labels": ["a", "a", "b"]}]}, "at least 2 distinct labels"),
+        ({"tasks": [{**TASK, "labels": "abc"}]}, "labels"),
+        ({"tasks": [{**TASK, "labels": ["a", "b"]}]}, "expected shape"),
+        ({"tasks": [{**TASK, "kind": "magic"}]}, "a task out of multiclass, .* got 'magic'"),
+        ({"tasks": [{**TASK, "thresholds": [0.5]}]}, "expected 0 thresholds"),
+        ({"tasks": [TASK, TASK]}, "tasks of different names"),
+        ({"tasks": []}, "tasks of different names"),
         ({"features": {"n_mfcc": 99}}, "n_mfcc must be at most n_mels"),
         ({"features": {"colour": 1}}, "colour"),
         ({"model": {"encoder": {"hidden_size": "wide"}}}, "hidden_size"),

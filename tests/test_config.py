@@ -18,12 +18,13 @@ from signals import noise
 
 from audiornn import config as schema
 from audiornn.augment import Augmenter, NoiseBank
+from audiornn.checkpoint import build_network
 from audiornn.engine import build_trainer
 from audiornn.errors import ConfigError
 from audiornn.help import VERBS, conf_dir, verb_help
-from audiornn.models.classifier import RecurrentClassifier
-from audiornn.objectives import MulticlassObjective
+from audiornn.manifest import Utterance
 from audiornn.optimization import build_optimizer, build_schedule
+from audiornn.tasks import UtteranceSource, read_targets
 
 GROUPS = sorted(path.name for path in conf_dir().iterdir() if path.is_dir())
 
@@ -48,12 +49,46 @@ def train_command(*overrides: str) -> Any:
     return composed("train", "run_dir=here", *overrides)
 
 
+NEEDED = {
+    "objective": {
+        "binary": ["objective.positive=a"],
+        "multilabel": ["objective.target=tags"],
+        "regression": ["objective.targets=[pitch,level]"],
+        "frames": ["model=frames"],
+        "multitask": [
+            "+objective.tasks.a={kind: multiclass}",
+            "+objective.tasks.b={kind: regression, targets: [pitch]}",
+        ],
+    },
+    "data": {"folder": ["data.path=x"], "manifest": ["data.path=x"]},
+}
+"""What some options can't do without."""
+
+
+def three_utterances() -> UtteranceSource:
+    """Targets for every objective."""
+    columns = [{"tags": "x;y", "pitch": "1"}, {"tags": "y", "pitch": "2", "level": "0"}, {"tags": "", "level": "-3"}]
+    more = [{"parity": "odd", "speech_seconds": "1"}, {"parity": "even", "speech_seconds": "2"}, {"parity": "odd"}]
+    intervals = '[[0.1, 0.2, "x"]]'
+    columns = [
+        {**each, **further, "intervals": intervals, "speech": intervals}
+        for each, further in zip(columns, more, strict=True)
+    ]
+    return UtteranceSource(
+        [
+            Utterance(utterance_id=label, path=label, label=label, speaker=f"s{label}", split="train", columns=more)
+            for label, more in zip("abc", columns, strict=True)
+        ]
+    )
+
+
 def step(command: Any) -> float:
     """One training step of the composed settings on noise, shrunk in width; returns the loss."""
     torch.manual_seed(0)
     rate = command.features.sample_rate
-    network = RecurrentClassifier(command.features, command.model, 3)
-    objective = MulticlassObjective(command.objective, np.array([0, 1, 2]), 3)
+    source = three_utterances()
+    objective = command.objective.build(source)
+    network = build_network(command.features, command.model, objective.specs)
     optimizer = build_optimizer(command.optimizer, network)
     schedule = build_schedule(command.schedule, optimizer, total_steps=10, steps_per_epoch=5)
     bank = NoiseBank([(noise(rate, seed=5) * 32767).astype(np.int16)])
@@ -62,9 +97,10 @@ def step(command: Any) -> float:
     lengths = torch.tensor([rate // 2, rate // 3, rate // 4])
     draws = augmenter.draw(0, torch.arange(3))
     features, frames = network.features(*augmenter.waveforms(waveforms, lengths, draws))
-    logits = network.classify(augmenter.features(features, frames, draws), frames).logits
-    assert logits.shape == (3, 3)
-    loss = objective(logits, torch.arange(3))
+    output = network.classify(augmenter.features(features, frames, draws), frames)
+    assert output.logits.shape == (3, sum(spec.num_outputs for spec in objective.specs))
+    targets = {spec.name: read_targets(spec, source, np.arange(3), complete=False) for spec in objective.specs}
+    loss = objective(output, {name: torch.from_numpy(values) for name, values in targets.items()})
     loss.backward()
     before = [parameter.detach().clone() for parameter in network.parameters()]
     optimizer.step()
@@ -83,7 +119,7 @@ TRAIN_OPTIONS = [
 
 @pytest.mark.parametrize(("group", "option"), TRAIN_OPTIONS, ids=lambda value: str(value))
 def test_option_is_composed_built_and_trained_a_step(group, option):
-    assert np.isfinite(step(train_command(f"{group}={option}")))
+    assert np.isfinite(step(train_command(f"{group}={option}", *NEEDED.get(group, {}).get(option, []))))
 
 
 @pytest.mark.parametrize("option", options("experiment"))
@@ -98,9 +134,12 @@ def test_trainer_option_builds_a_trainer(option, tmp_path):
     config = train_command(f"trainer={option}").trainer
     if config.accelerator == "gpu" and not torch.cuda.is_available():
         with pytest.raises(ConfigError, match=r"(?i)gpu|cuda"):
-            build_trainer(config, tmp_path, tensorboard=False)
+            build_trainer(config, tmp_path, monitor=("validation_loss", "min"), tensorboard=False)
         return
-    assert build_trainer(config, tmp_path, tensorboard=False).max_epochs == config.max_epochs
+    assert (
+        build_trainer(config, tmp_path, monitor=("validation_loss", "min"), tensorboard=False).max_epochs
+        == config.max_epochs
+    )
 
 
 @pytest.mark.parametrize("option", [*options("loader"), *options("debug")])
@@ -112,8 +151,7 @@ def test_loader_and_debug_options_compose(option):
 
 @pytest.mark.parametrize("option", options("data"))
 def test_data_option_composes_to_its_corpus(option):
-    needed = {"folder": ["data.path=x"], "manifest": ["data.path=x"]}.get(option, [])
-    corpus = composed("evaluate", f"data={option}", *needed).data
+    corpus = composed("evaluate", f"data={option}", *NEEDED["data"].get(option, [])).data
     assert corpus.name == option
 
 

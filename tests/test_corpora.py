@@ -50,7 +50,7 @@ def mini(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_registry_names_are_the_classes_own() -> None:
-    assert list(CORPORA) == ["demo", "folder", "fsdd", "manifest", "speech_commands"]
+    assert list(CORPORA) == ["demo", "demo_sequences", "folder", "fsdd", "manifest", "speech_commands"]
     for name in CORPORA:
         corpus = CORPORA[name]
         assert issubclass(corpus, Corpus)

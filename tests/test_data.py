@@ -62,10 +62,10 @@ def test_balanced_drawing_makes_classes_equally_frequent():
 
 
 def test_collate_pads_int16_to_the_longest_and_scales_to_one(store):
-    batch = StoreDataset(store).collate([3, 0, 7])
+    batch = StoreDataset(store, {"label": store.label_indices}).collate([3, 0, 7])
     assert batch.lengths.tolist() == [store.num_samples[row] for row in (3, 0, 7)]
     assert batch.waveforms.shape == (3, batch.lengths.max())
-    assert batch.targets.tolist() == [store.label_indices[row] for row in (3, 0, 7)]
+    assert batch.targets["label"].tolist() == [store.label_indices[row] for row in (3, 0, 7)]
     for waveform, length, row in zip(batch.waveforms, batch.lengths, (3, 0, 7), strict=True):
         assert (waveform[:length] * 32768).numpy().tolist() == store.waveform(row).tolist()
         assert waveform[length:].eq(0).all()
@@ -73,23 +73,23 @@ def test_collate_pads_int16_to_the_longest_and_scales_to_one(store):
 
 def test_evaluation_sees_each_clip_of_the_split_once(store):
     config = LoaderConfig(eval_batch_size=4)
-    rows = torch.cat([batch.utterances for batch in evaluation_loader(store, config, "validation")])
+    rows = torch.cat([batch.utterances for batch in evaluation_loader(store, config, {}, "validation")])
     assert sorted(rows.tolist()) == store.indices("validation").tolist()
 
 
 def test_long_utterances_make_small_evaluation_batches(store, monkeypatch):
     most = 3 * int(store.num_samples.max())
     monkeypatch.setattr(data, "MAX_SAMPLES", most)
-    batches = list(evaluation_loader(store, LoaderConfig(), "train"))
+    batches = list(evaluation_loader(store, LoaderConfig(), {}, "train"))
     assert sorted(torch.cat([batch.utterances for batch in batches]).tolist()) == store.indices("train").tolist()
     assert len(batches) > 1 and max(batch.waveforms.numel() for batch in batches) <= most
     monkeypatch.setattr(data, "MAX_SAMPLES", 1)
-    assert all(len(batch.lengths) == 1 for batch in evaluation_loader(store, LoaderConfig(), "train"))
+    assert all(len(batch.lengths) == 1 for batch in evaluation_loader(store, LoaderConfig(), {}, "train"))
 
 
 def test_workers_change_nothing(store):
     def epoch(workers: int) -> list[torch.Tensor]:
-        loader = training_loader(store, LoaderConfig(batch_size=8, num_workers=workers), seed=0)
+        loader = training_loader(store, LoaderConfig(batch_size=8, num_workers=workers), {}, seed=0)
         return [batch.waveforms for batch in loader]
 
     for alone, beside in zip(epoch(0), epoch(1), strict=True):
@@ -97,8 +97,8 @@ def test_workers_change_nothing(store):
 
 
 def test_dataset_survives_pickling(store):
-    copy = pickle.loads(pickle.dumps(StoreDataset(store)))
-    assert torch.equal(copy.collate([1, 2]).waveforms, StoreDataset(store).collate([1, 2]).waveforms)
+    copy = pickle.loads(pickle.dumps(StoreDataset(store, {})))
+    assert torch.equal(copy.collate([1, 2]).waveforms, StoreDataset(store, {}).collate([1, 2]).waveforms)
 
 
 @pytest.mark.parametrize("setting", ["batch_size", "eval_batch_size", "bucket_batches"])

@@ -12,7 +12,6 @@ from PIL import Image
 
 from audiornn.errors import ConfigError, CorpusError, ModelError
 from audiornn.evaluation import (
-    FILES,
     Evaluation,
     evaluate_predictions,
     hash_ids,
@@ -21,7 +20,7 @@ from audiornn.evaluation import (
     metrics_document,
     save_evaluation,
 )
-from audiornn.evaluation.results import MIN_SPEAKERS
+from audiornn.evaluation.clips import MIN_SPEAKERS
 from audiornn.files.tables import read_rows
 
 LABELS = ["no", "yes", "unknown"]
@@ -118,7 +117,7 @@ def test_summary_reads_in_a_terminal(small):
         "macro F1",
         "mean loss",
     ]
-    assert small.per_class_rows() == [
+    assert small.label_rows() == [
         {"label": "no", "support": 3, "precision": 100.0, "recall": 33.3, "f1": 50.0},
         {"label": "yes", "support": 2, "precision": 66.7, "recall": 100.0, "f1": 80.0},
         {"label": "unknown", "support": 0, "precision": 0.0, "recall": None, "f1": 0.0},
@@ -179,8 +178,9 @@ def test_what_does_not_fit_is_refused(rng):
 def test_files_hold_the_figures(tmp_path, rng):
     evaluation = make_evaluation(rng)
     files = save_evaluation(evaluation, tmp_path / "new" / "report", history=[{"epoch": 1, "train_loss": 0.5}])
-    assert tuple(files) == FILES
-    assert sorted(path.name for path in (tmp_path / "new" / "report").iterdir()) == sorted(FILES)
+    assert sorted((tmp_path / "new" / "report").iterdir()) == sorted(files.values())
+    names = {"per_class.csv", "confusion_matrix.csv", "confusion_matrix.png", "predictions.csv", "worst_mistakes.csv"}
+    assert set(files) == names | {"report.html", "metrics.json"}
     document = json.loads(files["metrics.json"].read_text())
     assert document["accuracy"] == {
         "value": round(evaluation.accuracy.value, 6),
@@ -189,6 +189,7 @@ def test_files_hold_the_figures(tmp_path, rng):
         "confidence": 0.95,
         "method": "wilson",
         "count": 60,
+        "share": True,
     }
     assert document["confusion_matrix"] == evaluation.confusion.tolist()
     predictions = read_rows(files["predictions.csv"], {"utterance_id": str, "target": str, "prediction": str})
@@ -260,7 +261,7 @@ def test_perfect_and_hopeless_models_can_be_reported(tmp_path):
 
 def test_measuring_imports_neither_torch_nor_matplotlib():
     script = (
-        "import sys, audiornn.evaluation.results, audiornn.evaluation, audiornn.files.tables\n"
+        "import sys, audiornn.evaluation.classes, audiornn.evaluation, audiornn.files.tables\n"
         "print([name for name in ('torch', 'matplotlib', 'jinja2', 'sklearn', 'pyarrow') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -13,6 +13,7 @@ import audiornn
 from audiornn.checkpoint import ModelSpec, save_model
 from audiornn.errors import AudioError
 from audiornn.inference import batches_by_length
+from audiornn.tasks import multiclass_task
 
 LENGTHS = [8000, 300, 16_000, 1, 5000, 8000, 12_345]
 
@@ -20,7 +21,7 @@ LENGTHS = [8000, 300, 16_000, 1, 5000, 8000, 12_345]
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(3)
-    spec = ModelSpec(features=TINY_FEATURES, model=TINY_MODEL, labels=["a", "b", "c"])
+    spec = ModelSpec(features=TINY_FEATURES, model=TINY_MODEL, tasks=[multiclass_task(["a", "b", "c"])])
     network = spec.build()
     folder = tmp_path_factory.mktemp("model") / "model"
     save_model(folder, network, spec)

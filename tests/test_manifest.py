@@ -30,8 +30,14 @@ def test_csv_is_read(tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text(text)
     first, second = read_manifest(tmp_path / "m.csv")
     assert first == Utterance(
-        utterance_id="a.wav", path=str(tmp_path / "a.wav"), label="yes", split="train", speaker="ann"
+        utterance_id="a.wav",
+        path=str(tmp_path / "a.wav"),
+        label="yes",
+        split="train",
+        speaker="ann",
+        columns={"note": "x"},
     )
+    assert (first.line, second.line) == (2, 3)
     assert second == Utterance(
         utterance_id="b/c.wav#0.5-1.25",
         path=str(tmp_path / "b" / "c.wav"),
@@ -75,11 +81,11 @@ def test_manifest_is_read_back_as_written(ending: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "messages"),
     [
-        ("path;label\na.wav;yes\n", ["'label'", "commas"]),
-        ("path,word\na.wav,yes\n", ["'label'", "word"]),
+        ("path;label\na.wav;yes\n", ["'path'", "commas"]),
+        ("file,word\na.wav,yes\n", ["'path'", "word"]),
         ("path,label\na.wav,yes,more\n", ["line 2", "2 columns"]),
         ("path,label\n,yes\n", ["line 2", "'path'"]),
-        ("path,label\na.wav,yes\nb.wav,\n", ["line 3", "'label'"]),
+        ("path,label,split\na.wav,yes,noise\n", ["line 2", "'label'", "noise"]),
         ("path,label\na.wav,yes\na.wav,no\n", ["line 3", "'a.wav'", "line 2"]),
         ("path,label,split\na.wav,yes,dev\n", ["line 2", "'split'", "'dev'"]),
         ("path,label,start\na.wav,yes,soon\n", ["line 2", "'start'", "'soon'"]),
@@ -89,7 +95,7 @@ def test_manifest_is_read_back_as_written(ending: str, tmp_path: Path) -> None:
         ('path,label\n"a.wav,yes\n', ["comma-separated"]),
         ("path,label,label\na.wav,yes,no\n", ["distinct columns"]),
         ("path,label\n", ["at least 1 row"]),
-        ("", ["'label'"]),
+        ("", ["'path'"]),
         ("path,label\na\0.wav,yes\n", ["null"]),
     ],
 )
@@ -107,7 +113,7 @@ def test_bad_csv_names_line_and_column(text: str, messages: list[str], tmp_path:
     [
         ("not json\n", ["line 1", "JSON"]),
         ("[1]\n", ["line 1", "list"]),
-        ('{"path": "a.wav"}\n', ["'label'"]),
+        ('{"file": "a.wav"}\n', ["'path'"]),
         ('{"path": "a.wav", "label": "x"}\n\n{"path": "b.wav", "label": ["x"]}\n', ["line 3", "'label'"]),
         ('{"path": "a.wav", "label": "x", "start": true}\n', ["line 1", "'start'"]),
         ("[" * 100_000 + "\n", ["line 1", "JSON"]),
@@ -125,6 +131,18 @@ def test_jsonl_takes_numbers_as_labels(tmp_path: Path) -> None:
     (tmp_path / "m.jsonl").write_text(json.dumps({"path": "a.wav", "label": 7, "start": 0.5}) + "\n")
     (row,) = read_manifest(tmp_path / "m.jsonl")
     assert (row.label, row.start_seconds, row.end_seconds) == ("7", 0.5, None)
+
+
+def test_further_columns_are_kept_as_text(tmp_path: Path) -> None:
+    row = {"path": "a.wav", "tags": ["x", "é"], "pitch": 12.5, "loud": True, "none": None, "note": " plain "}
+    (tmp_path / "m.jsonl").write_text(json.dumps(row) + "\n")
+    (read,) = read_manifest(tmp_path / "m.jsonl")
+    assert read.columns == {"tags": '["x", "é"]', "pitch": "12.5", "loud": "true", "note": "plain"}
+    assert (read.column("pitch"), read.column("label"), read.column("elsewhere")) == ("12.5", "", "")
+    for ending in ("csv", "jsonl"):
+        write_manifest(tmp_path / f"n.{ending}", [read, replace(read, utterance_id="b", columns={"other": "1"})])
+        first, second = read_manifest(tmp_path / f"n.{ending}")
+        assert first == read and second.columns == {"other": "1"}
 
 
 def test_manifest_that_is_not_there_or_no_text_is_refused(tmp_path: Path) -> None:
@@ -145,9 +163,7 @@ def test_check_refuses_what_cannot_be_trained_on() -> None:
     for bad, message in [
         ([], "at least 1"),
         ([*good, good[0]], "twice"),
-        ([replace(row, label="a") for row in good], "2 classes"),
         ([*good[1:], replace(good[0], split="")], "split"),
-        ([*good[1:], replace(good[0], label="")], "label"),
         ([*good[1:], replace(good[0], split="noise")], "label"),
         ([*good[1:], replace(good[0], utterance_id="\udce4.wav")], "UTF-8"),
     ]:

@@ -73,6 +73,22 @@ def test_store_holds_what_read_audio_returns(corpus: FolderCorpus, tmp_path: Pat
     assert store.folder.name == f"folder-{store.fingerprint[:16]}"
 
 
+def test_further_columns_are_kept_and_count(tmp_path: Path) -> None:
+    for name in "ab":
+        write_wav(tmp_path / f"{name}.wav", noise(1_600), SAMPLE_RATE)
+    text = "path,split,pitch,note\na.wav,train,1.5,\nb.wav,validation,2,é\n"
+    (tmp_path / "m.csv").write_text(text)
+    store = make(ManifestCorpus(path=str(tmp_path / "m.csv")), tmp_path)
+    assert store.column_names == ["label", "speaker", "split", "pitch", "note"]
+    assert (store.column("pitch"), store.column("note"), store.column("label")) == (["1.5", "2"], ["", "é"], ["", ""])
+    assert store.utterance(1).columns == {"pitch": "2", "note": "é"}
+    assert (store.labels, store.label_indices.tolist()) == ([], [-1, -1])
+    with pytest.raises(CorpusError, match=r"expected a column out of label, .* got 'x'"):
+        store.column("x")
+    (tmp_path / "m.csv").write_text(text.replace("1.5", "1.6"))
+    assert make(ManifestCorpus(path=str(tmp_path / "m.csv")), tmp_path).fingerprint != store.fingerprint
+
+
 def test_waveforms_are_read_only_views_of_the_file(corpus: FolderCorpus, tmp_path: Path) -> None:
     store = make(corpus, tmp_path)
     waveform = store.waveform(3)

@@ -225,11 +225,12 @@ def test_stopped_command_resumed_ends_in_the_same_bits(data_dir, tmp_path, how):
 def test_first_loss_is_the_logarithm_of_the_classes(data_dir):
     config = settings(data_dir)
     store = prepare(config.data, data_dir=data_dir, sample_rate=16_000)
-    module = build_module(config, store)
+    objective = config.objective.build(store)
+    module = build_module(config, store, objective)
     from audiornn.data import StoreDataset
 
-    batch = StoreDataset(store).collate(store.indices("train").tolist())
-    loss = module.objective(module.network(batch.waveforms, batch.lengths).logits, batch.targets)
+    batch = StoreDataset(store, objective.read_targets(store)).collate(store.indices("train").tolist())
+    loss = module.objective(module.network(batch.waveforms, batch.lengths), batch.targets)
     assert loss.item() == pytest.approx(math.log(3), abs=0.15)
 
 
@@ -250,7 +251,7 @@ def test_eight_clips_are_learned_by_heart(data_dir, tmp_path):
 def test_global_statistics_are_those_of_the_training_frames(data_dir):
     config = settings(data_dir)
     store = prepare(config.data, data_dir=data_dir, sample_rate=16_000)
-    network = build_module(config, store).network
+    network = build_module(config, store, config.objective.build(store)).network
     extractor = FeatureExtractor(TINY_FEATURES)
     frames = []
     for row in store.indices("train"):

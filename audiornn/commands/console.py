@@ -18,6 +18,7 @@ from rich.table import Table
 from audiornn.runs import LOG_FORMAT
 
 if TYPE_CHECKING:
+    from audiornn.evaluation import SplitEvaluation
     from audiornn.store import Progress, Store
 
 
@@ -70,6 +71,19 @@ def print_store(store: Store) -> None:
     if store.num_rejected:
         shown = [{"left out": item.path, "reason": item.reason} for item in store.rejected[:20]]
         print_table(f"{store.num_rejected} left out, listed in {store.folder / 'rejected.csv'}", shown)
+
+
+def print_evaluation(evaluation: SplitEvaluation, written: Mapping[str, Path]) -> None:
+    """Tables and figures of an evaluation, and where its pictures and pages are."""
+    from audiornn.evaluation import SeveralEvaluations
+
+    several = isinstance(evaluation, SeveralEvaluations)
+    for task in evaluation.tasks.values() if isinstance(evaluation, SeveralEvaluations) else [evaluation]:
+        print_table(task.task.name if several else task.rows_title, task.label_rows())
+    print_lines(evaluation.summary_lines())
+    for path in written.values():
+        if path.suffix in (".png", ".html"):
+            print_lines([f"{path.stem.replace('_', ' ')}: {path}"])
 
 
 @contextmanager

@@ -25,7 +25,7 @@ class EvaluateCommand:
 
 def run(command: EvaluateCommand) -> int:
     """Evaluate, write the results, print the summary."""
-    from audiornn.commands.console import print_lines, print_table, progress_bar
+    from audiornn.commands.console import print_evaluation, print_lines, progress_bar
     from audiornn.corpora.same import corpus_of
     from audiornn.evaluation import evaluate, save_evaluation
     from audiornn.runs import RunFolder, resolve_model
@@ -48,9 +48,7 @@ def run(command: EvaluateCommand) -> int:
     with progress_bar("evaluate") as progress:
         evaluation = evaluate(classifier, store, command.split, batch_size=command.batch_size, progress=progress)
     output = Path(command.output) if command.output else RunFolder(folder.parent).evaluation(corpus.name, command.split)
-    save_evaluation(evaluation, output, settings=classifier.settings)
+    written = save_evaluation(evaluation, output, settings=classifier.settings)
     print_lines([f"model: {folder}"])
-    print_table("per class", evaluation.per_class_rows())
-    print_lines(evaluation.summary_lines())
-    print_lines([f"confusion matrix: {output / 'confusion_matrix.png'}", f"report: {output / 'report.html'}"])
+    print_evaluation(evaluation, written)
     return 0

@@ -11,7 +11,7 @@ from audiornn.commands.console import print_table, progress_bar
 from audiornn.commands.inputs import InputCommand
 from audiornn.errors import ConfigError
 from audiornn.files.tables import RowWriter, check_output
-from audiornn.rows import prediction_columns, prediction_row
+from audiornn.predictions import prediction_columns, prediction_row
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ def run(command: PredictCommand) -> int:
     if command.output is not None:
         check_output(Path(command.output))
     classifier, paths = command.open()
-    columns = prediction_columns(classifier.labels, top_k=command.top_k, probabilities=command.probabilities)
+    columns = prediction_columns(classifier.tasks, top_k=command.top_k, probabilities=command.probabilities)
     failed = 0
 
     with progress_bar("predict") as progress:

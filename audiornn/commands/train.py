@@ -8,8 +8,9 @@ from pathlib import Path
 
 from audiornn.commands.console import log_to_file, print_lines, print_store, progress_bar
 from audiornn.errors import CorpusError
-from audiornn.evaluation import Evaluation, evaluate, save_evaluation
+from audiornn.evaluation import SplitEvaluation, evaluate, save_evaluation
 from audiornn.files.atomic import check_writable
+from audiornn.objectives import ObjectiveConfig
 from audiornn.runs import RunFolder
 from audiornn.store import Store
 from audiornn.training import TrainConfig, TrainResult, train
@@ -19,6 +20,8 @@ from audiornn.training import TrainConfig, TrainResult, train
 class TrainCommand(TrainConfig):
     """Settings of ``audiornn train``: all of `TrainConfig`, and where things lie."""
 
+    # Without the default that it has in Python: no other objective could take the place of that one in the schema.
+    objective: ObjectiveConfig
     name: str
     data_dir: str
     runs_dir: str
@@ -54,18 +57,24 @@ def run(command: TrainCommand, *, settings_yaml: str, overrides: list[str]) -> f
         )
     print_lines(
         [
-            f"validation: {result.validation.accuracy} (epoch {result.best_epoch} of {len(result.history)})",
+            f"validation: {in_words(result.validation)} (epoch {result.best_epoch} of {len(result.history)})",
             f"model: {result.run.model}",
-            f"report: {result.run.report / 'report.html'}",
+            *(f"report: {path}" for path in sorted(result.run.report.glob("**/report.html"))),
         ]
     )
     if command.evaluate_test:
-        print_lines([f"test: {evaluate_on_test(command, store, result).accuracy}"])
+        print_lines([f"test: {in_words(evaluate_on_test(command, store, result))}"])
     chosen = result.history[result.best_epoch - 1] if result.history else {}
-    return chosen.get(command.trainer.monitor, float("nan"))
+    return chosen.get(result.monitor, float("nan"))
 
 
-def evaluate_on_test(command: TrainCommand, store: Store, result: TrainResult) -> Evaluation:
+def in_words(evaluation: SplitEvaluation) -> str:
+    """Its first figure."""
+    name, figure = evaluation.headline
+    return f"{name} {figure}"
+
+
+def evaluate_on_test(command: TrainCommand, store: Store, result: TrainResult) -> SplitEvaluation:
     """Measure the saved model on the test split, into the folder that ``audiornn evaluate`` would choose."""
     evaluation = evaluate(result.classifier, store, "test", batch_size=command.loader.eval_batch_size)
     folder = result.run.evaluation(command.data.name, "test")

@@ -11,7 +11,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -187,7 +187,23 @@ def read_demo(folder: Path) -> list[Utterance]:
             f"expected {len(rows)} clips, got {len(missing)} missing from '{folder}', such as {missing[0]!r}: "
             "delete the folder to have it made again"
         )
-    return rows
+    return [_with_intervals(row) for row in rows]
+
+
+def _with_intervals(row: Utterance) -> Utterance:
+    """With what follows from where the word is: ``intervals`` and ``speech``, for frames, and ``speech_seconds``."""
+    if row.split == NOISE:
+        return row
+    start, end = (float(row.columns[f"speech_{edge}_seconds"]) for edge in ("start", "end"))
+    return replace(
+        row,
+        columns={
+            **row.columns,
+            "intervals": json.dumps([[start, end, row.label]]),
+            "speech": json.dumps([[start, end, "speech"]]),
+            "speech_seconds": f"{end - start:.6f}",
+        },
+    )
 
 
 def _usable_cores() -> int:

@@ -21,7 +21,7 @@ class Fsdd(Corpus):
     ``protocol`` "official" is the README's test set, recordings 0 to 4 of each speaker and digit; recordings 5 to 9
     are for validation and the rest for training, so every speaker is heard in training. "speakers" tests on all
     recordings of ``test_speaker``, who is heard nowhere else; of the other speakers, recordings 0 to 4 are for
-    validation.
+    validation. Columns: ``digit``, and its ``parity``, odd or even.
     """
 
     name: str = "fsdd"
@@ -51,6 +51,7 @@ class Fsdd(Corpus):
                     label=match["digit"],
                     split=self._split(match["speaker"], int(match["index"])),
                     speaker=match["speaker"],
+                    columns={"parity": "odd" if int(match["digit"]) % 2 else "even", "digit": match["digit"]},
                 )
             )
         if not rows:

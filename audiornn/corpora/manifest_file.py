@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 from audiornn.corpora.corpus import Corpus
 from audiornn.errors import ConfigError, CorpusError
 from audiornn.manifest import NOISE, SPLITS, ManifestColumns, Utterance, read_manifest
-from audiornn.splits import check_fractions, split_by_speaker, split_stratified
+from audiornn.splits import check_fractions, split_by_speaker, split_randomly, split_stratified
+
+_RULES = ("auto", "column", "speaker", "stratified", "random")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ManifestCorpus(Corpus):
-    """Utterances of a manifest: path and label, optionally split, speaker, start and end.
+    """Utterances of a manifest: path, optionally label, split, speaker, start, end, and any columns with targets.
 
     ``split`` "column" takes the manifest's own splits, "speaker" keeps speakers apart, "stratified" takes the same
-    shares of every class; "auto" is the column where it is filled, else the speaker where that is known, else
-    stratified.
+    shares of every label, "random" any; "auto" is the column where it is filled, else the speaker where that is known,
+    else stratified, or random where there are no labels or they are as good as all different.
     """
 
     name: str = "manifest"
@@ -34,8 +37,8 @@ class ManifestCorpus(Corpus):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.split not in ("auto", "column", "speaker", "stratified"):
-            raise ConfigError(f"split must be auto, column, speaker or stratified, got {self.split!r}")
+        if self.split not in _RULES:
+            raise ConfigError(f"split must be one of {', '.join(_RULES)}, got {self.split!r}")
         check_fractions(self.validation, self.test)
 
     def utterances(self, data_dir: Path) -> list[Utterance]:  # noqa: ARG002
@@ -45,6 +48,8 @@ class ManifestCorpus(Corpus):
             return split_by_speaker(rows, validation=self.validation, test=self.test, seed=self.seed)
         if rule == "stratified":
             return split_stratified(rows, validation=self.validation, test=self.test, seed=self.seed)
+        if rule == "random":
+            return split_randomly(rows, validation=self.validation, test=self.test, seed=self.seed)
         for row in rows:
             if not row.split:
                 raise CorpusError(
@@ -60,6 +65,7 @@ class ManifestCorpus(Corpus):
             "column": f"column {self.split_column!r} of the manifest",
             "speaker": f"speakers kept apart, {shares}",
             "stratified": f"stratified by class, {shares}",
+            "random": f"by a hash of the id, {shares}",
         }[rule]
 
     def _read(self) -> list[Utterance]:
@@ -79,4 +85,7 @@ class ManifestCorpus(Corpus):
         rows = [row for row in rows if row.split != NOISE]
         if any(row.split for row in rows):
             return "column"
-        return "speaker" if rows and all(row.speaker for row in rows) else "stratified"
+        if rows and all(row.speaker for row in rows):
+            return "speaker"
+        labels = Counter(row.label for row in rows)
+        return "random" if set(labels) == {""} or 2 * len(labels) > len(rows) else "stratified"

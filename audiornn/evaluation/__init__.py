@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
-from audiornn.evaluation.measuring import FILES, evaluate, load_evaluation, metrics_document, save_evaluation
-from audiornn.evaluation.results import Evaluation, evaluate_predictions, hash_ids
+from audiornn.evaluation.classes import Evaluation, evaluate_predictions
+from audiornn.evaluation.clips import TaskEvaluation, hash_ids
+from audiornn.evaluation.label_sets import MultilabelEvaluation, evaluate_label_sets
+from audiornn.evaluation.measuring import SeveralEvaluations, SplitEvaluation, answer, evaluate, evaluate_task
+from audiornn.evaluation.numbers import RegressionEvaluation, evaluate_numbers
+from audiornn.evaluation.saving import load_evaluation, metrics_document, save_evaluation
+from audiornn.evaluation.segments import IntervalsEvaluation, evaluate_intervals
 
 __all__ = [
-    "FILES",
     "Evaluation",
+    "IntervalsEvaluation",
+    "MultilabelEvaluation",
+    "RegressionEvaluation",
+    "SeveralEvaluations",
+    "SplitEvaluation",
+    "TaskEvaluation",
+    "answer",
     "evaluate",
+    "evaluate_intervals",
+    "evaluate_label_sets",
+    "evaluate_numbers",
     "evaluate_predictions",
+    "evaluate_task",
     "hash_ids",
     "load_evaluation",
     "metrics_document",

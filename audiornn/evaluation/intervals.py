@@ -20,7 +20,7 @@ Ints = NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Estimate:
-    """A share in [0, 1] with the interval it is known to.
+    """A figure, mostly a share in [0, 1], with the interval it is known to.
 
     ``str()`` is the sentence to print:
 
@@ -36,14 +36,22 @@ class Estimate:
     """``"wilson"``, ``"bootstrap over clips"`` or ``"bootstrap over groups"``."""
     count: int
     """Clips the value was measured on."""
+    share: bool = True
+    """Reported in per cent; else as the number it is."""
+
+    def value_text(self) -> str:
+        """``94.1 %``, or ``0.9409``."""
+        return format_percent(self.value) if self.share else f"{self.value:.4g}"
 
     def interval_text(self) -> str:
         """``92.8 to 95.2``."""
+        if not self.share:
+            return f"{self.low:.4g} to {self.high:.4g}"
         return f"{format_percent(self.low, unit=False)} to {format_percent(self.high, unit=False)}"
 
     def __str__(self) -> str:
         clips = f"{self.count:,} clip{'' if self.count == 1 else 's'}"
-        return f"{format_percent(self.value)} ({100 * self.confidence:g} % interval {self.interval_text()}, {clips})"
+        return f"{self.value_text()} ({100 * self.confidence:g} % interval {self.interval_text()}, {clips})"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -19,14 +19,20 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from audiornn.evaluation.weighted import ranking
 from audiornn.files.escaping import escape_text
 
+Picture = tuple[str, str]
+"""Title and SVG."""
 MAX_COUNTED_CLASSES = 40
 """With more, the picture shows colours alone."""
 CORRECT_COLOUR = "#1f5fa8"
 MISTAKE_COLOUR = "#c8481c"
 _LABEL_LENGTH = 20
 _CURVE_COLOURS = {"train": CORRECT_COLOUR, "validation": MISTAKE_COLOUR, "test": "#3d7d3a"}
+MAX_POINTS = 2_000
+"""Clips in a picture of predicted against true."""
+_CURVE_POINTS = 300
 _INK = "#010203"
 """Stands for the page's text colour in an SVG, and is replaced by it."""
 
@@ -70,7 +76,7 @@ def draw_confusion_matrix(labels: Sequence[str], confusion: NDArray[np.int64]) -
     return _png(figure)
 
 
-def draw_training_curves(history: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+def draw_training_curves(history: Sequence[Mapping[str, Any]]) -> list[Picture]:
     """Curves over epochs as (title, SVG), one panel per figure, its splits together.
 
     A column ``train_loss`` or ``validation/loss`` is the curve ``train`` or ``validation`` of the panel ``loss``;
@@ -89,6 +95,92 @@ def draw_training_curves(history: Sequence[Mapping[str, Any]]) -> list[tuple[str
             split = "validation" if split.startswith("val") else split
             panels.setdefault(panel, {}).setdefault(split, []).append((epoch, value))
     return [(panel.replace("_", " "), _curve_svg(panel, curves)) for panel, curves in panels.items()]
+
+
+def draw_threshold_curves(targets: NDArray[np.int64], scores: NDArray[np.float32], threshold: float) -> list[Picture]:
+    """ROC and precision-recall curves of a binary task, with the chosen threshold as a dot; none for one class alone.
+
+    Args:
+        targets: 0 or 1 ``(clips,)``.
+        scores: probabilities of class 1.
+        threshold: from which on the answer is class 1.
+    """
+    if len(np.unique(targets)) < 2:
+        return []
+    hits, false_alarms = (counts[0] for counts in ranking(targets, scores)(np.ones((1, len(targets)))))
+    taken = scores >= np.float32(threshold)
+    at = float((taken & (targets == 1)).sum()), float((taken & (targets == 0)).sum())
+    recall, false_rate = hits / hits[-1], false_alarms / false_alarms[-1]
+    precision = hits / (hits + false_alarms)
+    roc = _curve(
+        ("false positive rate", np.append(0.0, false_rate), at[1] / false_alarms[-1]),
+        ("true positive rate", np.append(0.0, recall), at[0] / hits[-1]),
+    )
+    chosen_precision = at[0] / sum(at) if sum(at) else 1.0
+    curve = _curve(("recall", recall, at[0] / hits[-1]), ("precision", precision, chosen_precision))
+    return [("ROC", roc), ("precision and recall", curve)]
+
+
+def _curve(across: tuple[str, NDArray[Any], float], up: tuple[str, NDArray[Any], float]) -> str:
+    figure = Figure(figsize=(4.4, 3.6), layout="constrained")
+    axes = figure.add_subplot()
+    chosen = np.unique(np.linspace(0, len(across[1]) - 1, _CURVE_POINTS).astype(np.int64))
+    axes.plot(across[1][chosen], up[1][chosen], color=CORRECT_COLOUR)
+    axes.plot(across[2], up[2], "o", color=MISTAKE_COLOUR)
+    axes.set_xlim(-0.02, 1.02)
+    axes.set_ylim(-0.02, 1.02)
+    _dress(axes, across[0], up[0])
+    return _svg(figure, salt=up[0])
+
+
+def draw_scatter(names: Sequence[str], targets: NDArray[np.float32], values: NDArray[np.float32]) -> list[Picture]:
+    """Predicted against true, a panel per quantity, of at most `MAX_POINTS` clips.
+
+    Args:
+        names: of the quantities.
+        targets: NaN where not known, ``(clips, quantities)``.
+        values: ``(clips, quantities)``.
+    """
+    panels = []
+    for name, truth, guess in zip(names, targets.T, values.T, strict=True):
+        figure = Figure(figsize=(4.4, 4.0), layout="constrained")
+        _scatter(figure.add_subplot(), truth, guess)
+        panels.append((name, _svg(figure, salt=name)))
+    return panels
+
+
+def draw_predicted_against_true(
+    names: Sequence[str], targets: NDArray[np.float32], values: NDArray[np.float32]
+) -> bytes:
+    """`draw_scatter` as one PNG."""
+    figure = Figure(figsize=(4.6 * len(names), 4.4), dpi=120, layout="constrained")
+    for index, name in enumerate(names):
+        axes = figure.add_subplot(1, len(names), index + 1)
+        _scatter(axes, targets[:, index], values[:, index])
+        axes.set_title(shorten(name, 40), parse_math=False)
+    return _png(figure)
+
+
+def _scatter(axes: Any, truth: NDArray[np.float32], guess: NDArray[np.float32]) -> None:
+    known = np.flatnonzero(~np.isnan(truth))
+    if len(known) > MAX_POINTS:
+        known = known[np.linspace(0, len(known) - 1, MAX_POINTS).astype(np.int64)]
+    axes.plot(truth[known], guess[known], ".", color=CORRECT_COLOUR, alpha=0.5, markersize=4, markeredgewidth=0)
+    if len(known):
+        ends = [float(truth[known].min()), float(truth[known].max())]
+        axes.plot(ends, ends, color=MISTAKE_COLOUR, linewidth=1)
+    _dress(axes, "true", "predicted")
+
+
+def _dress(axes: Any, across: str, up: str) -> None:
+    axes.set_xlabel(across, color=_INK)
+    axes.set_ylabel(up, color=_INK)
+    axes.tick_params(colors=_INK)
+    axes.grid(alpha=0.2, color=_INK)
+    axes.patch.set_visible(False)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+        spine.set_color(_INK)
 
 
 def row_shares(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -118,14 +210,8 @@ def _curve_svg(panel: str, curves: Mapping[str, list[tuple[float, float]]]) -> s
         epochs, values = zip(*points, strict=True)
         marker = "o" if len(points) < 3 else None
         axes.plot(epochs, values, label=split or None, color=_CURVE_COLOURS.get(split, CORRECT_COLOUR), marker=marker)
-    axes.set_xlabel("epoch", color=_INK)
-    axes.tick_params(colors=_INK)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.grid(alpha=0.2, color=_INK)
-    axes.patch.set_visible(False)
-    for side, spine in axes.spines.items():
-        spine.set_visible(side in ("left", "bottom"))
-        spine.set_color(_INK)
+    _dress(axes, "epoch", "")
     if any(curves):
         axes.legend(frameon=False, labelcolor=_INK)
     return _svg(figure, salt=panel)

@@ -17,10 +17,14 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from audiornn.evaluation.intervals import Estimate, format_percent
-from audiornn.evaluation.pictures import draw_training_curves, row_shares
-from audiornn.evaluation.results import Evaluation
+from audiornn.evaluation.classes import Evaluation
+from audiornn.evaluation.clips import TaskEvaluation
+from audiornn.evaluation.intervals import format_percent
+from audiornn.evaluation.numbers import RegressionEvaluation
+from audiornn.evaluation.pictures import draw_scatter, draw_threshold_curves, draw_training_curves, row_shares
+from audiornn.evaluation.segments import IntervalsEvaluation
 from audiornn.files.escaping import escape_text
+from audiornn.tasks import BINARY
 
 MAX_MATRIX_CLASSES = 60
 """With more, the page lists the most frequent confusions alone."""
@@ -32,7 +36,7 @@ _ASSETS = ("style.css", "report.js")
 
 
 def render_report(
-    evaluation: Evaluation,
+    evaluation: TaskEvaluation,
     *,
     title: str | None = None,
     history: Sequence[Mapping[str, Any]] | None = None,
@@ -49,38 +53,89 @@ def render_report(
     environment = Environment(
         loader=PackageLoader("audiornn.evaluation", "page"), autoescape=True, undefined=StrictUndefined
     )
-    environment.filters |= {"percent": format_percent, "bare_percent": _bare_percent, "plain": escape_text}
+    environment.filters |= {
+        "percent": format_percent,
+        "bare_percent": _bare_percent,
+        "plain": escape_text,
+        "short": _short,
+    }
     style, script = (
         resources.files("audiornn.evaluation").joinpath("page", name).read_text("utf-8") for name in _ASSETS
     )
-    return environment.get_template("report.html.jinja").render(
+    template, own = (
+        _parts_of_classes(evaluation) if isinstance(evaluation, Evaluation) else _parts_of_tables(evaluation)
+    )
+    name, first = evaluation.headline
+    return environment.get_template(template).render(
         title=escape_text(title or _title(evaluation)),
         style=Markup(style),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         evaluation=evaluation,
-        labels=[escape_text(label) for label in evaluation.labels],
         seconds=None if evaluation.durations is None else _duration(float(evaluation.durations.sum())),
-        confidence=f"{100 * evaluation.accuracy.confidence:g}",
-        estimates=_estimates(evaluation),
-        num_mistakes=len(evaluation.mistakes()),
+        headline=(escape_text(name), first),
+        confidence=f"{100 * first.confidence:g}",
+        estimates=list(evaluation.figures.items())[1:],
         worst=evaluation.worst_mistakes(),
         curves=draw_training_curves(history or []),
         provenance=list(_flatten(evaluation.provenance)),
         settings=list(_flatten(settings or {})),
-        data=_script_json({"labels": [escape_text(label) for label in evaluation.labels], "clips": _clips(evaluation)}),
-        **_confusion(evaluation),
+        **own,
     )
 
 
-def _estimates(evaluation: Evaluation) -> list[tuple[str, Estimate]]:
-    named = [
-        ("accuracy over speakers", evaluation.accuracy_over_speakers),
-        ("accuracy on the words", evaluation.accuracy_on_words),
-        ("balanced accuracy", evaluation.balanced_accuracy),
-        ("macro F1", evaluation.macro_f1),
-    ]
-    return [(name, estimate) for name, estimate in named if estimate is not None]
+def _parts_of_classes(evaluation: Evaluation) -> tuple[str, dict[str, Any]]:
+    """Template and content of the page of one class per clip."""
+    labels = [escape_text(label) for label in evaluation.labels]
+    pictures: list[tuple[str, str]] = []
+    if evaluation.task.kind == BINARY:
+        threshold = evaluation.task.thresholds[0]
+        pictures = draw_threshold_curves(evaluation.targets, evaluation.probabilities[:, 1], threshold)
+    return "classes.html.jinja", {
+        "what": f"{len(labels)} classes",
+        "loss_unit": "cross-entropy, nats",
+        "labels": labels,
+        "num_mistakes": len(evaluation.mistakes()),
+        "pictures": pictures,
+        "pictures_title": f"At every threshold for {labels[-1]!r}; the dot is the chosen one" if pictures else "",
+        "data": _script_json({"labels": labels, "clips": _clips(evaluation)}),
+        **_confusion(evaluation),
+    }
+
+
+def _parts_of_tables(evaluation: TaskEvaluation) -> tuple[str, dict[str, Any]]:
+    """Template and content of the page of sets of labels, and of numbers."""
+    size = len(evaluation.task.labels)
+    parts: dict[str, Any] = {
+        "label_rows": evaluation.label_rows(),
+        "texts": [name for name, kind in evaluation.columns.items() if kind is str],
+        "data": _script_json({"labels": [], "clips": []}),
+    }
+    if isinstance(evaluation, RegressionEvaluation):
+        parts |= {
+            "what": f"{size} {'quantities' if size > 1 else 'quantity'}",
+            "loss_unit": "squared error, standardised",
+            "labels_title": "Quantities",
+            "pictures": draw_scatter(evaluation.task.labels, evaluation.targets, evaluation.values),
+            "pictures_title": "Predicted against true",
+        }
+    elif isinstance(evaluation, IntervalsEvaluation):
+        parts |= {
+            "what": f"{size - 1} labels and {evaluation.task.labels[0]}",
+            "loss_unit": "share of wrong moments",
+            "labels_title": "Labels: moments 10 ms apart, and intervals, in per cent",
+            "pictures": [],
+            "pictures_title": "",
+        }
+    else:
+        parts |= {
+            "what": f"{size} labels",
+            "loss_unit": "binary cross-entropy, nats",
+            "labels_title": "Labels, in per cent",
+            "pictures": [],
+            "pictures_title": "",
+        }
+    return "tables.html.jinja", parts
 
 
 def _confusion(evaluation: Evaluation) -> dict[str, Any]:
@@ -98,13 +153,19 @@ def _confusion(evaluation: Evaluation) -> dict[str, Any]:
     return {"matrix": matrix if small else None, "confusions": confusions}
 
 
-def _title(evaluation: Evaluation) -> str:
-    parts = [str(evaluation.provenance[name]) for name in ("corpus", "split") if evaluation.provenance.get(name)]
+def _title(evaluation: TaskEvaluation) -> str:
+    parts = [
+        str(evaluation.provenance[name]) for name in ("corpus", "split", "task") if evaluation.provenance.get(name)
+    ]
     return "Evaluation" + (f": {', '.join(parts)}" if parts else "")
 
 
 def _bare_percent(share: float) -> str:
     return format_percent(share, unit=False)
+
+
+def _short(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
 
 
 def _duration(seconds: float) -> str:

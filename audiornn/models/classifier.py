@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
+from audiornn.errors import ConfigError
 from audiornn.features import FeatureExtractor, FeaturesConfig
 from audiornn.models.encoder import EncoderConfig, RecurrentEncoder
 from audiornn.models.heads import EmbeddingLayer, HeadConfig, LinearHead
@@ -29,6 +31,12 @@ class ClassifierOutput(NamedTuple):
     """``(batch, num_outputs)``, before any softmax."""
     embedding: Tensor
     """``(batch, embedding_size)``, what the head sees, before dropout."""
+    frame_logits: Tensor | None = None
+    """``(batch, frames, num_frame_outputs)`` of every frame that leaves the encoder; None for a network without."""
+    frame_lengths: Tensor | None = None
+    """int64 ``(batch,)``, valid frames."""
+    frame_times: Tensor | None = None
+    """``(frames,)``, middle of each frame in seconds from the start of the clip."""
 
 
 class RecurrentClassifier(nn.Module):
@@ -40,16 +48,28 @@ class RecurrentClassifier(nn.Module):
     Args:
         features: the front end.
         model: encoder, pooling and head.
-        num_outputs: classes.
+        num_outputs: of all tasks together, for the utterance.
+        num_frame_outputs: of all tasks together, for every frame.
+
+    Raises:
+        ConfigError: without outputs for the utterance, a pooling or an embedding layer that nothing would train.
     """
 
-    def __init__(self, features: FeaturesConfig, model: ModelConfig, num_outputs: int) -> None:
+    def __init__(
+        self, features: FeaturesConfig, model: ModelConfig, num_outputs: int, num_frame_outputs: int = 0
+    ) -> None:
         super().__init__()
         self.features = FeatureExtractor(features)
         self.encoder = RecurrentEncoder(model.encoder, self.features.num_features)
         self.pooling = build_pooling(model.pooling, self.encoder.output_size, bidirectional=model.encoder.bidirectional)
         self.embedding = EmbeddingLayer(model.head, self.pooling.output_size)
-        self.head = LinearHead(model.head, self.embedding.output_size, num_outputs)
+        if num_outputs == 0 and any(True for part in (self.pooling, self.embedding) for _ in part.parameters()):
+            raise ConfigError(
+                "expected a pooling without weights and no embedding layer, which no task of this objective would "
+                "train, got others; take model=frames, or model.pooling.kind=mean model.head.embedding_size=0"
+            )
+        self.head = LinearHead(model.head, self.embedding.output_size, num_outputs) if num_outputs else None
+        self.frame_head = nn.Linear(self.encoder.output_size, num_frame_outputs) if num_frame_outputs else None
 
     def forward(self, waveforms: Tensor, lengths: Tensor) -> ClassifierOutput:
         """Shape: waveforms ``(batch, samples)`` float32 at the front end's rate, lengths ``(batch,)`` int64 counts."""
@@ -59,4 +79,16 @@ class RecurrentClassifier(nn.Module):
         """Shape: features ``(batch, frames, features)``, frame_lengths ``(batch,)`` int64 counts."""
         frames, frame_lengths = self.encoder(features, frame_lengths)
         embedding = self.embedding(self.pooling(frames, frame_lengths))
-        return ClassifierOutput(self.head(embedding), embedding)
+        logits = embedding.new_zeros(len(embedding), 0) if self.head is None else self.head(embedding)
+        if self.frame_head is None:
+            return ClassifierOutput(logits, embedding)
+        frame_logits = self.frame_head(frames)
+        return ClassifierOutput(logits, embedding, frame_logits, frame_lengths, self.frame_times(frames))
+
+    def frame_times(self, frames: Tensor) -> Tensor:
+        """Middle of each frame that leaves the encoder. Shape: ``(batch, frames, ...)`` -> float64 ``(frames,)``, s."""
+        config = self.features.config
+        first = 0 if config.center else config.win_length / 2
+        step = config.hop_length * self.encoder.frame_stride
+        positions = torch.arange(frames.shape[1], device=frames.device, dtype=torch.float64)
+        return (first + step * positions) / config.sample_rate

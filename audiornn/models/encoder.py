@@ -83,6 +83,8 @@ class RecurrentEncoder(nn.Module):
         self.input_dropout = SequenceDropout(config.input_dropout)
         self.dropout = SequenceDropout(config.dropout)
         self.output_size = size
+        self.frame_stride = self.stem.frame_stride if self.stem else 1
+        """Frames that enter for one that leaves."""
 
     def output_lengths(self, lengths: Tensor) -> Tensor:
         """Frames that leave the encoder, of the frames that enter."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -165,6 +166,7 @@ class ConvolutionStem(nn.Module):
             self.norms.append(MaskedBatchNorm(width))
             channels, features = width, -(-features // feature_strides[index])
         self.output_size = channels * features
+        self.frame_stride = math.prod(self._frame_strides)
 
     def output_lengths(self, lengths: Tensor) -> Tensor:
         """Frames left of each length."""

@@ -7,7 +7,7 @@ import json
 import math
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,7 @@ def build_store(
     num_workers: int | None,
     strict: bool,
     max_seconds: float | None,
+    check: Callable[[Sequence[Utterance]], object] | None,
     progress: Progress | None,
 ) -> Path:
     """Folder of the finished store of a corpus, built if it is not there. See `audiornn.store.prepare`."""
@@ -73,6 +74,8 @@ def build_store(
     corpus.make(data_dir, progress=progress)
     rows = corpus.utterances(data_dir)
     check_utterances(rows, f"data={corpus.name}")
+    if check is not None:
+        check(rows)
     build = _Build(rows, _settings(corpus, sample_rate, max_seconds), data_dir.absolute() / STORES_FOLDER, corpus.name)
     with _write_errors(build.root):
         remove_abandoned(build.root)
@@ -141,7 +144,8 @@ class _Build:
         workers = _choose_workers(sizes) if num_workers is None else num_workers
         chunks = self._chunks(sizes)
         results = decode_chunks(chunks, workers)
-        with TableWriter(folder / TABLE_NAME) as writer, contextlib.closing(results):
+        further = list(dict.fromkeys(name for row in self.rows for name in row.columns))
+        with TableWriter(folder / TABLE_NAME, further) as writer, contextlib.closing(results):
             done = 0
             for decoded in results:
                 rows = self.rows[done : done + len(decoded.reasons)]
@@ -194,7 +198,7 @@ class _Build:
             "corpus": asdict(corpus),
             "max_seconds": self.settings["max_seconds"],
             "split_rule": split_rule,
-            "labels": order_labels(row.label for row in self.kept if row.split != NOISE),
+            "labels": order_labels(row.label for row in self.kept if row.label),
             "num_utterances": len(self.kept),
             "num_rejected": len(self.rejected),
             "table_bytes": (folder / TABLE_NAME).stat().st_size,
@@ -254,12 +258,16 @@ def _check_kept(rows: Sequence[Utterance], kept: Sequence[Utterance], rejected: 
     if not rejected:
         return
     first = {item.utterance_id: item.reason for item in reversed(rejected)}
+    labelled = [row.label for row in rows if row.split == "train" and row.label]
+    # Where most labels occur once they are no classes; whether a model can do without is its objective's to say.
+    classes = set(labelled) if 2 * len(set(labelled)) <= len(labelled) else set()
     wanted = Counter((row.split, row.label if row.split == "train" else "") for row in rows if row.split != NOISE)
     left = Counter((row.split, row.label if row.split == "train" else "") for row in kept if row.split != NOISE)
+    splits_left = {row.split for row in kept}
     for split, label in wanted:
-        if not left[split, label]:
-            lost = [row for row in rows if row.split == split and (not label or row.label == label)]
-            what = f"of class {label!r} in the {split} split" if label else f"in the {split} split"
+        if split not in splits_left or (label in classes and not left[split, label]):
+            lost = [row for row in rows if row.split == split and (split not in splits_left or row.label == label)]
+            what = f"of class {label!r} in the {split} split" if split in splits_left else f"in the {split} split"
             raise CorpusError(
                 f"expected usable audio {what}, got {len(lost)} rejected, such as {lost[0].utterance_id!r}: "
                 f"{first[lost[0].utterance_id]}"

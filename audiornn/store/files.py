@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,11 @@ from numpy.typing import NDArray
 
 from audiornn.manifest import Utterance
 
-FORMAT = 1
+FORMAT = 2
 TABLE_NAME, DESCRIPTION_NAME, REJECTED_NAME = "utterances.arrow", "store.json", "rejected.csv"
+
+COLUMN_PREFIX = "column "
+"""Before the names of the further columns of the utterances, which may be any."""
 
 _BATCH_ROWS, _BATCH_SAMPLES = 1024, 8 << 20
 
@@ -53,12 +56,18 @@ def write_rejected(folder: Path, rejected: Iterable[Rejected]) -> None:
 
 
 class TableWriter:
-    """Utterances and their samples to an Arrow file, in record batches of bounded size."""
+    """Utterances and their samples to an Arrow file, in record batches of bounded size.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: of the file.
+        further: names of the utterances' further columns.
+    """
+
+    def __init__(self, path: Path, further: Sequence[str] = ()) -> None:
         import pyarrow as pa
 
         self._pa = pa
+        self._further = further
         text = pa.string()
         self._schema = pa.schema(
             {
@@ -70,6 +79,7 @@ class TableWriter:
                 "start_seconds": pa.float64(),
                 "end_seconds": pa.float64(),
                 "num_samples": pa.int64(),
+                **{COLUMN_PREFIX + name: text for name in further},
                 "waveform": pa.large_list(pa.int16()),
             }
         )
@@ -110,6 +120,7 @@ class TableWriter:
             [number for _, number in self._rows],
             *([getattr(row, name) for row in rows] for name in self._schema.names[2:7]),
             lengths,
+            *([row.columns.get(name, "") for row in rows] for name in self._further),
         ]
         arrays = [self._pa.array(column, kind) for column, kind in zip(columns, self._schema.types, strict=False)]
         values = self._pa.array(np.concatenate(self._waveforms))

@@ -68,6 +68,7 @@ def compute_fingerprint(
             row.start_seconds,
             row.end_seconds,
             digests[row.path],
+            sorted(row.columns.items()),
         )
         key.update(repr(fields).encode("utf-8", "surrogatepass"))
     return key.hexdigest()

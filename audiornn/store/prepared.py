@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from audiornn.corpora.corpus import Corpus, Progress
 from audiornn.errors import CorpusError
-from audiornn.manifest import NOISE, SPLITS, Utterance
+from audiornn.manifest import NOISE, OWN_COLUMNS, SPLITS, Utterance
 from audiornn.store.building import build_store
-from audiornn.store.files import REJECTED_NAME, TABLE_NAME, Rejected, read_description, read_rejected
+from audiornn.store.files import COLUMN_PREFIX, REJECTED_NAME, TABLE_NAME, Rejected, read_description, read_rejected
 from audiornn.store.fingerprint import read_file_index
 
 
@@ -28,6 +28,7 @@ def prepare(
     num_workers: int | None = None,
     strict: bool = False,
     max_seconds: float | None = None,
+    check: Callable[[Sequence[Utterance]], object] | None = None,
     progress: Progress | None = None,
 ) -> Store:
     """The store of a corpus, in ``data_dir/.audiornn``; decoded now if it is not there for these files and settings.
@@ -41,6 +42,7 @@ def prepare(
         num_workers: decoding processes; 0 decodes in this one; None chooses by the size of the corpus.
         strict: stop at the first utterance that can't be used.
         max_seconds: longest utterance that is taken.
+        check: called with all utterances before any is decoded, to raise what is wrong with them.
         progress: called with the numbers of parts done and in all, while a corpus is made, and of utterances, while it
             is decoded.
 
@@ -55,6 +57,7 @@ def prepare(
         num_workers=num_workers,
         strict=strict,
         max_seconds=max_seconds,
+        check=check,
         progress=progress,
     )
     return Store.open(folder)
@@ -137,9 +140,29 @@ class Store:
 
     @cached_property
     def label_indices(self) -> NDArray[np.int64]:
-        """``(rows,)``, index into ``labels``; -1 for noise."""
+        """``(rows,)``, index into ``labels``; -1 without a label."""
         number = {label: index for index, label in enumerate(self.labels)}
         return np.array([number.get(label, -1) for label in self._column("label")], dtype=np.int64)
+
+    def column(self, name: str) -> list[str]:
+        """``label``, ``speaker``, ``split`` or a further column of the corpus, row by row; empty where it says nothing.
+
+        Raises:
+            CorpusError: there is no such column.
+        """
+        if name not in self.column_names:
+            raise CorpusError(f"expected a column out of {', '.join(self.column_names)}, got {name!r}")
+        return self._column(name if name in OWN_COLUMNS else COLUMN_PREFIX + name)
+
+    @cached_property
+    def column_names(self) -> list[str]:
+        """What `column` knows."""
+        names = self._batches[0].schema.names if self._batches else []
+        return [*OWN_COLUMNS, *(name.removeprefix(COLUMN_PREFIX) for name in names if name.startswith(COLUMN_PREFIX))]
+
+    def where(self, index: int) -> str:
+        """A row's name in messages."""
+        return repr(self.utterance_ids[index])
 
     @cached_property
     def num_samples(self) -> NDArray[np.int64]:
@@ -174,6 +197,9 @@ class Store:
             speaker=self.speakers[index],
             start_seconds=self._column("start_seconds")[index],
             end_seconds=ends[index],
+            columns={
+                name: value for name in self.column_names[len(OWN_COLUMNS) :] if (value := self.column(name)[index])
+            },
         )
 
     @cached_property

@@ -1,0 +1,34 @@
+"""What a network is trained to do: losses, the targets they want, figures to watch, thresholds to choose."""
+
+from __future__ import annotations
+
+from audiornn.objectives.base import Objective, ObjectiveConfig, TaskConfig, TaskObjective
+from audiornn.objectives.classes import BinaryConfig, MulticlassConfig, MultilabelConfig, balanced_class_weights
+from audiornn.objectives.frames import FramesConfig
+from audiornn.objectives.multitask import MultitaskConfig
+from audiornn.objectives.regression import RegressionConfig
+
+OBJECTIVES: dict[str, type[ObjectiveConfig]] = {
+    "multiclass": MulticlassConfig,
+    "binary": BinaryConfig,
+    "multilabel": MultilabelConfig,
+    "regression": RegressionConfig,
+    "frames": FramesConfig,
+    "multitask": MultitaskConfig,
+}
+"""Settings of each objective by its name in the ``objective`` config group."""
+
+__all__ = [
+    "OBJECTIVES",
+    "BinaryConfig",
+    "FramesConfig",
+    "MulticlassConfig",
+    "MultilabelConfig",
+    "MultitaskConfig",
+    "Objective",
+    "ObjectiveConfig",
+    "RegressionConfig",
+    "TaskConfig",
+    "TaskObjective",
+    "balanced_class_weights",
+]

@@ -1,0 +1,101 @@
+"""Objectives with a label for every frame."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from audiornn.errors import ConfigError, CorpusError
+from audiornn.models.classifier import ClassifierOutput
+from audiornn.objectives.base import Outcome, TaskConfig, TaskObjective, present
+from audiornn.objectives.classes import CLASS_WEIGHTS, accuracies, balanced_class_weights, check_choice
+from audiornn.padding import lengths_to_padding_mask
+from audiornn.tasks import FRAMES, TargetSource, TaskSpec, read_intervals, read_targets
+
+
+@dataclass(frozen=True, kw_only=True)
+class FramesConfig(TaskConfig):
+    """A label for every frame, from intervals with a label each."""
+
+    target: str = "intervals"
+    """Column of the corpus: a JSON list of ``[start, end, label]``, seconds from the start of the utterance."""
+    background: str = "background"
+    """What frames outside every interval are called."""
+    class_weights: str = "none"
+    """``none``, or ``balanced``: each label weighs by how rare its seconds are."""
+
+    def __post_init__(self) -> None:
+        check_choice("class_weights", self.class_weights, CLASS_WEIGHTS)
+        if not self.background:
+            raise ConfigError("background must not be empty")
+
+    def task(self, source: TargetSource, name: str | None = None) -> FramesObjective:
+        rows = source.indices("train")
+        intervals = [each for each in read_intervals(source, self.target, rows) if each is not None]
+        labels = sorted({label for each in intervals for _, _, label in each} - {self.background})
+        if not labels:
+            raise CorpusError(f"expected intervals with labels in column {self.target!r}, got none in the train split")
+        spec = TaskSpec(name=name or self.target, kind=FRAMES, labels=[self.background, *labels], columns=[self.target])
+        table = read_targets(spec, source, rows, complete=False)
+        return FramesObjective(self, spec, torch.from_numpy(table))
+
+
+class FramesObjective(TaskObjective):
+    """Cross-entropy of every valid frame.
+
+    Args:
+        config: class weights.
+        spec: labels and column.
+        intervals: of the training utterances, ``(utterances, intervals, 3)``, for balanced weights.
+    """
+
+    monitors = {"loss": "min", "frame_accuracy": "max", "balanced_frame_accuracy": "max"}  # noqa: RUF012
+    class_weights: Tensor | None
+
+    def __init__(self, config: FramesConfig, spec: TaskSpec, intervals: Tensor) -> None:
+        super().__init__()
+        self.spec = spec
+        weights = None
+        if config.class_weights == "balanced":
+            # In tenths of a second; the background is what lies before the last interval's end.
+            times = torch.arange(0, max(0.1, float(intervals[:, :, 1].nan_to_num().max())), 0.1)
+            known = intervals[present(intervals)]
+            ends = known[:, :, 1].nan_to_num().amax(dim=1)
+            classes = classes_at(times, known)[times < ends[:, None]]
+            weights = torch.from_numpy(balanced_class_weights(classes.numpy().astype(np.int64), len(spec.labels)))
+            weights = weights.float()
+        self.register_buffer("class_weights", weights, persistent=False)
+
+    def select(self, outputs: Tensor, output: ClassifierOutput, targets: Tensor, *, complete: bool) -> Outcome:
+        """Every valid frame of the utterances that have intervals.
+
+        Shape: outputs ``(batch, frames, labels)``, targets ``(batch, intervals, 3)`` -> ``(all frames, labels)`` and
+        int64 ``(all frames,)``.
+        """
+        del complete
+        assert output.frame_lengths is not None and output.frame_times is not None
+        classes = classes_at(output.frame_times.to(targets.dtype), targets)
+        valid = ~lengths_to_padding_mask(output.frame_lengths, outputs.shape[1]) & present(targets)[:, None]
+        return outputs[valid], classes[valid]
+
+    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return nn.functional.cross_entropy(outputs.float(), targets, weight=self.class_weights)
+
+    def figures(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
+        loss = nn.functional.cross_entropy(outputs, targets)
+        found = accuracies(outputs.argmax(dim=1), targets)
+        return {"loss": float(loss), **{name.replace("accuracy", "frame_accuracy"): v for name, v in found.items()}}
+
+
+def classes_at(times: Tensor, intervals: Tensor) -> Tensor:
+    """The class of each moment: that of the interval it lies in, 0 outside.
+
+    Shape: times ``(frames,)`` in s, intervals ``(batch, intervals, 3)`` with NaN past the last -> int64
+    ``(batch, frames)``.
+    """
+    starts, ends, classes = intervals.unbind(dim=2)
+    inside = (times >= starts[:, :, None]) & (times < ends[:, :, None])
+    return (inside * classes.nan_to_num()[:, :, None]).sum(dim=1).round().long()

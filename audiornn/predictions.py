@@ -1,0 +1,199 @@
+"""What a model says of an utterance, and how that stands in a row of a table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audiornn.tasks import BINARY, FRAMES, MULTICLASS, MULTILABEL, Interval, TaskSpec
+
+PROBABILITY_PREFIX = "probability of "
+VALUE_PREFIX = "value of "
+_JOINT = ";"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """One label out of several, or out of two."""
+
+    label: str
+    """The answer: the most probable class; of two, the positive one from its threshold on."""
+    probability: float
+    """Its probability."""
+    probabilities: dict[str, float]
+    """Every class's, in the model's order of labels."""
+    duration_seconds: float
+
+    def top(self, k: int) -> list[tuple[str, float]]:
+        """The ``k`` most probable classes, the answer first."""
+        return sorted(self.probabilities.items(), key=lambda item: (item[0] != self.label, -item[1]))[:k]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelsPrediction:
+    """Any number of labels."""
+
+    labels: list[str]
+    """Those that reach their thresholds, in the model's order."""
+    probabilities: dict[str, float]
+    """Every label's."""
+    duration_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValuesPrediction:
+    """One or several numbers."""
+
+    values: dict[str, float]
+    """By name, in the unit of the training targets."""
+    duration_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class IntervalsPrediction:
+    """A label for each stretch of time."""
+
+    intervals: list[Interval]
+    """Start and end in seconds, and label, by start; what lies between is background."""
+    duration_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TasksPrediction:
+    """The answers of a model with several tasks."""
+
+    tasks: dict[str, TaskPrediction]
+    """By task."""
+    duration_seconds: float
+
+
+TaskPrediction = Prediction | LabelsPrediction | ValuesPrediction | IntervalsPrediction
+AnyPrediction = TaskPrediction | TasksPrediction
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileResult:
+    """One file of a folder: a prediction, or the reason why there is none."""
+
+    path: str
+    prediction: AnyPrediction | None
+    embedding: NDArray[np.float32] | None = None
+    """``(embedding_size,)``; None for a file that failed."""
+    error: str = ""
+
+
+def predictions_of(
+    tasks: Sequence[TaskSpec], scores: Mapping[str, Any], durations: Sequence[float]
+) -> list[AnyPrediction]:
+    """One prediction per utterance.
+
+    Args:
+        tasks: of the model.
+        scores: by task, see `TaskSpec.scores`; for ``frames`` a list of intervals per utterance.
+        durations: seconds.
+    """
+    by_task = {task.name: _of_task(task, scores[task.name], durations) for task in tasks}
+    if len(tasks) == 1:
+        return list(by_task[tasks[0].name])
+    rows = zip(*by_task.values(), strict=True)
+    return [
+        TasksPrediction(tasks=dict(zip(by_task, row, strict=True)), duration_seconds=seconds)
+        for row, seconds in zip(rows, durations, strict=True)
+    ]
+
+
+def _of_task(task: TaskSpec, scores: Any, durations: Sequence[float]) -> list[TaskPrediction]:
+    if task.kind == FRAMES:
+        return [IntervalsPrediction(intervals=x, duration_seconds=s) for x, s in zip(scores, durations, strict=True)]
+    named = [dict(zip(task.labels, row, strict=True)) for row in scores.tolist()]
+    if task.kind in (MULTICLASS, BINARY):
+        labels = [task.labels[index] for index in task.decide(scores).tolist()]
+        return [
+            Prediction(label=label, probability=row[label], probabilities=row, duration_seconds=seconds)
+            for label, row, seconds in zip(labels, named, durations, strict=True)
+        ]
+    if task.kind == MULTILABEL:
+        return [
+            LabelsPrediction(
+                labels=[label for label, is_in in zip(task.labels, chosen, strict=True) if is_in],
+                probabilities=row,
+                duration_seconds=seconds,
+            )
+            for chosen, row, seconds in zip(task.decide(scores).tolist(), named, durations, strict=True)
+        ]
+    return [ValuesPrediction(values=row, duration_seconds=s) for row, s in zip(named, durations, strict=True)]
+
+
+def intervals_text(intervals: Sequence[Interval]) -> str:
+    """Intervals as a cell that `audiornn.tasks.parse_intervals` reads; seconds to four digits.
+
+    >>> intervals_text([(0.1, 0.45, "yes")])
+    '[[0.1, 0.45, "yes"]]'
+    """
+    return json.dumps([[round(start, 4), round(end, 4), label] for start, end, label in intervals], ensure_ascii=False)
+
+
+def prediction_columns(tasks: Sequence[TaskSpec], *, top_k: int, probabilities: bool) -> dict[str, type]:
+    """Column names and types of `prediction_row`; with several tasks each one's start with its name."""
+    own: dict[str, type] = {}
+    behind: dict[str, type] = {}
+    for task in tasks:
+        prefix = "" if len(tasks) == 1 else f"{task.name}_"
+        columns, more = _columns_of(task, top_k)
+        own |= {prefix + name: kind for name, kind in columns.items()}
+        behind |= {prefix + name: kind for name, kind in more.items()}
+    columns = {"path": str, "status": str, **own, "duration_seconds": float, "reason": str}
+    return {**columns, **behind} if probabilities else columns
+
+
+def _columns_of(task: TaskSpec, top_k: int) -> tuple[dict[str, type], dict[str, type]]:
+    """Columns that are always there, and those of probabilities."""
+    probabilities: dict[str, type] = {f"{PROBABILITY_PREFIX}{label}": float for label in task.labels}
+    if task.kind == MULTILABEL:
+        return {"labels": str}, probabilities
+    if task.kind == FRAMES:
+        return {"intervals": str}, {}
+    if task.kind not in (MULTICLASS, BINARY):
+        return {f"{VALUE_PREFIX}{label}": float for label in task.labels}, {}
+    columns: dict[str, type] = {"label": str, "probability": float}
+    for rank in range(2, min(top_k, len(task.labels)) + 1):
+        columns |= {f"label_{rank}": str, f"probability_{rank}": float}
+    return columns, probabilities
+
+
+def prediction_row(result: FileResult, columns: Mapping[str, type], *, top_k: int) -> dict[str, Any]:
+    """One result under the names of `prediction_columns`; what an unusable input has not got is None."""
+    row: dict[str, Any] = dict.fromkeys(columns)
+    row |= {"path": result.path, "status": "error", "reason": result.error}
+    prediction = result.prediction
+    if prediction is None:
+        return row
+    row |= {"status": "ok", "reason": None, "duration_seconds": prediction.duration_seconds}
+    if isinstance(prediction, TasksPrediction):
+        cells = {
+            f"{name}_{column}": cell
+            for name, answer in prediction.tasks.items()
+            for column, cell in _cells(answer, top_k).items()
+        }
+    else:
+        cells = _cells(prediction, top_k)
+    return row | {name: cell for name, cell in cells.items() if name in columns}
+
+
+def _cells(prediction: TaskPrediction, top_k: int) -> dict[str, Any]:
+    if isinstance(prediction, ValuesPrediction):
+        return {f"{VALUE_PREFIX}{name}": value for name, value in prediction.values.items()}
+    if isinstance(prediction, IntervalsPrediction):
+        return {"intervals": intervals_text(prediction.intervals)}
+    cells: dict[str, Any] = {f"{PROBABILITY_PREFIX}{name}": share for name, share in prediction.probabilities.items()}
+    if isinstance(prediction, LabelsPrediction):
+        return {"labels": _JOINT.join(prediction.labels), **cells}
+    for rank, (label, probability) in enumerate(prediction.top(top_k), 1):
+        suffix = "" if rank == 1 else f"_{rank}"
+        cells |= {f"label{suffix}": label, f"probability{suffix}": probability}
+    return cells
