@@ -32,6 +32,8 @@ class LoaderConfig:
     """Draw training utterances with replacement so that every class is equally frequent."""
     overfit_clips: int = 0
     """Train and validate on this many training clips only, to see that the model can learn them; 0 = off."""
+    train_share: float = 1.0
+    """Share of the training utterances that is used, the same of every class; others might as well not be there."""
     num_workers: int = 0
     """Loader processes; reading the store costs so little that 0 is fastest on few cores."""
 
@@ -39,6 +41,8 @@ class LoaderConfig:
         for name in ("batch_size", "eval_batch_size", "bucket_batches"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not 0 < self.train_share <= 1:
+            raise ConfigError(f"train_share must be above 0 and at most 1, got {self.train_share}")
         for name in ("overfit_clips", "num_workers"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} must be at least 0, got {getattr(self, name)}")

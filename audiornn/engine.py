@@ -8,13 +8,14 @@ import signal
 import sys
 import time
 import warnings
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.utils.data import DataLoader
 
@@ -24,7 +25,7 @@ from audiornn.errors import ConfigError
 from audiornn.files.tables import write_rows
 from audiornn.models.classifier import RecurrentClassifier
 from audiornn.objectives import Objective
-from audiornn.objectives.base import Outcome
+from audiornn.objectives.objective import Outcome
 from audiornn.optimization import OptimizerConfig, ScheduleConfig, build_optimizer, build_schedule
 from audiornn.runs import LOG_FORMAT, RunFolder
 from audiornn.store import Store
@@ -66,6 +67,8 @@ class ClassifierTraining(pl.LightningModule):
         schedule: ScheduleConfig,
         *,
         seed: int,
+        frozen: Sequence[nn.Module] = (),
+        encoder_learning_rate: float = 1.0,
     ) -> None:
         super().__init__()
         self.network = network
@@ -74,10 +77,21 @@ class ClassifierTraining(pl.LightningModule):
         self._optimizer_config = optimizer
         self._schedule_config = schedule
         self._seed = seed
+        self._frozen = tuple(frozen)
+        for part in self._frozen:
+            part.requires_grad_(False).eval()
+        self._encoder_learning_rate = encoder_learning_rate
         self.history: list[dict[str, float]] = []
         self.identity: dict[str, Any] = {}
         self._outcomes: list[dict[str, Outcome]] = []
         self._train_losses: list[Tensor] = []
+
+    def train(self, mode: bool = True) -> ClassifierTraining:
+        """As `torch.nn.Module.train`, but for frozen parts, whose statistics don't move either."""
+        super().train(mode)
+        for part in self._frozen:
+            part.eval()
+        return self
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Loss of a batch."""
@@ -149,7 +163,8 @@ class ClassifierTraining(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         fused = self.trainer.precision == PRECISIONS["32"]
-        optimizer = build_optimizer(self._optimizer_config, self.network, fused=fused)
+        factors: dict[nn.Module, float] = {self.network.encoder: self._encoder_learning_rate}
+        optimizer = build_optimizer(self._optimizer_config, self.network, fused=fused, factors=factors)
         total_steps = int(self.trainer.estimated_stepping_batches)
         scheduler = build_schedule(
             self._schedule_config,
@@ -375,6 +390,7 @@ def fit(trainer: Trainer, module: ClassifierTraining, loaders: StoreLoaders, *, 
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
         warnings.filterwarnings("ignore", message=".*number of training batches.*")
         warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
+        warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")  # the frozen ones
         warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
         try:
             trainer.fit(module, datamodule=loaders, ckpt_path=resume_from, weights_only=True)

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from audiornn.audio import find_audio, prepare_waveform, read_audio
 from audiornn.checkpoint import ModelSpec, load_model
 from audiornn.errors import AudioError, ConfigError
-from audiornn.models.classifier import RecurrentClassifier
+from audiornn.models.classifier import ClassifierOutput, RecurrentClassifier
 from audiornn.padding import pad_waveforms
 from audiornn.predictions import AnyPrediction, FileResult, predictions_of
-from audiornn.tasks import TaskSpec
+from audiornn.tasks import FRAMES, NEXT_FRAME, TaskSpec
 
 Waveform = NDArray[np.float32]
 AudioPath = str | os.PathLike[str]
@@ -38,7 +38,8 @@ class Outputs:
     """The network's answers for a list of waveforms, in the order of the list."""
 
     scores: dict[str, Any]
-    """By task, ``(utterances, labels)``: probabilities, or numbers; for ``frames`` a list of intervals each."""
+    """By task, ``(utterances, labels)``: probabilities, or numbers. For ``frames`` the intervals of each utterance, for
+    ``next_frame`` what `TaskSpec.frame_errors` gives."""
     logits: NDArray[np.float32]
     """``(utterances, outputs)``, before any softmax, of all tasks side by side."""
     embeddings: NDArray[np.float32]
@@ -122,8 +123,9 @@ class Classifier:
             sample_rate: of the arrays, Hz; needed with arrays, resampled from when it is not the model's.
 
         Returns:
-            a `Prediction` (one label), `LabelsPrediction` (any number), `ValuesPrediction` (regression) or
-            `TasksPrediction` (several tasks), as the model is; a list of them for a list.
+            a `Prediction` (one label), `LabelsPrediction` (any number), `ValuesPrediction` (regression, next-frame
+            prediction), `IntervalsPrediction` (frames) or `TasksPrediction` (several tasks), as the model is; a list of
+            them for a list.
 
         Raises:
             AudioError: audio that can't be used, or an array without its sample rate.
@@ -195,31 +197,60 @@ class Classifier:
         num_outputs = sum(task.num_outputs for task in self.spec.tasks)
         logits = np.zeros((len(waveforms), num_outputs), dtype=np.float32)
         embeddings = np.zeros((len(waveforms), self.embedding_size), dtype=np.float32)
-        frames: list[tuple[NDArray[np.float32], NDArray[np.float64]]] = [_NO_FRAMES] * len(waveforms)
+        durations = [len(waveform) / self.sample_rate for waveform in waveforms]
+        of_frames: dict[str, dict[int, Any]] = {task.name: {} for task in self.spec.tasks if task.num_frame_outputs}
         for rows in batches_by_length([len(waveform) for waveform in waveforms], batch_size):
             batch, lengths = pad_waveforms([waveforms[row] for row in rows])
             output = self.network(batch.to(self.device), lengths.to(self.device))
             logits[rows] = output.logits.float().cpu().numpy()
             embeddings[rows] = output.embedding.float().cpu().numpy()
             if output.frame_logits is not None:
-                times = output.frame_times.cpu().numpy()
-                of_rows = output.frame_logits.float().cpu().numpy()
-                for row, of_row, length in zip(rows, of_rows, output.frame_lengths.tolist(), strict=True):
-                    frames[row] = of_row[:length], times[:length]
-        scores: dict[str, Any] = {
-            name: task.scores(outputs) for name, (task, outputs) in self.shares(logits).items() if task.num_outputs
-        }
-        durations = [len(waveform) / self.sample_rate for waveform in waveforms]
+                for name, scores in self._scores_of_frames(output, [durations[row] for row in rows]).items():
+                    of_frames[name] |= dict(zip(rows, scores, strict=True))
+        return Outputs(
+            scores={
+                **{name: task.scores(own) for name, (task, own) in self.shares(logits).items() if task.num_outputs},
+                **{name: [scores[row] for row in range(len(waveforms))] for name, scores in of_frames.items()},
+            },
+            logits=logits,
+            embeddings=embeddings,
+        )
+
+    def _scores_of_frames(self, output: ClassifierOutput, durations: Sequence[float]) -> dict[str, list[Any]]:
+        """Intervals, or errors of the next frame, of each utterance of a batch, by task."""
+        assert output.frame_logits is not None and output.frame_lengths is not None
+        assert output.frame_times is not None and output.features is not None
+        frame_logits, times = output.frame_logits.float().cpu().numpy(), output.frame_times.cpu().numpy()
+        features = output.features.float().cpu().numpy()
+        lengths = output.frame_lengths.tolist()
+        found: dict[str, list[Any]] = {}
         first = 0
         for task in self.spec.tasks:
-            if task.num_frame_outputs:
-                columns = slice(first, first + task.num_frame_outputs)
-                scores[task.name] = [
-                    task.intervals(outputs[:, columns], times, seconds)
-                    for (outputs, times), seconds in zip(frames, durations, strict=True)
+            own = frame_logits[:, :, first : first + task.num_frame_outputs]
+            first += task.num_frame_outputs
+            if task.kind == NEXT_FRAME:
+                rows = zip(own, features, lengths, strict=True)
+                found[task.name] = [task.frame_errors(row[:length], heard[:length]) for row, heard, length in rows]
+            elif task.kind == FRAMES:
+                found[task.name] = [
+                    task.intervals(row[:length], times[:length], seconds)
+                    for row, length, seconds in zip(own, lengths, durations, strict=True)
                 ]
-                first += task.num_frame_outputs
-        return Outputs(scores, logits, embeddings)
+        return found
+
+    @torch.inference_mode()
+    def predicted_frames(self, waveform: Waveform) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Real and predicted frames of a waveform at the model's rate, for a model of next-frame prediction.
+
+        Shape: float32 ``(samples,)`` -> two of ``(frames, features)``, row by row the same moment.
+        """
+        batch, lengths = pad_waveforms([waveform])
+        output = self.network(batch.to(self.device), lengths.to(self.device))
+        task = self.spec.tasks[0]
+        if task.kind != NEXT_FRAME or output.frame_logits is None or output.features is None:
+            raise ConfigError(f"expected a model of next-frame prediction, got {task.kind}")
+        real, predicted = output.features[0, task.steps_ahead :], output.frame_logits[0, : -task.steps_ahead]
+        return real.cpu().numpy(), predicted.cpu().numpy()
 
     def shares(self, logits: NDArray[np.float32]) -> dict[str, tuple[TaskSpec, NDArray[np.float32]]]:
         """Each task with its columns of `Outputs.logits`, by name; a task of frames has none."""
@@ -246,8 +277,6 @@ class Classifier:
         durations = [len(waveform) / self.sample_rate for waveform in waveforms]
         return predictions_of(self.spec.tasks, outputs.scores, durations)
 
-
-_NO_FRAMES = np.zeros((0, 0), dtype=np.float32), np.zeros(0)
 
 MAX_BATCH_SECONDS = 320.0
 """Padded audio in one batch at 16 kHz, 20 MB of samples: long recordings go in smaller batches."""

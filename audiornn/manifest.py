@@ -167,6 +167,8 @@ def check_utterances(utterances: Sequence[Utterance], source: str) -> None:
         seen.add(utterance.utterance_id)
         if not (utterance.utterance_id + utterance.label + utterance.speaker).isprintable():
             _check_text(utterance)
+        if not all(cell.isascii() for cell in utterance.columns.values()):
+            _check_columns(utterance)
         if utterance.split not in (*SPLITS, NOISE):
             raise CorpusError(
                 f"expected a split of {', '.join(SPLITS)}, got {utterance.split!r} "
@@ -183,9 +185,19 @@ def _check_text(utterance: Utterance) -> None:
         raise CorpusError(f"expected file names in UTF-8, got {utterance.utterance_id!r}; rename it") from None
 
 
+def _check_columns(utterance: Utterance) -> None:
+    for name, cell in utterance.columns.items():
+        try:
+            cell.encode()
+        except UnicodeEncodeError:
+            raise CorpusError(
+                f"expected text in column {name!r}, got {cell!r} for {utterance.utterance_id!r}"
+            ) from None
+
+
 def _csv_rows(path: Path, columns: ManifestColumns) -> Iterator[tuple[int, dict[str, Any]]]:
     with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file, restkey="", restval="", skipinitialspace=True, strict=True)
+        reader = csv.DictReader(file, restval="", skipinitialspace=True, strict=True)
         header = list(reader.fieldnames or [])
         if missing := columns.missing_from(header):
             remedy = "; separate columns by commas" if len(header) == 1 else ""
@@ -193,7 +205,7 @@ def _csv_rows(path: Path, columns: ManifestColumns) -> Iterator[tuple[int, dict[
         if len(set(header)) < len(header):
             raise CorpusError(f"expected distinct columns, got {header} in {str(path)!r}")
         for row in reader:
-            if "" in row and "" not in header:
+            if None in row:
                 raise CorpusError(f"line {reader.line_num} of {str(path)!r}: expected {len(header)} columns, got more")
             yield reader.line_num, row
 
@@ -216,7 +228,8 @@ def _jsonl_rows(path: Path, columns: ManifestColumns) -> Iterator[tuple[int, dic
 
 def _parse_row(row: dict[str, Any], columns: ManifestColumns, folder: Path, line: int, where: str) -> Utterance:
     written = _text(row, columns.path, where)
-    label = _text(row, columns.label, where)
+    listed = isinstance(row.get(columns.label), list)
+    label = json.dumps(row[columns.label], ensure_ascii=False) if listed else _text(row, columns.label, where)
     split = _text(row, columns.split, where)
     if split not in ("", *SPLITS, NOISE):
         raise CorpusError(f"{where}: expected {columns.split!r} to be one of {', '.join(SPLITS)}, got {split!r}")
@@ -243,7 +256,8 @@ def _parse_row(row: dict[str, Any], columns: ManifestColumns, folder: Path, line
 
 
 def _further_columns(row: dict[str, Any], columns: ManifestColumns, where: str) -> dict[str, str]:
-    own = set(asdict(columns).values())
+    # One that was renamed leaves its name free, but nothing else could be told from it.
+    own = {*asdict(columns).values(), *asdict(ManifestColumns())}
     further = {}
     for name, value in row.items():
         if name not in own and value not in (None, ""):

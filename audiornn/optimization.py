@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -80,7 +80,13 @@ class ScheduleConfig:
             )
 
 
-def build_optimizer(config: OptimizerConfig, module: nn.Module, *, fused: bool = False) -> Optimizer:
+def build_optimizer(
+    config: OptimizerConfig,
+    module: nn.Module,
+    *,
+    fused: bool = False,
+    factors: Mapping[nn.Module, float] | None = None,
+) -> Optimizer:
     """The optimiser of a module's parameters; vectors (biases, normalisation) are spared weight decay.
 
     Args:
@@ -88,12 +94,15 @@ def build_optimizer(config: OptimizerConfig, module: nn.Module, *, fused: bool =
         module: whose parameters are trained.
         fused: torch's one pass over memory, a third of the time on a CPU; Lightning does not clip gradients of mixed
             precision with it.
+        factors: of the learning rate, for parts of the module.
     """
-    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
-    ]
+    factor_of = {parameter: factor for part, factor in (factors or {}).items() for parameter in part.parameters()}
+    groups = []
+    for factor in sorted({1.0, *factor_of.values()}, reverse=True):
+        chosen = [p for p in module.parameters() if p.requires_grad and factor_of.get(p, 1.0) == factor]
+        for few, decay in ((False, config.weight_decay), (True, 0.0)):
+            group = {"params": [p for p in chosen if (p.dim() <= 1) == few], "weight_decay": decay}
+            groups.append(group if factor == 1 else {**group, "lr": factor * config.learning_rate})
     if config.name == "sgd":
         momentum, nesterov = config.beta1, config.nesterov
         return torch.optim.SGD(groups, config.learning_rate, momentum=momentum, nesterov=nesterov, fused=fused)

@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from audiornn.tasks import BINARY, FRAMES, MULTICLASS, MULTILABEL, Interval, TaskSpec
+from audiornn.tasks import BINARY, FRAMES, MULTICLASS, MULTILABEL, NEXT_FRAME, Interval, TaskSpec
 
 PROBABILITY_PREFIX = "probability of "
 VALUE_PREFIX = "value of "
+NEXT_FRAME_ERROR = "mean absolute error"
+"""Of next-frame prediction: how unlike the training audio an utterance is."""
 _JOINT = ";"
 
 
@@ -108,6 +110,12 @@ def predictions_of(
 
 
 def _of_task(task: TaskSpec, scores: Any, durations: Sequence[float]) -> list[TaskPrediction]:
+    if task.kind == NEXT_FRAME:
+        errors = [float(sums[0] / max(1.0, sums[3])) for sums in scores]
+        return [
+            ValuesPrediction(values={NEXT_FRAME_ERROR: error}, duration_seconds=seconds)
+            for error, seconds in zip(errors, durations, strict=True)
+        ]
     if task.kind == FRAMES:
         return [IntervalsPrediction(intervals=x, duration_seconds=s) for x, s in zip(scores, durations, strict=True)]
     named = [dict(zip(task.labels, row, strict=True)) for row in scores.tolist()]
@@ -158,6 +166,8 @@ def _columns_of(task: TaskSpec, top_k: int) -> tuple[dict[str, type], dict[str, 
         return {"labels": str}, probabilities
     if task.kind == FRAMES:
         return {"intervals": str}, {}
+    if task.kind == NEXT_FRAME:
+        return {f"{VALUE_PREFIX}{NEXT_FRAME_ERROR}": float}, {}
     if task.kind not in (MULTICLASS, BINARY):
         return {f"{VALUE_PREFIX}{label}": float for label in task.labels}, {}
     columns: dict[str, type] = {"label": str, "probability": float}

@@ -84,7 +84,8 @@ def _split_files(
     split_of: dict[str, str] = {}
     for label, paths in sorted(classes.items()):
         needed = 1 + (validation > 0) + (test > 0)
-        if len(paths) < needed:
+        # A few without a label among others are no class.
+        if len(paths) < needed and (label or len(classes) == 1):
             raise CorpusError(
                 f"expected at least {needed} files{' in every class' if label else ''}, got {len(paths)}"
                 f"{f' in {label!r}' if label else ''}; add files, drop the class, or set splits yourself"

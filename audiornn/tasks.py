@@ -20,12 +20,13 @@ from audiornn.manifest import OWN_COLUMNS, Utterance
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
-MULTICLASS, BINARY, MULTILABEL, REGRESSION, FRAMES = KINDS = (
+MULTICLASS, BINARY, MULTILABEL, REGRESSION, FRAMES, NEXT_FRAME = KINDS = (
     "multiclass",
     "binary",
     "multilabel",
     "regression",
     "frames",
+    "next_frame",
 )
 _LARGEST = float(np.finfo(np.float32).max)
 MISSING_CLASS = -1
@@ -45,7 +46,8 @@ class TaskSpec:
     kind: str
     """``multiclass``: one of ``labels``. ``binary``: the first or, from its threshold on, the second of two.
     ``multilabel``: those of ``labels`` that reach their thresholds. ``regression``: a number for each of ``labels``.
-    ``frames``: one of ``labels`` for every frame, the first of which means nothing in particular."""
+    ``frames``: one of ``labels`` for every frame, the first of which means nothing in particular. ``next_frame``: the
+    features of the frame ``steps_ahead``."""
     labels: list[str]
     """Classes, or names of the quantities, in the order of the outputs."""
     columns: list[str]
@@ -61,15 +63,33 @@ class TaskSpec:
     std: list[float] = field(default_factory=list)
     """Per quantity of ``regression``: the unit of its output."""
 
+    size: int = 0
+    """For ``next_frame``: features of a frame."""
+    steps_ahead: int = 0
+    """For ``next_frame``: how far ahead the frame is that is predicted."""
+    predictor: list[list[float]] = field(default_factory=list)
+    """For ``next_frame``: per feature the weights of its last frames, the latest first, and a constant: the linear
+    prediction that the network is compared with."""
+
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ModelError(f"expected a task out of {', '.join(KINDS)}, got {self.kind!r}")
-        fewest = 2 if self.kind in (MULTICLASS, BINARY, FRAMES) else 1
+        fewest = 2 if self.kind in (MULTICLASS, BINARY, FRAMES) else int(self.kind != NEXT_FRAME)
         if len(self.labels) < fewest or len(set(self.labels)) < len(self.labels):
             raise ModelError(f"expected at least {fewest} distinct labels for {self.kind}, got {self.labels}")
         if self.kind == BINARY and len(self.labels) != 2:
             raise ModelError(f"expected 2 labels for {self.kind}, got {self.labels}")
-        sizes = {MULTICLASS: (0, 0), FRAMES: (0, 0), BINARY: (1, 0), MULTILABEL: (len(self.labels), 0)}
+        if self.kind == NEXT_FRAME and not (
+            self.size > 0 and self.steps_ahead > 0 and len(self.predictor) == self.size
+        ):
+            raise ModelError(f"expected size, steps_ahead and a predictor per feature for {self.kind}, got others")
+        sizes = {
+            MULTICLASS: (0, 0),
+            FRAMES: (0, 0),
+            NEXT_FRAME: (0, 0),
+            BINARY: (1, 0),
+            MULTILABEL: (len(self.labels), 0),
+        }
         num_thresholds, num_scales = sizes.get(self.kind, (0, len(self.labels)))
         if (len(self.thresholds), len(self.mean), len(self.std)) != (num_thresholds, num_scales, num_scales):
             raise ModelError(
@@ -82,13 +102,15 @@ class TaskSpec:
     @property
     def num_outputs(self) -> int:
         """Outputs of the network for an utterance that are this task's."""
-        if self.kind == FRAMES:
+        if self.kind in (FRAMES, NEXT_FRAME):
             return 0
         return 1 if self.kind == BINARY else len(self.labels)
 
     @property
     def num_frame_outputs(self) -> int:
         """Outputs of the network for every frame that are this task's."""
+        if self.kind == NEXT_FRAME:
+            return self.size
         return len(self.labels) if self.kind == FRAMES else 0
 
     def scores(self, outputs: NDArray[np.floating[Any]]) -> Floats:
@@ -98,7 +120,7 @@ class TaskSpec:
         """
         # float64: a sum of float32 exponentials would put its rounding into the last digit that is promised.
         values = outputs.astype(np.float64)
-        if self.kind == FRAMES:
+        if self.kind in (FRAMES, NEXT_FRAME):
             raise ValueError("expected a task of utterances, got one of frames")
         if self.kind == MULTICLASS:
             values = softmax(values, axis=1) if len(values) else values
@@ -131,6 +153,18 @@ class TaskSpec:
         ]
         return [interval for interval in found if interval[0] < interval[1]]
 
+    def frame_errors(self, predicted: Floats, features: Floats) -> NDArray[np.float64]:
+        """Sums over an utterance, for ``next_frame``: absolute error of the network, of copying the last frame and of
+        the linear prediction, and the number of values compared.
+
+        Shape: both ``(frames, size)`` -> ``(4,)``.
+        """
+        steps, order = self.steps_ahead, len(self.predictor[0]) - 1
+        past, ahead = lagged(features.astype(np.float64), order, steps)
+        linear = np.einsum("tfi,fi->tf", past, np.array(self.predictor))
+        guesses = (predicted[: len(ahead)], features[: len(ahead)], linear)
+        return np.array([*(np.abs(guess - ahead).sum() for guess in guesses), ahead.size], dtype=np.float64)
+
     def decide(self, scores: Floats) -> Ints:
         """Class indices ``(utterances,)``, or for ``multilabel`` 0 and 1 ``(utterances, labels)``."""
         if self.kind == MULTICLASS:
@@ -139,6 +173,17 @@ class TaskSpec:
         if self.kind == BINARY:
             return (scores[:, 1] >= np.float32(self.thresholds[0])).astype(np.int64)
         return (scores >= np.array(self.thresholds, dtype=np.float32)).astype(np.int64)
+
+
+def lagged(features: NDArray[np.float64], order: int, steps: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Past of every predicted frame, and the frame: ``(t, features, order + 1)`` with a 1 last, ``(t, features)``.
+
+    Before the first frame there are zeros, the mean of normalised features.
+    """
+    count = max(0, len(features) - steps)
+    padded = np.concatenate([np.zeros((order - 1, features.shape[1])), features])
+    past = [padded[order - 1 - lag : order - 1 - lag + count] for lag in range(order)]
+    return np.stack([*past, np.ones((count, features.shape[1]))], axis=2), features[steps:]
 
 
 def multiclass_task(labels: Sequence[str], *, column: str = "label", name: str | None = None) -> TaskSpec:
@@ -153,6 +198,10 @@ class TargetSource(Protocol):
     def column_names(self) -> list[str]: ...
     def column(self, name: str) -> list[str]: ...
     def indices(self, split: str) -> Ints: ...
+    def durations(self, rows: Ints) -> NDArray[np.float64]:
+        """Seconds of some rows; 0 where they are not known yet."""
+        ...
+
     def where(self, index: int) -> str:
         """A row's name in messages."""
         ...
@@ -171,6 +220,9 @@ class UtteranceSource:
 
     def indices(self, split: str) -> Ints:
         return np.flatnonzero([utterance.split == split for utterance in self._utterances])
+
+    def durations(self, rows: Ints) -> NDArray[np.float64]:
+        return np.zeros(len(rows))
 
     def where(self, index: int) -> str:
         utterance = self._utterances[index]
@@ -231,6 +283,8 @@ def read_targets(spec: TaskSpec, source: TargetSource, rows: Ints, *, complete: 
         CorpusError: a column is not there, or a cell does not hold what the task wants; names row and column.
     """
     targets: NDArray[Any]
+    if spec.kind == NEXT_FRAME:  # the audio is the target
+        return np.zeros(len(rows), dtype=np.int64)
     if spec.kind == FRAMES:
         targets = _interval_table(spec, source, rows)
         missing = np.isnan(targets).all(axis=(1, 2))
@@ -252,7 +306,7 @@ def read_targets(spec: TaskSpec, source: TargetSource, rows: Ints, *, complete: 
 
 
 def parse_intervals(cell: str) -> list[Interval]:
-    """Intervals of a cell, by start: a JSON list of ``[start, end, label]`` or of objects with these keys.
+    """Intervals of a cell, by start, to 0.1 ms: a JSON list of ``[start, end, label]`` or of objects with these keys.
 
     Raises:
         ValueError: it is something else, one ends before it starts, or two overlap.
@@ -270,13 +324,13 @@ def parse_intervals(cell: str) -> list[Interval]:
             raise ValueError(f"{json.dumps(entry)} in it")
         if any(isinstance(value, bool) or not isinstance(value, int | float) for value in values[:2]):
             raise ValueError(f"{json.dumps(entry)} in it")
-        start, end, label = float(values[0]), float(values[1]), values[2].strip()
+        start, end, label = round(float(values[0]), 4), round(float(values[1]), 4), values[2].strip()
         if not (0 <= start < end < math.inf and label):
             raise ValueError(f"{json.dumps(entry)} in it, which does not start before it ends")
         intervals.append((start, end, label))
     intervals.sort()
     for earlier, later in itertools.pairwise(intervals):
-        if later[0] < earlier[1] - 1e-6:
+        if later[0] < earlier[1]:
             raise ValueError(f"{list(later)} in it, which overlaps {list(earlier)}")
     return intervals
 
@@ -369,4 +423,6 @@ def _number(cell: str) -> float | None:
 
 
 def _switch(cell: str) -> float | None:
-    return {"0": 0.0, "1": 1.0, "false": 0.0, "true": 1.0, "no": 0.0, "yes": 1.0}.get(cell.lower())
+    words = {"false": 0.0, "true": 1.0, "no": 0.0, "yes": 1.0}
+    value = words.get(cell.lower(), _number(cell))
+    return value if value in (0.0, 1.0) else None

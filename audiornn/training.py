@@ -5,18 +5,21 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from filelock import FileLock, Timeout
+from numpy.typing import NDArray
 
 from audiornn.augment import AugmentConfig, Augmenter, NoiseBank
-from audiornn.checkpoint import ModelSpec, build_network, load_model, read_training_checkpoint, save_model
+from audiornn.checkpoint import ModelSpec, build_network, load_model, read_config, read_training_checkpoint, save_model
 from audiornn.corpora.corpus import Corpus
 from audiornn.data import LoaderConfig, evaluation_loader
 from audiornn.errors import ConfigError, CorpusError
@@ -24,11 +27,15 @@ from audiornn.evaluation import SplitEvaluation, answer, evaluate, save_evaluati
 from audiornn.features import FeaturesConfig, FeatureStatistics
 from audiornn.files.atomic import write_text
 from audiornn.inference import Classifier
+from audiornn.initialising import frozen_parts, start_from
 from audiornn.models.classifier import ModelConfig, RecurrentClassifier
 from audiornn.objectives import MulticlassConfig, Objective, ObjectiveConfig
+from audiornn.objectives.next_frame import with_linear_prediction
 from audiornn.optimization import OptimizerConfig, ScheduleConfig
 from audiornn.runs import RunFolder, environment, write_json
+from audiornn.splits import hash_order
 from audiornn.store import Progress, Store, prepare
+from audiornn.tasks import NEXT_FRAME, TaskSpec
 from audiornn.trainer_config import TrainerConfig
 
 if TYPE_CHECKING:
@@ -52,6 +59,12 @@ class TrainConfig:
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     loader: LoaderConfig = field(default_factory=LoaderConfig)
     trainer: TrainerConfig = field(default_factory=TrainerConfig)
+    init: str | None = None
+    """Model folder whose encoder and front end statistics the network starts from; None = random weights."""
+    freeze: int = 0
+    """Parts of the encoder that are not trained: 0 = none, N = the stem and the first N layers, -1 = all."""
+    encoder_learning_rate: float = 1.0
+    """Factor of the learning rate for the encoder."""
     seed: int = 0
     """Initial weights, batch order, augmentation and dropout follow from it."""
     strict: bool = False
@@ -62,12 +75,19 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise ConfigError(f"seed must be at least 0, got {self.seed}")
+        if self.encoder_learning_rate <= 0:
+            raise ConfigError(f"encoder_learning_rate must be above 0, got {self.encoder_learning_rate}")
+        if self.freeze and self.init is None:
+            raise ConfigError(
+                f"freeze={self.freeze}: expected init=MODEL beside it; random weights are not worth keeping"
+            )
 
-    def prepare(self, data_dir: Path, *, progress: Progress | None = None) -> Store:
+    def prepare(self, data_dir: Path, *, splits: Sequence[str] = (), progress: Progress | None = None) -> Store:
         """The corpus as `train` wants it; returns at once when it has been prepared before.
 
         Args:
             data_dir: where corpora and prepared stores lie.
+            splits: further splits whose targets will be asked for, to be checked now.
             progress: called with (files done, files in all).
 
         Raises:
@@ -78,7 +98,7 @@ class TrainConfig:
             data_dir=data_dir,
             sample_rate=self.features.sample_rate,
             strict=self.strict,
-            check=self.objective.check,
+            check=partial(self.objective.check, model=self.model, splits=splits),
             progress=progress,
         )
 
@@ -126,11 +146,14 @@ def train(
     run = RunFolder(run_dir)
     if run.state and not resume:
         raise ConfigError(f"expected a new run folder, got '{run_dir}', which holds a run; name another, or resume it")
+    if config.loader.train_share < 1:
+        store = training_share(store, config.loader.train_share)
+    # Whatever is refused, is refused before there is a run folder.
+    _check_splits(store)
+    objective = config.objective.build(store, num_features=config.features.num_features)
     if config.loader.overfit_clips:
         store = overfitting_subset(store, config.loader.overfit_clips)
-    _check_splits(store)
-    # Whatever is refused, is refused before there is a run folder.
-    objective = config.objective.build(store)
+    objective.check_model(config.model)
     monitor = objective.monitor(config.trainer.monitor)
     trainer = build_trainer(config.trainer, run_dir, monitor=monitor, tensorboard=config.tensorboard)
     loaders = StoreLoaders(store, config.loader, objective, seed=config.seed)
@@ -191,7 +214,7 @@ def _train(parts: _Parts, run: RunFolder, *, resume: bool) -> TrainResult:
     checkpoint = run.last_checkpoint if resume and run.last_checkpoint.is_file() else None
     if checkpoint is not None:
         _check_resumable(checkpoint, identity)
-    module = build_module(config, store, parts.objective)
+    module = build_module(config, store, parts.objective, init=checkpoint is None)
     module.identity = identity
     fit(trainer, module, parts.loaders, resume_from=checkpoint)
     # Read back, and by their names: a run that was resumed when all epochs were done has trained nothing, its folder
@@ -229,13 +252,30 @@ def _train(parts: _Parts, run: RunFolder, *, resume: bool) -> TrainResult:
 def calibrated(
     spec: ModelSpec, objective: Objective, classifier: Classifier, store: Store, loader: LoaderConfig
 ) -> ModelSpec:
-    """The spec with thresholds that are best on the validation split; the same where a task has none."""
+    """The spec with thresholds chosen on the validation split and baselines fitted to the training split, if any."""
+    spec = dataclasses.replace(spec, tasks=[_with_baseline(task, classifier, store, loader) for task in spec.tasks])
     if not any(task.thresholds for task in spec.tasks):
         return spec
     rows = store.indices("validation")
     scores = answer(classifier, store, rows, batch_size=loader.eval_batch_size)
     targets = {name: values[rows] for name, values in objective.read_targets(store).items()}
     return dataclasses.replace(spec, tasks=objective.calibrated(scores, targets))
+
+
+def _with_baseline(task: TaskSpec, classifier: Classifier, store: Store, loader: LoaderConfig) -> TaskSpec:
+    if task.kind != NEXT_FRAME:
+        return task
+
+    def utterances() -> Iterator[NDArray[np.float32]]:
+        with torch.inference_mode():
+            for batch in evaluation_loader(store, loader, {}, "train"):
+                features, lengths = classifier.network.features(
+                    batch.waveforms.to(classifier.device), batch.lengths.to(classifier.device)
+                )
+                for of_row, length in zip(features.cpu().numpy(), lengths.tolist(), strict=True):
+                    yield of_row[:length]
+
+    return with_linear_prediction(task, utterances())
 
 
 def _identity(config: TrainConfig, store: Store) -> dict[str, Any]:
@@ -245,6 +285,7 @@ def _identity(config: TrainConfig, store: Store) -> dict[str, Any]:
         "features": dataclasses.asdict(config.features),
         "model": dataclasses.asdict(config.model),
         "objective": dataclasses.asdict(config.objective),
+        "init": [config.freeze, config.encoder_learning_rate],
         "optimizer": config.optimizer.name,
         "schedule": config.schedule.name,
         "seed": config.seed,
@@ -261,14 +302,16 @@ def _check_resumable(path: Path, identity: dict[str, Any]) -> None:
         )
 
 
-def build_module(config: TrainConfig, store: Store, objective: Objective) -> ClassifierTraining:
-    """Network, loss and augmentation for a store, initialised from the seed."""
+def build_module(config: TrainConfig, store: Store, objective: Objective, *, init: bool = True) -> ClassifierTraining:
+    """Network, loss and augmentation for a store, initialised from the seed, and from ``config.init`` if ``init``."""
     from audiornn.engine import ClassifierTraining
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         network = build_network(config.features, config.model, objective.specs)
-    if config.features.normalisation == "global":
+    if config.init is not None and init:
+        start_from(network, Path(config.init), config.features, config.model)
+    elif config.features.normalisation == "global":
         network.features.set_statistics(*feature_statistics(network, store, config.loader))
     recordings = [store.waveform(int(index)) for index in store.indices("noise")]
     augmenter = Augmenter(
@@ -279,7 +322,16 @@ def build_module(config: TrainConfig, store: Store, objective: Objective) -> Cla
     )
     if config.augment.noise_probability and not recordings:
         logger.debug("this corpus has no noise recordings: augment.noise_probability is ignored")
-    return ClassifierTraining(network, objective, augmenter, config.optimizer, config.schedule, seed=config.seed)
+    return ClassifierTraining(
+        network,
+        objective,
+        augmenter,
+        config.optimizer,
+        config.schedule,
+        seed=config.seed,
+        frozen=frozen_parts(network, config.freeze),
+        encoder_learning_rate=config.encoder_learning_rate,
+    )
 
 
 @torch.no_grad()
@@ -301,6 +353,19 @@ def _check_splits(store: Store) -> None:
             raise CorpusError(f"expected utterances in the {split} split of '{store.folder}', found none")
 
 
+def training_share(store: Store, share: float) -> Store:
+    """A store with a share of the training utterances of every class, the first by a hash of their ids."""
+    train = store.indices("train")
+    chosen: list[int] = []
+    for label in np.unique(store.label_indices[train]):
+        rows = sorted(
+            train[store.label_indices[train] == label].tolist(), key=lambda row: hash_order(store.utterance_ids[row], 0)
+        )
+        chosen += rows[: math.ceil(share * len(rows))]
+    others = {split: store.indices(split) for split in ("validation", "test", "noise")}
+    return store.with_splits({"train": sorted(chosen), **others})
+
+
 def overfitting_subset(store: Store, num_clips: int) -> Store:
     """A store of a few training clips, classes in turn, that are the validation split too."""
     train = store.indices("train")
@@ -318,6 +383,7 @@ def _provenance(config: TrainConfig, store: Store, history: list[dict[str, float
         "num_train": len(store.indices("train")),
         "num_validation": len(store.indices("validation")),
         "seed": config.seed,
+        "init_weights_sha256": None if config.init is None else read_config(Path(config.init))["weights_sha256"],
         "epoch": epoch,
         "metrics": {name: value for name, value in chosen.items() if name.startswith("validation_")},
     }

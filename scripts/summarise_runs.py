@@ -35,7 +35,7 @@ def main() -> None:
     print("|" + "---|" * (len(names) + 1))
     for setting, evaluation in zip(settings, evaluations, strict=True):
         print("| " + " | ".join([*(str(setting[name]) for name in names), str(evaluation.headline[1])]) + " |")
-    if names:
+    if names and evaluations[0].headline[1].share:
         spread = summarise_runs(evaluation.headline[1].value for evaluation in evaluations)
         print("| " + " | ".join(["mean ± deviation", *[""] * (len(names) - 1), str(spread)]) + " |")
 

@@ -18,7 +18,7 @@ RUNGS = (
     {"audio", "features", "files", "manifest", "augment", "optimization", "trainer_config", "help"},
     {"models", "splits", "runs", "tasks"},
     {"objectives", "predictions", "corpora", "checkpoint"},
-    {"evaluation", "store", "inference"},
+    {"evaluation", "store", "inference", "initialising"},
     {"data"},
     {"engine"},
     {"training"},

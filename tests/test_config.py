@@ -55,6 +55,7 @@ NEEDED = {
         "multilabel": ["objective.target=tags"],
         "regression": ["objective.targets=[pitch,level]"],
         "frames": ["model=frames"],
+        "next_frame": ["model=predictor"],
         "multitask": [
             "+objective.tasks.a={kind: multiclass}",
             "+objective.tasks.b={kind: regression, targets: [pitch]}",
@@ -87,7 +88,8 @@ def step(command: Any) -> float:
     torch.manual_seed(0)
     rate = command.features.sample_rate
     source = three_utterances()
-    objective = command.objective.build(source)
+    objective = command.objective.build(source, num_features=command.features.num_features)
+    objective.check_model(command.model)
     network = build_network(command.features, command.model, objective.specs)
     optimizer = build_optimizer(command.optimizer, network)
     schedule = build_schedule(command.schedule, optimizer, total_steps=10, steps_per_epoch=5)
@@ -147,6 +149,12 @@ def test_loader_and_debug_options_compose(option):
     group = "loader" if option in options("loader") else "debug"
     changed, plain = train_command(f"{group}={option}"), train_command()
     assert (changed == plain) == (option == "default")
+
+
+@pytest.mark.parametrize("objective", options("objective"))
+def test_every_objective_can_be_overfitted(objective):
+    needed = NEEDED["objective"].get(objective, [])
+    assert train_command(f"objective={objective}", *needed, "debug=overfit").loader.overfit_clips == 8
 
 
 @pytest.mark.parametrize("option", options("data"))

@@ -13,6 +13,8 @@ from PIL import Image
 from audiornn.errors import ConfigError, CorpusError, ModelError
 from audiornn.evaluation import (
     Evaluation,
+    evaluate_intervals,
+    evaluate_numbers,
     evaluate_predictions,
     hash_ids,
     load_evaluation,
@@ -22,6 +24,7 @@ from audiornn.evaluation import (
 )
 from audiornn.evaluation.clips import MIN_SPEAKERS
 from audiornn.files.tables import read_rows
+from audiornn.tasks import TaskSpec
 
 LABELS = ["no", "yes", "unknown"]
 
@@ -266,3 +269,36 @@ def test_measuring_imports_neither_torch_nor_matplotlib():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_named_background_is_no_interval_that_is_missed():
+    task = TaskSpec(name="where", kind="frames", labels=["silence", "a"], columns=["where"])
+    truth = [[(0.0, 1.0, "silence"), (1.0, 2.0, "a"), (2.0, 3.0, "silence")]]
+    evaluation = evaluate_intervals(
+        task=task, utterance_ids=["x"], targets=truth, predictions=[[(1.0, 2.0, "a")]], durations=[3.0]
+    )
+    assert evaluation.figures["interval F1"].value == evaluation.figures["frame accuracy"].value == 1
+    assert evaluation.confusion[0].tolist() == [[200, 0], [0, 100]]
+
+
+def test_intervals_are_right_when_they_overlap_by_half():
+    task = TaskSpec(name="where", kind="frames", labels=["none", "a", "b"], columns=["where"])
+    truth = [[(0.0, 1.0, "a"), (2.0, 3.0, "b")], [(0.0, 0.5, "b")]]
+    guess = [[(0.4, 1.2, "a"), (2.0, 2.4, "b")], [(0.0, 0.5, "a")]]
+    evaluation = evaluate_intervals(
+        task=task, utterance_ids=["x", "y"], targets=truth, predictions=guess, durations=[3.0, 0.5]
+    )
+    # a: 0.6 of 1.2 is half; b: 0.4 of 1.0 is not; in y the label is another.
+    assert evaluation.segments.sum(axis=0).tolist() == [[0, 0, 0], [1, 2, 1], [0, 1, 2]]
+    assert evaluation.figures["interval F1"].value == pytest.approx(2 / 6)
+    assert evaluation.label_rows()[1]["recall"] == 60.0
+    assert [row["utterance_id"] for row in evaluation.worst_mistakes()] == ["x", "y"]
+
+
+def test_tables_of_numbers_have_every_figure_in_its_column():
+    task = TaskSpec(name="n", kind="regression", labels=["p", "q"], columns=["p", "q"], mean=[0, 0], std=[1, 1])
+    targets = np.array([[5, 1], [5, 2], [5, 3]], np.float32)
+    evaluation = evaluate_numbers(task=task, utterance_ids=list("abc"), targets=targets, values=targets + 0.5)
+    first, second = evaluation.label_rows()
+    assert list(first) == list(second) and first["R2"] is None and second["Pearson"] == 1
+    assert next(iter(evaluation.figures)) == "mean absolute error of p"

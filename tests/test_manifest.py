@@ -114,7 +114,7 @@ def test_bad_csv_names_line_and_column(text: str, messages: list[str], tmp_path:
         ("not json\n", ["line 1", "JSON"]),
         ("[1]\n", ["line 1", "list"]),
         ('{"file": "a.wav"}\n', ["'path'"]),
-        ('{"path": "a.wav", "label": "x"}\n\n{"path": "b.wav", "label": ["x"]}\n', ["line 3", "'label'"]),
+        ('{"path": "a.wav", "label": "x"}\n\n{"path": "b.wav", "label": {"x": 1}}\n', ["line 3", "'label'"]),
         ('{"path": "a.wav", "label": "x", "start": true}\n', ["line 1", "'start'"]),
         ("[" * 100_000 + "\n", ["line 1", "JSON"]),
     ],
@@ -143,6 +143,28 @@ def test_further_columns_are_kept_as_text(tmp_path: Path) -> None:
         write_manifest(tmp_path / f"n.{ending}", [read, replace(read, utterance_id="b", columns={"other": "1"})])
         first, second = read_manifest(tmp_path / f"n.{ending}")
         assert first == read and second.columns == {"other": "1"}
+
+
+def test_label_may_be_a_list_and_a_nameless_column_is_one(tmp_path: Path) -> None:
+    (tmp_path / "m.jsonl").write_text('{"path": "a.wav", "label": ["dog", "cat"]}\n')
+    assert read_manifest(tmp_path / "m.jsonl")[0].label == '["dog", "cat"]'
+    (tmp_path / "m.csv").write_text(",path\n0,a.wav\n")
+    assert read_manifest(tmp_path / "m.csv")[0].columns == {"": "0"}
+    (tmp_path / "m.csv").write_text(",path\n0,a.wav,more\n")
+    with pytest.raises(CorpusError, match=r"line 2 .* 2 columns, got more"):
+        read_manifest(tmp_path / "m.csv")
+
+
+def test_renamed_column_hides_the_one_whose_name_it_takes(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("path,label,word\na.wav,animal,dog\n")
+    (row,) = read_manifest(tmp_path / "m.csv", columns=ManifestColumns(label="word"))
+    assert (row.label, row.columns) == ("dog", {})
+
+
+def test_text_that_is_none_is_refused_in_any_column() -> None:
+    bad = replace(rows(1)[0], split="train", columns={"note": "\udce4"})
+    with pytest.raises(CorpusError, match=r"expected text in column 'note', got '\\udce4' for"):
+        check_utterances([bad], "here")
 
 
 def test_manifest_that_is_not_there_or_no_text_is_refused(tmp_path: Path) -> None:

@@ -92,6 +92,11 @@ def test_positive_label_is_the_later_one_or_the_one_that_is_named(config, labels
     assert config.build(source("odd", "even")).specs[0].labels == labels
 
 
+def test_silence_and_unknown_are_not_the_positive_label():
+    assert BinaryConfig(target="value").build(source("speech", "silence")).specs[0].labels == ["silence", "speech"]
+    assert BinaryConfig(target="value").build(source("yes", "unknown")).specs[0].labels == ["unknown", "yes"]
+
+
 def test_one_label_against_all_others():
     spec = BinaryConfig(target="value", positive="yes").build(source("no", "yes", "up")).specs[0]
     assert (spec.labels, spec.num_outputs) == (["not yes", "yes"], 1)
@@ -246,6 +251,13 @@ def test_frame_loss_is_over_the_valid_frames_of_utterances_with_intervals():
     assert task(logits, classes).item() == pytest.approx(expected.item())
 
 
+def test_balanced_frames_weigh_by_the_seconds_of_their_label():
+    rows = source('[[0, 0.3, "a"], [0.3, 0.4, "b"]]', '[[0, 0.005, "b"]]', "", column="intervals")
+    weights = FramesConfig(class_weights="balanced").task(rows).class_weights
+    seconds = torch.tensor([0.01, 0.3, 0.105])  # no background: taken as a hundredth of a second
+    torch.testing.assert_close(weights, seconds.sum() / (3 * seconds))
+
+
 def test_intervals_follow_the_audio_when_it_is_augmented():
     rows = source(INTERVALS, column="intervals")
     objective = FramesConfig().build(rows)
@@ -266,6 +278,17 @@ def test_neighbouring_frames_with_one_label_are_one_interval():
     assert spec.intervals(np.zeros((0, 3)), np.zeros(0), 0.0) == []
 
 
+def test_r2_is_over_quantities_that_have_one():
+    rows = UtteranceSource([utterance(i, a=str(i), b=str(-i)) for i in range(4)])
+    objective = RegressionConfig(targets=["a", "b"]).build(rows)
+    targets = torch.from_numpy(objective.read_targets(rows)["a_b"])
+    targets[1:, 1] = float("nan")
+    figures = objective.figures({"a_b": (torch.zeros(4, 2), targets)})
+    assert figures["validation_r2"] == pytest.approx(0, abs=1e-6)
+    targets[1:, 0] = float("nan")
+    assert objective.figures({"a_b": (torch.zeros(4, 2), targets)})["validation_r2"] == 0
+
+
 @pytest.mark.parametrize("criterion", ["f1", "balanced_accuracy"])
 @pytest.mark.parametrize("seed", range(5))
 def test_chosen_threshold_is_as_good_as_any(criterion, seed):
@@ -277,6 +300,15 @@ def test_chosen_threshold_is_as_good_as_any(criterion, seed):
     chosen = best_threshold(scores, targets, criterion, default=0.5)
     best = max(figure(targets, scores >= threshold) for threshold in np.linspace(0, 1, 41))
     assert figure(targets, scores >= np.float32(chosen)) == pytest.approx(best)
+
+
+@pytest.mark.parametrize(
+    "scores", [[0.9999999, 0.9999998, 0.9999997, 0.5], [4e-7, 3e-7, 1e-7, 1e-8], [1.0, 1.0, 0.0, 0.0]]
+)
+def test_threshold_parts_scores_that_are_next_to_each_other(scores):
+    scores, targets = np.float32(scores), np.array([1, 1, 0, 0])
+    threshold = best_threshold(scores, targets, "f1", default=0.5)
+    assert ((scores >= np.float32(threshold)) == targets).all()
 
 
 def test_threshold_of_targets_that_are_all_alike_is_the_default():
@@ -350,6 +382,13 @@ def test_thresholds_are_chosen_on_what_is_known():
             FramesConfig(target="value"),
             source('[[0, 1, "a"]]', validation=('[[0, 1, "b"]]',)),
             "a label that was trained on (background, a) in column 'value', got 'b' for line 3",
+        ),
+        (
+            MultitaskConfig(tasks=WORD_AND_PITCH),
+            UtteranceSource(
+                [utterance(0, "a", pitch="1"), utterance(1, "b", pitch="2"), utterance(2, "a", split="validation")]
+            ),
+            "expected a target of 'pitch' in the validation split, got none",
         ),
         (MultitaskConfig(tasks={"word": {"kind": "multiclass"}}), source("a"), "at least 2 objective.tasks"),
         (

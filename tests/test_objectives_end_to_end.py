@@ -16,24 +16,32 @@ from signals import noise, tone, write_wav
 from toy import TINY_FEATURES, TINY_MODEL, TINY_OVERRIDES
 
 import audiornn
+from audiornn.audio import from_int16
 from audiornn.augment import AugmentConfig
+from audiornn.checkpoint import ModelSpec, load_model, save_model
 from audiornn.corpora.manifest_file import ManifestCorpus
 from audiornn.data import LoaderConfig
+from audiornn.errors import ConfigError
 from audiornn.evaluation import evaluate, load_evaluation, metrics_document, save_evaluation
+from audiornn.models.classifier import ModelConfig
+from audiornn.models.encoder import EncoderConfig
 from audiornn.models.heads import HeadConfig
+from audiornn.models.stem import StemConfig
 from audiornn.objectives import (
     BinaryConfig,
     FramesConfig,
     MulticlassConfig,
     MultilabelConfig,
     MultitaskConfig,
+    NextFrameConfig,
     RegressionConfig,
 )
 from audiornn.optimization import OptimizerConfig
 from audiornn.predictions import prediction_columns, prediction_row
-from audiornn.store import Store
+from audiornn.store import Store, prepare
+from audiornn.tasks import multiclass_task
 from audiornn.trainer_config import TrainerConfig
-from audiornn.training import TrainConfig, TrainResult, train
+from audiornn.training import TrainConfig, TrainResult, build_module, train, training_share
 
 OBJECTIVES = {
     "multiclass": MulticlassConfig(),
@@ -41,6 +49,7 @@ OBJECTIVES = {
     "multilabel": MultilabelConfig(target="parts"),
     "regression": RegressionConfig(targets=["pitch", "seconds"]),
     "frames": FramesConfig(target="where"),
+    "next_frame": NextFrameConfig(steps_ahead=2),
     "multitask": MultitaskConfig(
         tasks={
             "band": {"kind": "multiclass"},
@@ -49,6 +58,10 @@ OBJECTIVES = {
             "where": {"kind": "frames", "target": "where"},
         }
     ),
+}
+MODELS = {
+    "frames": dataclasses.replace(TINY_MODEL, head=HeadConfig()),
+    "next_frame": ModelConfig(encoder=EncoderConfig(cell="gru", hidden_size=16, num_layers=1, bidirectional=False)),
 }
 CLIPS = 36
 
@@ -97,7 +110,7 @@ def settings(manifest: Path, name: str, **changes: Any) -> TrainConfig:
         data=ManifestCorpus(path=str(manifest), split="random", validation=0.25, test=0.25),
         objective=OBJECTIVES[name],
         features=TINY_FEATURES,
-        model=TINY_MODEL if name != "frames" else dataclasses.replace(TINY_MODEL, head=HeadConfig()),
+        model=MODELS.get(name, TINY_MODEL),
         augment=AugmentConfig(),
         loader=LoaderConfig(batch_size=2, overfit_clips=8),
         optimizer=OptimizerConfig(learning_rate=0.04),
@@ -119,8 +132,11 @@ def overfitted(request, manifest, tmp_path_factory) -> tuple[str, Store, TrainRe
 def test_eight_clips_are_learned_by_heart(overfitted):
     name, _, result = overfitted
     first, last = result.history[0]["train_loss"], result.history[-1]["train_loss"]
-    assert last < 0.2 * first, f"{name}: {first} to {last}"
-    assert result.validation.mean_loss < 0.2
+    # Noise can't be foretold.
+    share, most = {"next_frame": (0.95, 1.0), "multitask": (0.2, 0.6)}.get(name, (0.2, 0.2))
+    assert last < share * first, f"{name}: {first} to {last}"
+    parts = result.validation.tasks.values() if name == "multitask" else [result.validation]
+    assert all(part.mean_loss < most for part in parts)
 
 
 def test_saved_model_answers_the_same_alone_in_any_batch_and_whatever_follows(overfitted, manifest):
@@ -162,7 +178,7 @@ def test_evaluation_is_saved_and_read_back_the_same(overfitted, tmp_path):
         assert len(part) == len(store.indices("test"))
         page = (tmp_path / task / "report.html").read_text()
         assert part.headline[1].value_text() in page
-        assert ("<svg" in page) or part.task.kind in ("multilabel", "frames")
+        assert ("<svg" in page) or part.task.kind in ("multilabel", "frames", "next_frame")
     assert all(path.is_file() for path in files.values())
     assert evaluation.summary_lines()
 
@@ -243,6 +259,28 @@ def test_command_line_trains_evaluates_predicts_and_embeds(manifest, tmp_path, w
         assert np.isfinite([float(row[column]) for row in rows]).all()
 
 
+def test_command_line_starts_a_classifier_from_an_encoder_that_knows_no_labels(manifest, tmp_path):
+    tiny = [word for word in TINY_OVERRIDES if not word.startswith("model")]
+    words = ["data=manifest", f"data.path={manifest}", "data.split=random", *tiny, "model=predictor"]
+    words += ["model.encoder.hidden_size=8", "model.encoder.num_layers=1"]
+    for command in (
+        ["train", *words, "objective=next_frame"],
+        ["predict", "model=last", f"input={manifest.parent}", "output=unlike.csv"],
+        ["train", *words, "init=last", "freeze=-1", "run_dir=second"],
+        ["evaluate", "model=second"],
+    ):
+        done = run(*command, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    rows = csv.DictReader((tmp_path / "unlike.csv").read_text().splitlines())
+    assert all(0 < float(row["value of mean absolute error"]) < 10 for row in rows)
+    first, second = (
+        load_model(path)[0].state_dict() for path in (*tmp_path.glob("runs/*/*/model"), tmp_path / "second" / "model")
+    )
+    assert all(torch.equal(first[name], second[name]) for name in first if name.startswith("encoder."))
+    refused = run("train", *words, "init=nowhere", cwd=tmp_path)
+    assert refused.returncode == 2 and refused.stderr.count("\n") == 1 and "nowhere" in refused.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
@@ -254,6 +292,8 @@ def test_command_line_trains_evaluates_predicts_and_embeds(manifest, tmp_path, w
         (["objective=regression"], "expected objective.targets=[COLUMN,...]"),
         (["objective=binary", "trainer.monitor=validation_r2"], "trainer.monitor must be auto or one of"),
         (["objective=binary", "objective.positiv=a"], "positiv"),
+        (["objective=frames", "objective.target=where"], "take model=frames"),
+        (["objective=binary", "objective.target=loud", "model=crnn", "freeze=1"], "expected init=MODEL beside it"),
         (["objective=multitask", "+objective.tasks.a={kind: none}"], "objective.tasks.a: expected a kind out of"),
     ],
 )
@@ -261,3 +301,124 @@ def test_bad_objective_is_one_line_and_leaves_no_run(manifest, tmp_path, words, 
     done = run("train", "data=manifest", f"data.path={manifest}", *words, *TINY_OVERRIDES, cwd=tmp_path)
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and says in done.stderr, done.stderr
     assert not (tmp_path / "runs").exists()
+
+
+def test_next_frame_is_compared_with_copying_and_with_linear_prediction(manifest, tmp_path):
+    from reference_linear_prediction import mean_absolute_errors
+
+    config = settings(
+        manifest,
+        "next_frame",
+        loader=LoaderConfig(batch_size=8),
+        trainer=TrainerConfig(max_epochs=3, accelerator="cpu"),
+    )
+    store = config.prepare(tmp_path)
+    result = train(config, store, run_dir=tmp_path / "run")
+
+    def features(split: str) -> list[np.ndarray]:
+        waveforms = [from_int16(store.waveform(int(row))) for row in store.indices(split)]
+        with torch.no_grad():
+            return [
+                result.classifier.network.features(torch.from_numpy(w)[None], torch.tensor([len(w)]))[0][0].numpy()
+                for w in waveforms
+            ]
+
+    evaluation = evaluate(result.classifier, store, "test")
+    copying, linear = mean_absolute_errors(features("train"), features("test"), steps=2, order=8)
+    errors = {name: estimate.value for name, estimate in evaluation.errors.items()}
+    assert errors["copying the last frame"] == pytest.approx(copying, rel=1e-4)
+    assert errors["linear prediction"] == pytest.approx(linear, rel=1e-3)
+    real, predicted = result.classifier.predicted_frames(from_int16(store.waveform(int(store.indices("test")[0]))))
+    assert np.abs(real - predicted).mean() == pytest.approx(evaluation.sums[0, 0] / evaluation.sums[0, 3], rel=1e-4)
+    assert (tmp_path / "run" / "report" / "predicted_frames.png").is_file()
+    assert result.history[-1]["validation_loss"] == pytest.approx(result.validation.mean_loss, rel=1e-4)
+
+
+@pytest.mark.parametrize("freeze", [0, 1, -1])
+def test_encoder_starts_a_classifier_and_is_held_or_trained(manifest, tmp_path, freeze):
+    brief = {"loader": LoaderConfig(batch_size=8), "trainer": TrainerConfig(max_epochs=1, accelerator="cpu")}
+    first = settings(manifest, "next_frame", **brief)
+    store = first.prepare(tmp_path)
+    train(first, store, run_dir=tmp_path / "first")
+    model = str(tmp_path / "first" / "model")
+    second = settings(
+        manifest,
+        "multiclass",
+        **brief,
+        model=MODELS["next_frame"],
+        init=model,
+        freeze=freeze,
+        encoder_learning_rate=0.1,
+    )
+    module = build_module(second, store, second.objective.build(store))
+    before = load_model(tmp_path / "first" / "model")[0].state_dict()
+    started = module.network.state_dict()
+    shared = [name for name in before if name.startswith(("encoder.", "features."))]
+    assert shared and all(torch.equal(before[name], started[name]) for name in shared)
+    train(second, store, run_dir=tmp_path / "second")
+    after = load_model(tmp_path / "second" / "model")[0].state_dict()
+    weights = [name for name in shared if name.startswith("encoder.")]
+    assert all(torch.equal(before[name], after[name]) for name in weights) == (freeze != 0)
+
+
+def test_frozen_statistics_do_not_move(manifest, tmp_path):
+    stem = dataclasses.replace(TINY_MODEL.encoder, stem=StemConfig(channels=[4]))
+    model = dataclasses.replace(TINY_MODEL, encoder=stem)
+    brief = {"loader": LoaderConfig(batch_size=8), "trainer": TrainerConfig(max_epochs=1, accelerator="cpu")}
+    first = settings(manifest, "multiclass", **brief, model=model)
+    store = first.prepare(tmp_path)
+    train(first, store, run_dir=tmp_path / "first")
+    held = dataclasses.replace(first, init=str(tmp_path / "first" / "model"), freeze=-1)
+    train(held, store, run_dir=tmp_path / "second")
+    before, after = (load_model(tmp_path / name / "model")[0].state_dict() for name in ("first", "second"))
+    assert all(torch.equal(before[name], after[name]) for name in before if name.startswith("encoder."))
+    assert not torch.equal(before["head.linear.weight"], after["head.linear.weight"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": TINY_MODEL}, r"init: expected model\.encoder\.hidden_size=16 as in"),
+        ({"features": dataclasses.replace(TINY_FEATURES, n_mfcc=11)}, r"init: expected features\.n_mfcc=12"),
+        ({"freeze": 2}, "freeze must be from -1 to 1"),
+    ],
+)
+def test_init_from_another_network_is_refused(manifest, tmp_path, changes, message):
+    spec = ModelSpec(features=TINY_FEATURES, model=MODELS["next_frame"], tasks=[multiclass_task(["a", "b"])])
+    save_model(tmp_path / "model", spec.build(), spec)
+    wanted = {"model": MODELS["next_frame"], "init": str(tmp_path / "model"), **changes}
+    config = settings(manifest, "multiclass", **wanted)
+    with pytest.raises(ConfigError, match=message):
+        build_module(config, config.prepare(tmp_path), config.objective.build(config.prepare(tmp_path)))
+
+
+def test_next_frame_wants_a_network_that_can_not_look_ahead(manifest, tmp_path):
+    config = settings(manifest, "next_frame", model=TINY_MODEL)
+    with pytest.raises(ConfigError, match="take model=predictor"):
+        train(config, config.prepare(tmp_path), run_dir=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_corpus_that_lacks_a_task_s_column_is_measured_on_the_others(manifest, tmp_path):
+    config = settings(manifest, "multitask", trainer=TrainerConfig(max_epochs=1, accelerator="cpu"))
+    result = train(config, config.prepare(tmp_path), run_dir=tmp_path / "run")
+    cells = list(csv.DictReader(manifest.read_text().splitlines()))
+    path = tmp_path / "fewer.csv"
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, ["path", "label", "loud"], extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows({**row, "path": str(manifest.parent / row["path"])} for row in cells)
+    corpus = ManifestCorpus(path=str(path), split="random", test=0.25)
+    store = prepare(corpus, data_dir=tmp_path, sample_rate=16_000)
+    assert list(evaluate(result.classifier, store, "test").tasks) == ["band", "loud"]
+
+
+def test_share_of_the_training_utterances_is_the_same_of_every_class(manifest, tmp_path):
+    config = settings(manifest, "multiclass")
+    store = config.prepare(tmp_path)
+    half = training_share(store, 0.5)
+    for label in range(2):
+        whole, part = (np.count_nonzero(each.label_indices[each.indices("train")] == label) for each in (store, half))
+        assert part == -(-whole // 2)
+    assert set(half.indices("train")) <= set(store.indices("train"))
+    assert half.indices("validation").tolist() == store.indices("validation").tolist()

@@ -123,3 +123,18 @@ def test_many_clips_are_drawn_in_parts():
     statistic = weighted.regression_statistics(truth, truth + rng.normal(size=5_000))["rmse"]
     estimate = weighted.bootstrap_weights(statistic, 5_000, share=False)
     assert estimate.low < 1 < estimate.high and estimate.high - estimate.low < 0.08
+
+
+def test_figure_of_clips_that_are_all_alike_is_none():
+    truth = np.array([0.3] * 9 + [0.7])
+    statistics = weighted.regression_statistics(truth, truth + 0.1)
+    drawn = np.array([[2.0] + [1.0] * 8 + [0.0]])
+    assert np.isnan(statistics["r2"](drawn)[0]) and np.isnan(statistics["pearson"](drawn)[0])
+    estimate = weighted.bootstrap_weights(statistics["r2"], 10, share=False)
+    assert estimate.low > -100
+
+
+def test_share_that_never_changes_has_the_interval_of_as_many_clips():
+    estimate = weighted.bootstrap_weights(lambda weights: np.ones(len(weights)), 20)
+    assert (estimate.method, estimate.value, estimate.high) == ("wilson", 1, 1)
+    assert 0.8 < estimate.low < 0.9

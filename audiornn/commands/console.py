@@ -36,7 +36,7 @@ def print_table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
     for name, value in rows[0].items():
         table.add_column(escape(name), justify="right" if isinstance(value, int | float) else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(escape(_cell(value)) for value in row.values()))
+        table.add_row(*(escape(_cell(row.get(name))) for name in rows[0]))
     width = None if sys.stdout.isatty() else 160
     Console(width=width, soft_wrap=False).print(table)
 

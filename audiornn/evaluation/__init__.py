@@ -6,6 +6,7 @@ from audiornn.evaluation.classes import Evaluation, evaluate_predictions
 from audiornn.evaluation.clips import TaskEvaluation, hash_ids
 from audiornn.evaluation.label_sets import MultilabelEvaluation, evaluate_label_sets
 from audiornn.evaluation.measuring import SeveralEvaluations, SplitEvaluation, answer, evaluate, evaluate_task
+from audiornn.evaluation.next_frame import NextFrameEvaluation, evaluate_next_frame
 from audiornn.evaluation.numbers import RegressionEvaluation, evaluate_numbers
 from audiornn.evaluation.saving import load_evaluation, metrics_document, save_evaluation
 from audiornn.evaluation.segments import IntervalsEvaluation, evaluate_intervals
@@ -14,6 +15,7 @@ __all__ = [
     "Evaluation",
     "IntervalsEvaluation",
     "MultilabelEvaluation",
+    "NextFrameEvaluation",
     "RegressionEvaluation",
     "SeveralEvaluations",
     "SplitEvaluation",
@@ -22,6 +24,7 @@ __all__ = [
     "evaluate",
     "evaluate_intervals",
     "evaluate_label_sets",
+    "evaluate_next_frame",
     "evaluate_numbers",
     "evaluate_predictions",
     "evaluate_task",

@@ -215,7 +215,7 @@ def _figures(
     """The fields of `Evaluation` that follow from targets and predictions."""
     labels = task.labels
     words = [index for index, label in enumerate(labels) if label not in (UNKNOWN, SILENCE)]
-    some_are_not = len(words) < len(labels) and bool(np.isin(truth, words).any())
+    some_are_not = task.kind != BINARY and len(words) < len(labels) and bool(np.isin(truth, words).any())
     return {
         "predictions": answers,
         "accuracy": metrics.accuracy(truth, answers),

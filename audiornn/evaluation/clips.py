@@ -51,7 +51,7 @@ class TaskEvaluation:
     @property
     @abstractmethod
     def mean_loss(self) -> float:
-        """As in training, without smoothing or weights."""
+        """One number of how wrong the answers are; each kind says which."""
 
     @property
     @abstractmethod

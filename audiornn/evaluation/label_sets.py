@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from audiornn.evaluation import weighted
 from audiornn.evaluation.classes import rounded, share_document
 from audiornn.evaluation.clips import CLIP_COLUMNS, WORST_MISTAKES, TaskEvaluation, check_scores, checked_clips, percent
-from audiornn.evaluation.intervals import Estimate, wilson_estimate
+from audiornn.evaluation.intervals import RESAMPLES, Estimate, wilson_estimate
 from audiornn.predictions import PROBABILITY_PREFIX
 from audiornn.tasks import TaskSpec
 
@@ -167,7 +167,13 @@ def evaluate_label_sets(
     statistics["mean average precision"] = weighted.mean_average_precision(truth, scores)
     found = {
         name.replace("_f1", " F1"): weighted.bootstrap_weights(
-            statistic, len(truth), groups=clips.groups, share="F1" in name.upper(), seed=seed
+            statistic,
+            len(truth),
+            groups=clips.groups,
+            share="F1" in name.upper(),
+            # A ranking per label and resample: fewer of these for many labels of many clips.
+            resamples=max(200, min(RESAMPLES, 40_000_000 // truth.size)),
+            seed=seed,
         )
         for name, statistic in statistics.items()
     }

@@ -16,10 +16,20 @@ from audiornn.evaluation.classes import evaluate_predictions
 from audiornn.evaluation.clips import TaskEvaluation
 from audiornn.evaluation.intervals import Estimate
 from audiornn.evaluation.label_sets import evaluate_label_sets
+from audiornn.evaluation.next_frame import evaluate_next_frame
 from audiornn.evaluation.numbers import evaluate_numbers
 from audiornn.evaluation.segments import evaluate_intervals
 from audiornn.manifest import SPLITS
-from audiornn.tasks import FRAMES, MISSING_CLASS, MULTILABEL, REGRESSION, TaskSpec, read_intervals, read_targets
+from audiornn.tasks import (
+    FRAMES,
+    MISSING_CLASS,
+    MULTILABEL,
+    NEXT_FRAME,
+    REGRESSION,
+    TaskSpec,
+    read_intervals,
+    read_targets,
+)
 
 if TYPE_CHECKING:
     from audiornn.inference import Classifier
@@ -41,11 +51,6 @@ class SeveralEvaluations:
         name, first = next(iter(self.tasks.items()))
         return f"{name} {first.headline[0]}", first.headline[1]
 
-    @property
-    def mean_loss(self) -> float:
-        """Mean of the tasks' losses."""
-        return float(np.mean([evaluation.mean_loss for evaluation in self.tasks.values()]))
-
     def summary_lines(self) -> list[str]:
         """Those of every task, below its name."""
         return [line for name, evaluation in self.tasks.items() for line in (f"{name}:", *evaluation.summary_lines())]
@@ -64,7 +69,7 @@ def evaluate(
 ) -> SplitEvaluation:
     """Run a model over a split of a prepared corpus and measure its answers.
 
-    Clips that have no target are left out, for each task of its own.
+    Clips that have no target are left out, for each task of its own; so is a task, of several, without any target.
 
     Returns:
         an `Evaluation` (classes), a `MultilabelEvaluation`, a `RegressionEvaluation` or an `IntervalsEvaluation`;
@@ -83,10 +88,16 @@ def evaluate(
         raise CorpusError(
             f"expected a store at {classifier.sample_rate} Hz, got {store.sample_rate} in '{store.folder}'"
         )
-    targets = {task.name: _targets(task, store, rows) for task in classifier.tasks}
-    for name, wanted in targets.items():
-        if not wanted.known.any():
-            raise CorpusError(f"expected targets of {name!r} in the split {split!r} of '{store.folder}', found none")
+    several = len(classifier.tasks) > 1
+    # A corpus may lack what some of several tasks want.
+    asked = [
+        task for task in classifier.tasks if not several or all(name in store.column_names for name in task.columns)
+    ]
+    targets = {task.name: _targets(task, store, rows) for task in asked}
+    targets = {name: wanted for name, wanted in targets.items() if wanted.known.any()}
+    if not targets:
+        names = ", ".join(repr(task.name) for task in classifier.tasks)
+        raise CorpusError(f"expected targets of {names} in the split {split!r} of '{store.folder}', found none")
     scores = answer(classifier, store, rows, batch_size=batch_size, progress=progress)
     provenance = {
         "corpus": store.name,
@@ -96,8 +107,11 @@ def evaluate(
         "model": classifier.source,
         "model_sha256": classifier.spec.weights_sha256,
     }
+    examples = {}
+    if classifier.tasks[0].kind == NEXT_FRAME:
+        examples = {"example": classifier.predicted_frames(from_int16(store.waveform(int(rows[0]))))}
     evaluations = {}
-    for task in classifier.tasks:
+    for task in (task for task in asked if task.name in targets):
         known = targets[task.name].known
         chosen = rows[known]
         evaluations[task.name] = evaluate_task(
@@ -107,9 +121,10 @@ def evaluate(
             utterance_ids=[store.utterance_ids[row] for row in chosen],
             durations=store.num_samples[chosen] / store.sample_rate,
             speakers=[store.speakers[row] for row in chosen],
-            provenance=provenance if len(targets) == 1 else {**provenance, "task": task.name},
+            provenance={**provenance, "task": task.name} if several else provenance,
+            **examples,
         )
-    return SeveralEvaluations(tasks=evaluations) if len(evaluations) > 1 else next(iter(evaluations.values()))
+    return SeveralEvaluations(tasks=evaluations) if several else evaluations[asked[0].name]
 
 
 def answer(
@@ -149,6 +164,9 @@ def evaluate_task(
     given = {"task": task, "targets": targets, "utterance_ids": utterance_ids, **facts}
     if task.kind == FRAMES:
         return evaluate_intervals(predictions=scores, **given)
+    if task.kind == NEXT_FRAME:
+        del given["targets"]
+        return evaluate_next_frame(sums=scores, **given)
     if task.kind == REGRESSION:
         return evaluate_numbers(values=scores, **given)
     if task.kind == MULTILABEL:

@@ -74,7 +74,10 @@ class RegressionEvaluation(TaskEvaluation):
             {
                 "quantity": quantity,
                 "clips": int((~np.isnan(self.targets[:, self.task.labels.index(quantity)])).sum()),
-                **{_NAMES[name]: float(f"{figure.value:.4g}") for name, figure in figures.items()},
+                **{
+                    text: float(f"{figures[name].value:.4g}") if name in figures else None
+                    for name, text in _NAMES.items()
+                },
             }
             for quantity, figures in self.per_quantity.items()
         ]

@@ -161,6 +161,20 @@ def draw_predicted_against_true(
     return _png(figure)
 
 
+def draw_frames(real: NDArray[np.float32], predicted: NDArray[np.float32]) -> bytes:
+    """Real frames over predicted ones as PNG, on one scale. Shape: two of ``(frames, features)``."""
+    figure = Figure(figsize=(7, 5), dpi=120, layout="constrained")
+    low, high = float(real.min(initial=0)), float(real.max(initial=1))
+    for index, (name, frames) in enumerate((("real", real), ("predicted", predicted))):
+        axes = figure.add_subplot(2, 1, index + 1)
+        image = axes.imshow(frames.T, origin="lower", aspect="auto", vmin=low, vmax=high, interpolation="nearest")
+        axes.set_title(name)
+        axes.set_ylabel("feature")
+    axes.set_xlabel("frame")
+    figure.colorbar(image, ax=figure.axes, label="normalised value")
+    return _png(figure)
+
+
 def _scatter(axes: Any, truth: NDArray[np.float32], guess: NDArray[np.float32]) -> None:
     known = np.flatnonzero(~np.isnan(truth))
     if len(known) > MAX_POINTS:

@@ -20,6 +20,7 @@ from markupsafe import Markup
 from audiornn.evaluation.classes import Evaluation
 from audiornn.evaluation.clips import TaskEvaluation
 from audiornn.evaluation.intervals import format_percent
+from audiornn.evaluation.next_frame import NextFrameEvaluation
 from audiornn.evaluation.numbers import RegressionEvaluation
 from audiornn.evaluation.pictures import draw_scatter, draw_threshold_curves, draw_training_curves, row_shares
 from audiornn.evaluation.segments import IntervalsEvaluation
@@ -118,6 +119,14 @@ def _parts_of_tables(evaluation: TaskEvaluation) -> tuple[str, dict[str, Any]]:
             "labels_title": "Quantities",
             "pictures": draw_scatter(evaluation.task.labels, evaluation.targets, evaluation.values),
             "pictures_title": "Predicted against true",
+        }
+    elif isinstance(evaluation, NextFrameEvaluation):
+        parts |= {
+            "what": f"{evaluation.task.size} features, {evaluation.task.steps_ahead} frames ahead",
+            "loss_unit": "mean absolute error",
+            "labels_title": "Mean absolute error of normalised features",
+            "pictures": [],
+            "pictures_title": "",
         }
     elif isinstance(evaluation, IntervalsEvaluation):
         parts |= {

@@ -17,16 +17,18 @@ from audiornn.evaluation.classes import Evaluation, rounded
 from audiornn.evaluation.clips import TaskEvaluation
 from audiornn.evaluation.label_sets import TARGET_PREFIX, MultilabelEvaluation
 from audiornn.evaluation.measuring import SeveralEvaluations, SplitEvaluation, evaluate_task
+from audiornn.evaluation.next_frame import NextFrameEvaluation, sums_of_rows
 from audiornn.evaluation.numbers import RegressionEvaluation
 from audiornn.evaluation.segments import IntervalsEvaluation
 from audiornn.files.atomic import open_atomic, write_text
 from audiornn.files.tables import read_rows, write_rows
 from audiornn.predictions import PROBABILITY_PREFIX, VALUE_PREFIX
-from audiornn.tasks import BINARY, FRAMES, MULTICLASS, REGRESSION, TaskSpec, parse_intervals
+from audiornn.tasks import BINARY, FRAMES, MULTICLASS, NEXT_FRAME, REGRESSION, TaskSpec, parse_intervals
 
 FORMAT_VERSION = 2
 PREDICTIONS, MISTAKES, METRICS, REPORT = "predictions.csv", "worst_mistakes.csv", "metrics.json", "report.html"
 CONFUSION_PICTURE, REGRESSION_PICTURE = "confusion_matrix.png", "predicted_against_true.png"
+FRAMES_PICTURE = "predicted_frames.png"
 _CORNER = "target / prediction"
 
 
@@ -96,6 +98,11 @@ def _write_details(evaluation: TaskEvaluation, folder: Path) -> Iterator[str]:
                 pictures.draw_predicted_against_true(evaluation.task.labels, evaluation.targets, evaluation.values)
             )
         yield REGRESSION_PICTURE
+    elif isinstance(evaluation, NextFrameEvaluation):
+        if evaluation.example is not None:
+            with open_atomic(folder / FRAMES_PICTURE) as file:
+                file.write(pictures.draw_frames(*evaluation.example))
+            yield FRAMES_PICTURE
     elif isinstance(evaluation, IntervalsEvaluation):
         write_rows(folder / "per_label.csv", evaluation.label_rows())
         yield "per_label.csv"
@@ -189,12 +196,17 @@ def _arguments(task: TaskSpec, rows: list[dict[str, Any]]) -> dict[str, Any]:
     if task.kind in (MULTICLASS, BINARY):
         index = {label: number for number, label in enumerate(task.labels)}
         targets: Any = np.array([index[row["target"]] for row in rows], dtype=np.int64)
+    elif task.kind == NEXT_FRAME:
+        targets = None
     elif task.kind == FRAMES:
         targets = [parse_intervals(row["target"]) for row in rows]
     else:
         targets = matrix(TARGET_PREFIX)
-    if task.kind == FRAMES:
-        scores: Any = [parse_intervals(row["prediction"]) for row in rows]
+    scores: Any
+    if task.kind == NEXT_FRAME:
+        scores = sums_of_rows(rows)
+    elif task.kind == FRAMES:
+        scores = [parse_intervals(row["prediction"]) for row in rows]
     else:
         scores = matrix(VALUE_PREFIX if task.kind == REGRESSION else PROBABILITY_PREFIX)
     return {

@@ -134,7 +134,7 @@ def evaluate_intervals(
         times = np.arange(GRID_SECONDS / 2, duration, GRID_SECONDS)
         pairs = _classes(truth, times, number) * len(number) + _classes(guess, times, number)
         confusion[index] = np.bincount(pairs, minlength=len(number) ** 2).reshape(len(number), -1)
-        segments[index] = _count_segments(_within(truth, duration), guess, number)
+        segments[index] = _count_segments(_named(_within(truth, duration), number), _named(guess, number), number)
     statistics = {
         "frame accuracy": (_moment_accuracy(confusion), True),
         "balanced": (_moment_recall(confusion), True),
@@ -157,6 +157,11 @@ def evaluate_intervals(
 
 def _rounded(intervals: Sequence[Interval]) -> list[Interval]:
     return parse_intervals(intervals_text(intervals))
+
+
+def _named(intervals: Sequence[Interval], number: Mapping[str, int]) -> list[Interval]:
+    """All but the background, where that is written out."""
+    return [interval for interval in intervals if number[interval[2]]]
 
 
 def _within(intervals: Sequence[Interval], duration: float) -> list[Interval]:

@@ -1,6 +1,6 @@
 """Figures of scores and of numbers, for any weights of the clips: one formula serves the figure and its resamples.
 
-A weight is how often a resample has drawn the clip. ``tests/test_metrics.py`` holds the figures against scikit-learn
+A weight is how often a resample has drawn the clip. ``tests/test_weighted.py`` holds the figures against scikit-learn
 and scipy.
 """
 
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from audiornn.evaluation.intervals import CONFIDENCE, RESAMPLES, Estimate, Floats, Ints, require_clips
+from audiornn.evaluation.intervals import CONFIDENCE, RESAMPLES, Estimate, Floats, Ints, require_clips, wilson_interval
 
 Statistic = Callable[[Floats], Floats]
 """Weights ``(resamples, clips)`` -> a figure each, NaN where the drawn clips have none."""
@@ -46,7 +46,13 @@ def bootstrap_weights(
     if np.isnan(value):
         return None
     drawn = [statistic(weights) for weights in _draw(count, groups, resamples, np.random.default_rng(seed))]
-    edges = np.nanquantile(np.concatenate(drawn), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    values = np.concatenate(drawn)
+    if share and np.ptp(values[~np.isnan(values)]) < 1e-12:
+        # Every resample gives the same: the bootstrap knows nothing. As for as many clips, or groups, right or wrong.
+        size = count if groups is None else int(groups.max()) + 1
+        ends = wilson_interval(value * size, size)
+        return Estimate(value=value, low=float(ends[0]), high=float(ends[1]), method="wilson", count=count)
+    edges = np.nanquantile(values, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     low, high = min(float(edges[0]), value), max(float(edges[1]), value)
     method = f"bootstrap over {'clips' if groups is None else 'groups'}"
     return Estimate(value=value, low=low, high=high, method=method, count=count, share=share)
@@ -129,7 +135,10 @@ def regression_statistics(targets: NDArray[Any], values: NDArray[Any]) -> dict[s
 
     def variances(weights: Floats) -> tuple[Floats, Floats, Floats, Floats]:
         _, mean_t, mean_p, tt, pp, tp, _ = moment(weights)
-        return tt - mean_t**2, pp - mean_p**2, tp - mean_t * mean_p, mean_t - mean_p
+        # Where all drawn are alike, what is left of the difference is rounding.
+        of_t, of_p = tt - mean_t**2, pp - mean_p**2
+        of_t, of_p = np.where(of_t > 1e-12 * tt, of_t, 0.0), np.where(of_p > 1e-12 * pp, of_p, 0.0)
+        return of_t, of_p, tp - mean_t * mean_p, mean_t - mean_p
 
     def squared_error(weights: Floats) -> Floats:
         _, _, _, tt, pp, tp, _ = moment(weights)

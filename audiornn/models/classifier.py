@@ -8,7 +8,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from audiornn.errors import ConfigError
 from audiornn.features import FeatureExtractor, FeaturesConfig
 from audiornn.models.encoder import EncoderConfig, RecurrentEncoder
 from audiornn.models.heads import EmbeddingLayer, HeadConfig, LinearHead
@@ -37,6 +36,8 @@ class ClassifierOutput(NamedTuple):
     """int64 ``(batch,)``, valid frames."""
     frame_times: Tensor | None = None
     """``(frames,)``, middle of each frame in seconds from the start of the clip."""
+    features: Tensor | None = None
+    """``(batch, frames, features)`` that entered the encoder; None where no frame has outputs."""
 
 
 class RecurrentClassifier(nn.Module):
@@ -50,9 +51,6 @@ class RecurrentClassifier(nn.Module):
         model: encoder, pooling and head.
         num_outputs: of all tasks together, for the utterance.
         num_frame_outputs: of all tasks together, for every frame.
-
-    Raises:
-        ConfigError: without outputs for the utterance, a pooling or an embedding layer that nothing would train.
     """
 
     def __init__(
@@ -63,11 +61,6 @@ class RecurrentClassifier(nn.Module):
         self.encoder = RecurrentEncoder(model.encoder, self.features.num_features)
         self.pooling = build_pooling(model.pooling, self.encoder.output_size, bidirectional=model.encoder.bidirectional)
         self.embedding = EmbeddingLayer(model.head, self.pooling.output_size)
-        if num_outputs == 0 and any(True for part in (self.pooling, self.embedding) for _ in part.parameters()):
-            raise ConfigError(
-                "expected a pooling without weights and no embedding layer, which no task of this objective would "
-                "train, got others; take model=frames, or model.pooling.kind=mean model.head.embedding_size=0"
-            )
         self.head = LinearHead(model.head, self.embedding.output_size, num_outputs) if num_outputs else None
         self.frame_head = nn.Linear(self.encoder.output_size, num_frame_outputs) if num_frame_outputs else None
 
@@ -83,7 +76,7 @@ class RecurrentClassifier(nn.Module):
         if self.frame_head is None:
             return ClassifierOutput(logits, embedding)
         frame_logits = self.frame_head(frames)
-        return ClassifierOutput(logits, embedding, frame_logits, frame_lengths, self.frame_times(frames))
+        return ClassifierOutput(logits, embedding, frame_logits, frame_lengths, self.frame_times(frames), features)
 
     def frame_times(self, frames: Tensor) -> Tensor:
         """Middle of each frame that leaves the encoder. Shape: ``(batch, frames, ...)`` -> float64 ``(frames,)``, s."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from audiornn.objectives.base import Objective, ObjectiveConfig, TaskConfig, TaskObjective
 from audiornn.objectives.classes import BinaryConfig, MulticlassConfig, MultilabelConfig, balanced_class_weights
 from audiornn.objectives.frames import FramesConfig
 from audiornn.objectives.multitask import MultitaskConfig
+from audiornn.objectives.next_frame import NextFrameConfig
+from audiornn.objectives.objective import Objective, ObjectiveConfig, TaskConfig, TaskObjective
 from audiornn.objectives.regression import RegressionConfig
 
 OBJECTIVES: dict[str, type[ObjectiveConfig]] = {
@@ -15,6 +16,7 @@ OBJECTIVES: dict[str, type[ObjectiveConfig]] = {
     "regression": RegressionConfig,
     "frames": FramesConfig,
     "multitask": MultitaskConfig,
+    "next_frame": NextFrameConfig,
 }
 """Settings of each objective by its name in the ``objective`` config group."""
 
@@ -25,6 +27,7 @@ __all__ = [
     "MulticlassConfig",
     "MultilabelConfig",
     "MultitaskConfig",
+    "NextFrameConfig",
     "Objective",
     "ObjectiveConfig",
     "RegressionConfig",

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from audiornn.errors import ConfigError, CorpusError
-from audiornn.objectives.base import TaskConfig, TaskObjective
+from audiornn.labels import SILENCE, UNKNOWN
+from audiornn.objectives.objective import TaskConfig, TaskObjective
 from audiornn.tasks import (
     BINARY,
     MULTILABEL,
@@ -60,7 +61,8 @@ class BinaryConfig(TaskConfig):
     target: str = "label"
     """Column of the corpus."""
     positive: str | None = None
-    """The label that the output is the probability of; null = the later of the two in the alphabet."""
+    """The label that the output is the probability of; null = the later of the two in the alphabet, but neither
+    ``unknown`` nor ``silence`` beside another."""
     threshold: float = 0.5
     """From this probability on the answer is the positive label; where ``choose_threshold`` is not ``fixed`` it is
     replaced by the one that is chosen on the validation split."""
@@ -81,7 +83,8 @@ class BinaryConfig(TaskConfig):
         if len(labels) < 2 or (len(labels) > 2 and self.positive is None):
             remedy = "; name one of them as objective.positive, against all others" if len(labels) > 2 else ""
             raise CorpusError(f"expected 2 labels in column {self.target!r}, got {labels}{remedy}")
-        positive = labels[1] if self.positive is None else self.positive
+        named = [label for label in sorted(labels) if label not in (UNKNOWN, SILENCE)] or labels
+        positive = named[-1] if self.positive is None else self.positive
         rest = len(labels) > 2
         negative = f"not {positive}" if rest else next(label for label in labels if label != positive)
         spec = TaskSpec(
@@ -103,7 +106,7 @@ class MultilabelConfig(TaskConfig):
     target: str = "label"
     """Column of the corpus with all labels of an utterance; not read where ``columns`` are given."""
     separator: str = ";"
-    """Between the labels of one cell. A JSONL manifest may have lists instead."""
+    """Between the labels of one cell, which is empty where there are none. A JSONL manifest may have lists instead."""
     columns: list[str] = field(default_factory=list)
     """A column of 0 and 1 for each label, instead of ``target``; an empty cell is not known, and left out."""
     threshold: float = 0.5
@@ -298,4 +301,6 @@ def best_threshold(scores: Floats, targets: NDArray[np.int64], criterion: str, *
         figure = hits / positives[-1] - (taken - hits) / negatives
     best = int(figure.argmax())
     below = ordered[ends[best + 1]] if best + 1 < len(ends) else 0.0
-    return float(round((ordered[ends[best]] + below) / 2, 6))
+    above = np.float32(ordered[ends[best]])
+    middle = np.float32((ordered[ends[best]] + below) / 2)
+    return float(middle if below < middle <= above else above)

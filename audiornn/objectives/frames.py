@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from audiornn.errors import ConfigError, CorpusError
 from audiornn.models.classifier import ClassifierOutput
-from audiornn.objectives.base import Outcome, TaskConfig, TaskObjective, present
-from audiornn.objectives.classes import CLASS_WEIGHTS, accuracies, balanced_class_weights, check_choice
+from audiornn.objectives.classes import CLASS_WEIGHTS, accuracies, check_choice
+from audiornn.objectives.objective import Outcome, TaskConfig, TaskObjective, present
 from audiornn.padding import lengths_to_padding_mask
 from audiornn.tasks import FRAMES, TargetSource, TaskSpec, read_intervals, read_targets
 
@@ -39,8 +40,22 @@ class FramesConfig(TaskConfig):
         if not labels:
             raise CorpusError(f"expected intervals with labels in column {self.target!r}, got none in the train split")
         spec = TaskSpec(name=name or self.target, kind=FRAMES, labels=[self.background, *labels], columns=[self.target])
-        table = read_targets(spec, source, rows, complete=False)
-        return FramesObjective(self, spec, torch.from_numpy(table))
+        read_targets(spec, source, rows, complete=False)
+        return FramesObjective(self, spec, _seconds_of_labels(spec.labels, source, self.target))
+
+
+def _seconds_of_labels(labels: list[str], source: TargetSource, column: str) -> NDArray[np.float64]:
+    """How long each label lasts in the training split; at least a hundredth of a second."""
+    rows = source.indices("train")
+    seconds = dict.fromkeys(labels, 0.0)
+    for intervals, duration in zip(read_intervals(source, column, rows), source.durations(rows), strict=True):
+        if intervals is None:
+            continue
+        for start, end, label in intervals:
+            seconds[label] += end - start
+        last = max((end for _, end, _ in intervals), default=0.0)
+        seconds[labels[0]] += max(last, duration) - sum(end - start for start, end, _ in intervals)
+    return np.maximum(0.01, list(seconds.values()))
 
 
 class FramesObjective(TaskObjective):
@@ -49,24 +64,19 @@ class FramesObjective(TaskObjective):
     Args:
         config: class weights.
         spec: labels and column.
-        intervals: of the training utterances, ``(utterances, intervals, 3)``, for balanced weights.
+        seconds: of each label in the training split, for balanced weights.
     """
 
     monitors = {"loss": "min", "frame_accuracy": "max", "balanced_frame_accuracy": "max"}  # noqa: RUF012
     class_weights: Tensor | None
 
-    def __init__(self, config: FramesConfig, spec: TaskSpec, intervals: Tensor) -> None:
+    def __init__(self, config: FramesConfig, spec: TaskSpec, seconds: NDArray[np.float64]) -> None:
         super().__init__()
         self.spec = spec
         weights = None
         if config.class_weights == "balanced":
-            # In tenths of a second; the background is what lies before the last interval's end.
-            times = torch.arange(0, max(0.1, float(intervals[:, :, 1].nan_to_num().max())), 0.1)
-            known = intervals[present(intervals)]
-            ends = known[:, :, 1].nan_to_num().amax(dim=1)
-            classes = classes_at(times, known)[times < ends[:, None]]
-            weights = torch.from_numpy(balanced_class_weights(classes.numpy().astype(np.int64), len(spec.labels)))
-            weights = weights.float()
+            # As for classes of utterances: the mean over all frames is 1.
+            weights = torch.from_numpy(seconds.sum() / (len(seconds) * seconds)).float()
         self.register_buffer("class_weights", weights, persistent=False)
 
     def select(self, outputs: Tensor, output: ClassifierOutput, targets: Tensor, *, complete: bool) -> Outcome:
@@ -98,4 +108,4 @@ def classes_at(times: Tensor, intervals: Tensor) -> Tensor:
     """
     starts, ends, classes = intervals.unbind(dim=2)
     inside = (times >= starts[:, :, None]) & (times < ends[:, :, None])
-    return (inside * classes.nan_to_num()[:, :, None]).sum(dim=1).round().long()
+    return (inside * classes.nan_to_num()[:, :, None]).amax(dim=1).round().long()

@@ -8,9 +8,9 @@ from typing import Any
 import dacite
 
 from audiornn.errors import ConfigError
-from audiornn.objectives.base import Objective, ObjectiveConfig, TaskConfig
 from audiornn.objectives.classes import BinaryConfig, MulticlassConfig, MultilabelConfig
 from audiornn.objectives.frames import FramesConfig
+from audiornn.objectives.objective import Objective, ObjectiveConfig, TaskConfig
 from audiornn.objectives.regression import RegressionConfig
 from audiornn.tasks import BINARY, FRAMES, MULTICLASS, MULTILABEL, REGRESSION, TargetSource
 
@@ -34,7 +34,8 @@ class MultitaskConfig(ObjectiveConfig):
     def __post_init__(self) -> None:
         self._configs()
 
-    def build(self, source: TargetSource) -> Objective:
+    def build(self, source: TargetSource, *, num_features: int = 1) -> Objective:
+        del num_features
         configs = self._configs()
         if len(configs) < 2:
             raise ConfigError(f"expected at least 2 objective.tasks, got {list(configs)}")
@@ -55,6 +56,9 @@ def _task_config(name: str, settings: Any) -> tuple[TaskConfig, float]:
     if not name.isidentifier():
         raise ConfigError(f"{where}: expected a name of letters, digits and underscores, got {name!r}")
     own = {key: value for key, value in settings.items() if key not in ("kind", "weight")}
+    for key in ("target", "positive"):  # a digit comes as a number
+        if isinstance(own.get(key), int | float):
+            own[key] = str(own[key])
     try:
         weight = float(settings.get("weight", 1.0))
         config = dacite.from_dict(TASKS[settings["kind"]], own, dacite.Config(strict=True, cast=[float]))

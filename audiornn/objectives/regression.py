@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from audiornn.errors import ConfigError, CorpusError
-from audiornn.objectives.base import TaskConfig, TaskObjective
+from audiornn.objectives.objective import TaskConfig, TaskObjective
 from audiornn.tasks import REGRESSION, TargetSource, TaskSpec, read_targets
 
 LOSSES = ("mse", "mae", "huber")
@@ -92,5 +92,6 @@ class RegressionObjective(TaskObjective):
         centre = wanted.nan_to_num().sum(dim=0) / count
         error = (outputs - wanted).nan_to_num().square().sum(dim=0)
         spread = (wanted - centre).nan_to_num().square().sum(dim=0)
-        r2 = 1 - error / spread.clamp(min=1e-12)
-        return {"loss": float(self(outputs, targets)), "r2": float(r2.mean())}
+        defined = spread > 1e-6 * count
+        r2 = (1 - error / spread)[defined].mean() if defined.any() else torch.tensor(0.0)
+        return {"loss": float(self(outputs, targets)), "r2": float(r2)}

@@ -160,6 +160,10 @@ class Store:
         names = self._batches[0].schema.names if self._batches else []
         return [*OWN_COLUMNS, *(name.removeprefix(COLUMN_PREFIX) for name in names if name.startswith(COLUMN_PREFIX))]
 
+    def durations(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Seconds of some rows. Shape: ``(rows,)``."""
+        return self.num_samples[rows] / self.sample_rate
+
     def where(self, index: int) -> str:
         """A row's name in messages."""
         return repr(self.utterance_ids[index])

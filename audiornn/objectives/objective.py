@@ -14,8 +14,18 @@ from torch import Tensor, nn
 
 from audiornn.errors import ConfigError, CorpusError
 from audiornn.manifest import Utterance
-from audiornn.models.classifier import ClassifierOutput
-from audiornn.tasks import MISSING_CLASS, Floats, Ints, TargetSource, TaskSpec, UtteranceSource, read_targets
+from audiornn.models.classifier import ClassifierOutput, ModelConfig
+from audiornn.tasks import (
+    BINARY,
+    MISSING_CLASS,
+    MULTICLASS,
+    Floats,
+    Ints,
+    TargetSource,
+    TaskSpec,
+    UtteranceSource,
+    read_targets,
+)
 
 Outcome = tuple[Tensor, Tensor]
 """Outputs of a task, and its targets."""
@@ -31,6 +41,9 @@ class TaskObjective(nn.Module):
 
     spec: TaskSpec
     monitors: Mapping[str, str]
+
+    def check_model(self, model: ModelConfig) -> None:
+        """Raise `ConfigError` for a network that this task can't be learned with."""
 
     def select(self, outputs: Tensor, output: ClassifierOutput, targets: Tensor, *, complete: bool) -> Outcome:
         """What `forward` and `figures` compare; here outputs and targets of the utterances that have a target.
@@ -97,6 +110,17 @@ class Objective(nn.Module):
             f"validation_{task.spec.name}_{name}": mode for task in self._each() for name, mode in task.monitors.items()
         }
 
+    def check_model(self, model: ModelConfig) -> None:
+        """Raise `ConfigError` for a network that a task can't be learned with."""
+        for task in self._each():
+            task.check_model(model)
+        weighted = model.pooling.kind in ("attention", "multihead_attention") or model.head.embedding_size > 0
+        if weighted and not any(spec.num_outputs for spec in self.specs):
+            raise ConfigError(
+                "expected a pooling without weights and no embedding layer, which an objective of frames would not "
+                "train, got others; take model=frames, or model.pooling.kind=mean model.head.embedding_size=0"
+            )
+
     def monitor(self, wanted: str) -> tuple[str, str]:
         """A monitor and its mode; ``auto`` is the default one.
 
@@ -125,8 +149,10 @@ class Objective(nn.Module):
             missing = MISSING_CLASS if found.dtype == np.int64 else np.nan
             table[spec.name] = np.full((size, *found.shape[1:]), missing, dtype=found.dtype)
             table[spec.name][rows] = found
-            if not bool(present(torch.from_numpy(table[spec.name][source.indices("train")])).any()):
-                raise CorpusError(f"expected training utterances with a target of {spec.name!r}, got none")
+            for split in ("train", "validation"):
+                chosen = source.indices(split)
+                if len(chosen) and not bool(present(torch.from_numpy(table[spec.name][chosen])).any()):
+                    raise CorpusError(f"expected a target of {spec.name!r} in the {split} split, got none")
         return table
 
     def outcomes(self, output: ClassifierOutput, targets: Mapping[str, Tensor]) -> dict[str, Outcome]:
@@ -190,7 +216,7 @@ class Objective(nn.Module):
             ConfigError: there are no classes, or several tasks.
         """
         only = targets[self.specs[0].name]
-        if len(self.tasks) != 1 or only.dtype != np.int64:
+        if len(self.tasks) != 1 or self.specs[0].kind not in (MULTICLASS, BINARY):
             raise ConfigError("loader.balanced: expected an objective with one class per utterance, got another")
         return only
 
@@ -218,17 +244,32 @@ class ObjectiveConfig:
     """Settings of an objective; also the schema of its option in the ``objective`` config group."""
 
     @abstractmethod
-    def build(self, source: TargetSource) -> Objective:
+    def build(self, source: TargetSource, *, num_features: int = 1) -> Objective:
         """The objective for the targets of a corpus.
+
+        Args:
+            source: the corpus.
+            num_features: values per frame of the front end.
 
         Raises:
             CorpusError: the corpus does not have them.
         """
 
-    def check(self, utterances: Sequence[Utterance]) -> None:
-        """Raise what is wrong with the targets of a corpus, before it is prepared."""
+    def check(self, utterances: Sequence[Utterance], *, model: ModelConfig, splits: Sequence[str] = ()) -> None:
+        """Raise what is wrong with the targets of a corpus or with the network for them, before it is prepared.
+
+        Args:
+            utterances: all of the corpus.
+            model: what is to learn the targets.
+            splits: further ones that will be measured.
+        """
         source = UtteranceSource(utterances)
-        self.build(source).read_targets(source)
+        objective = self.build(source)
+        objective.check_model(model)
+        objective.read_targets(source)
+        for split in splits:
+            for spec in objective.specs:
+                read_targets(spec, source, source.indices(split), complete=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,5 +280,6 @@ class TaskConfig(ObjectiveConfig):
     def task(self, source: TargetSource, name: str | None = None) -> TaskObjective:
         """The task for the targets of a corpus, under a name of its own or that of its column."""
 
-    def build(self, source: TargetSource) -> Objective:
+    def build(self, source: TargetSource, *, num_features: int = 1) -> Objective:
+        del num_features
         return Objective([self.task(source)])

@@ -1,0 +1,119 @@
+"""Next-frame prediction on unlabelled audio: autoregressive predictive coding (Chung et al., 2019)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from audiornn.errors import ConfigError
+from audiornn.models.classifier import ClassifierOutput, ModelConfig
+from audiornn.objectives.objective import Objective, ObjectiveConfig, Outcome, TaskObjective
+from audiornn.padding import lengths_to_padding_mask
+from audiornn.tasks import NEXT_FRAME, TargetSource, TaskSpec, lagged
+
+
+@dataclass(frozen=True, kw_only=True)
+class NextFrameConfig(ObjectiveConfig):
+    """Predict the frame some steps ahead from all frames so far, without any label; its encoder can start another."""
+
+    steps_ahead: int = 3
+    """Frames between the last that is heard and the one that is predicted."""
+    baseline_order: int = 8
+    """Frames that the linear prediction it is compared with looks back on."""
+
+    def __post_init__(self) -> None:
+        if self.steps_ahead < 1 or self.baseline_order < 1:
+            raise ConfigError(
+                f"steps_ahead and baseline_order must be at least 1, got {self.steps_ahead} and {self.baseline_order}"
+            )
+
+    def build(self, source: TargetSource, *, num_features: int = 1) -> Objective:
+        del source  # no targets but the audio itself
+        spec = TaskSpec(
+            name="next_frame",
+            kind=NEXT_FRAME,
+            labels=[],
+            columns=[],
+            size=num_features,
+            steps_ahead=self.steps_ahead,
+            predictor=[[0.0] * (self.baseline_order + 1)] * num_features,
+        )
+        return Objective([NextFrameObjective(self, spec)])
+
+
+class NextFrameObjective(TaskObjective):
+    """Mean absolute difference between predicted and real frames, in the front end's normalised units.
+
+    Args:
+        config: how far ahead.
+        spec: number of features, and how far ahead.
+    """
+
+    monitors = {"loss": "min"}  # noqa: RUF012
+
+    def __init__(self, config: NextFrameConfig, spec: TaskSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self._steps = config.steps_ahead
+
+    def check_model(self, model: ModelConfig) -> None:
+        encoder = model.encoder
+        stem = encoder.stem
+        if encoder.bidirectional or (stem.channels and (stem.kernel_frames > 1 or max([1, *stem.frame_strides]) > 1)):
+            raise ConfigError(
+                "objective=next_frame: expected an encoder that sees no later frame and keeps every one, got another; "
+                "take model=predictor, or model.encoder.bidirectional=false and no convolutions over frames"
+            )
+
+    def select(self, outputs: Tensor, output: ClassifierOutput, targets: Tensor, *, complete: bool) -> Outcome:
+        """Sums of each utterance: absolute error, that of copying the last frame, and values compared.
+
+        Shape: outputs ``(batch, frames, features)`` -> ``(batch, 3)``; targets as they come.
+        """
+        del complete
+        assert output.features is not None and output.frame_lengths is not None
+        steps = self._steps
+        features = output.features.to(outputs.dtype)
+        ahead, heard, predicted = features[:, steps:], features[:, :-steps], outputs[:, :-steps]
+        padding = lengths_to_padding_mask((output.frame_lengths - steps).clamp(min=0), ahead.shape[1])[:, :, None]
+        errors = (predicted - ahead).abs().masked_fill(padding, 0.0).sum(dim=(1, 2))
+        copied = (heard - ahead).abs().masked_fill(padding, 0.0).sum(dim=(1, 2))
+        counts = (~padding).sum(dim=(1, 2)) * features.shape[2]
+        return torch.stack([errors, copied, counts.to(errors.dtype)], dim=1), targets
+
+    def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        del targets
+        return outputs[:, 0].sum() / outputs[:, 2].sum().clamp(min=1)
+
+    def figures(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
+        del targets
+        errors, copied, counts = outputs.double().sum(dim=0).tolist()
+        return {"loss": errors / max(1, counts), "loss_of_copying": copied / max(1, counts)}
+
+
+def with_linear_prediction(
+    spec: TaskSpec, utterances: Iterable[NDArray[np.float32]], *, ridge: float = 1e-6
+) -> TaskSpec:
+    """The spec with the linear prediction that fits training frames best, each feature from its own past.
+
+    Args:
+        spec: of next-frame prediction.
+        utterances: features ``(frames, features)`` of each.
+        ridge: added to the diagonal of the normal equations, for features that never change.
+    """
+    order = len(spec.predictor[0]) - 1
+    products = np.zeros((spec.size, order + 1, order + 1))
+    wanted = np.zeros((spec.size, order + 1))
+    for features in utterances:
+        past, ahead = lagged(features.astype(np.float64), order, spec.steps_ahead)
+        products += np.einsum("tfi,tfj->fij", past, past)
+        wanted += np.einsum("tfi,tf->fi", past, ahead)
+    products += ridge * np.eye(order + 1)
+    coefficients = np.linalg.solve(products, wanted[:, :, None])[:, :, 0]
+    return dataclasses.replace(spec, predictor=coefficients.tolist())
