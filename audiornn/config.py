@@ -50,12 +50,14 @@ def _store(name: str, dataclass: type, group: str | None = None) -> None:
 def register(verb: str) -> None:
     """Store the schemas that a verb's option files name: ``schema`` at the top, ``<group>/schema`` in each group."""
     _store(f"{verb}_schema", _import(f"audiornn.commands.{verb}:{verb.title()}Command"))
-    if verb in ("prepare", "train", "evaluate"):
+    if verb in ("prepare", "train", "evaluate", "gates"):
         from audiornn.corpora import CORPORA
         from audiornn.corpora.same import SameCorpus
 
         for name, corpus in {**CORPORA, "same": SameCorpus}.items():
             _store(f"schema_{name}", corpus, "data")
+    if verb == "gates":
+        _store("schema", _import(_TRAIN_GROUPS["features"]), "features")
     if verb == "train":
         from audiornn.objectives import OBJECTIVES
 

@@ -15,7 +15,7 @@ import tempfile
 from multiprocessing import forkserver
 from pathlib import Path
 
-_PRELOADED = [f"audiornn.commands.{verb}" for verb in ("prepare", "train", "evaluate", "predict", "embed")] + [
+_PRELOADED = [f"audiornn.commands.{verb}" for verb in ("prepare", "train", "evaluate", "predict", "embed", "gates")] + [
     "audiornn.engine",
     "audiornn.evaluation.report",
     "audiornn.evaluation.pictures",

@@ -22,6 +22,7 @@ RUNGS = (
     {"data"},
     {"engine"},
     {"training"},
+    {"gates"},
     {"commands"},
     {"config", "explain"},
     {"cli"},

@@ -161,6 +161,26 @@ def draw_predicted_against_true(
     return _png(figure)
 
 
+def draw_lines(
+    panels: Sequence[tuple[str, str, str, Mapping[str, Sequence[tuple[float, float]]]]],
+    *,
+    log_up: Sequence[bool],
+    log_across: Sequence[bool],
+) -> bytes:
+    """Panels of named lines side by side as PNG: title, names of the axes, points by line; scales for each panel."""
+    figure = Figure(figsize=(4.8 * len(panels), 4), dpi=120, layout="constrained")
+    for index, (title, across, up, lines) in enumerate(panels):
+        axes = figure.add_subplot(1, len(panels), index + 1)
+        for name, points in lines.items():
+            axes.plot(*zip(*points, strict=True), label=name, marker="o" if len(points) < 20 else None)
+        axes.set_title(title)
+        axes.set_yscale("log" if log_up[index] else "linear")
+        axes.set_xscale("log" if log_across[index] else "linear")
+        _dress(axes, across, up)
+        axes.legend(frameon=False)
+    return _png(figure)
+
+
 def draw_frames(real: NDArray[np.float32], predicted: NDArray[np.float32]) -> bytes:
     """Real frames over predicted ones as PNG, on one scale. Shape: two of ``(frames, features)``."""
     figure = Figure(figsize=(7, 5), dpi=120, layout="constrained")
