@@ -60,7 +60,7 @@ def _answers(task: dict[str, Any], *, several: bool) -> str:
         "multilabel": "any of",
         "regression": "a number for each of",
         "frames": "for every frame one of",
-        "next_frame": "the next frame's features;",
+        "next_frame": f"how badly it foretells frames {task['steps_ahead']} steps ahead",
     }
     labels = ", ".join(f"`{label}`" for label in task["labels"])
     return (

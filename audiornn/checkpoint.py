@@ -172,6 +172,15 @@ def _read_spec(document: dict[str, Any], path: Path) -> ModelSpec:
         raise ModelError(f"bad setting in '{path}': {error}") from error
 
 
+def read_spec(folder: Path) -> ModelSpec:
+    """Everything about a saved model but its weights.
+
+    Raises:
+        ModelError: no such model, or a damaged or foreign one.
+    """
+    return _read_spec(read_config(folder), folder / CONFIG_FILE)
+
+
 def _check_weights(weights: Any, spec: ModelSpec, path: Path) -> None:
     """Names and shapes in the file's header against those of the network, which is only sketched ("meta" device)."""
     with torch.device("meta"):
@@ -195,8 +204,7 @@ def load_model(folder: Path) -> tuple[RecurrentClassifier, ModelSpec]:
     Raises:
         ModelError: a file is missing, damaged, foreign, or does not fit the others.
     """
-    document = read_config(folder)
-    spec = _read_spec(document, folder / CONFIG_FILE)
+    spec = read_spec(folder)
     path = folder / WEIGHTS_FILE
     if not path.is_file():
         raise ModelError(f"expected {WEIGHTS_FILE} in the model folder '{folder}', found none")

@@ -88,7 +88,7 @@ def run_verb(verb: str, overrides: Sequence[str]) -> int:
     from omegaconf.errors import OmegaConfBaseException
 
     if verb == "train":
-        overrides = _resumed(list(overrides))
+        overrides = _with_source(_resumed(list(overrides)))
         keep_memory()
     else:
         overrides = [_MODEL_WORD.sub("model_path=", word) for word in overrides]
@@ -172,6 +172,18 @@ def _resumed(overrides: list[str]) -> list[str]:
         raise ConfigError(f"resume: could not read the settings of the earlier run from '{path}': {error}") from error
     folder = quoted(str(run.path))
     return [*earlier, *rest, f"resume={folder}", f"run_dir={folder}"]
+
+
+def _with_source(overrides: list[str]) -> list[str]:
+    """With ``init=...``: the model folder that it means now, for all runs of a sweep and for resuming."""
+    wanted = _values(overrides, "init")
+    if not wanted or wanted[-1].lower() in ("none", "null", ""):
+        return overrides
+    from audiornn.runs import resolve_model
+
+    runs_dirs = _values(overrides, "runs_dir")
+    folder = resolve_model(wanted[-1], Path(runs_dirs[-1] if runs_dirs else "runs")).absolute()
+    return [*(word for word in overrides if not word.startswith("init=")), f"init={quoted(str(folder))}"]
 
 
 def _values(overrides: Sequence[str], name: str) -> list[str]:

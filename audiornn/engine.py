@@ -102,9 +102,12 @@ class ClassifierTraining(pl.LightningModule):
         with torch.no_grad():
             waveforms, lengths = self.augmenter.waveforms(batch.waveforms, batch.lengths, draws)
             features, lengths = self.network.features(waveforms, lengths)
-            features = self.augmenter.features(features, lengths, draws)
+            masked = self.augmenter.features(features, lengths, draws)
         targets = self.objective.moved(batch.targets, partial(self.augmenter.times, draws=draws))
-        loss: Tensor = self.objective(self.network.classify(features, lengths), targets)
+        output = self.network.classify(masked, lengths)
+        if output.features is not None:  # what is to be foretold has no masks
+            output = output._replace(features=features)
+        loss: Tensor = self.objective(output, targets)
         self._train_losses.append(loss.detach())
         return loss
 

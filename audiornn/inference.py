@@ -221,7 +221,6 @@ class Classifier:
         assert output.frame_logits is not None and output.frame_lengths is not None
         assert output.frame_times is not None and output.features is not None
         frame_logits, times = output.frame_logits.float().cpu().numpy(), output.frame_times.cpu().numpy()
-        features = output.features.float().cpu().numpy()
         lengths = output.frame_lengths.tolist()
         found: dict[str, list[Any]] = {}
         first = 0
@@ -229,7 +228,7 @@ class Classifier:
             own = frame_logits[:, :, first : first + task.num_frame_outputs]
             first += task.num_frame_outputs
             if task.kind == NEXT_FRAME:
-                rows = zip(own, features, lengths, strict=True)
+                rows = zip(own, output.features.float().cpu().numpy(), lengths, strict=True)
                 found[task.name] = [task.frame_errors(row[:length], heard[:length]) for row, heard, length in rows]
             elif task.kind == FRAMES:
                 found[task.name] = [

@@ -8,25 +8,29 @@ from pathlib import Path
 
 from torch import nn
 
-from audiornn.checkpoint import load_model
+from audiornn.checkpoint import load_model, read_spec
 from audiornn.errors import ConfigError
 from audiornn.features import FeaturesConfig
 from audiornn.models.classifier import ModelConfig, RecurrentClassifier
 
 
-def start_from(network: RecurrentClassifier, folder: Path, features: FeaturesConfig, model: ModelConfig) -> None:
-    """Copy front end statistics and encoder of a saved model; what comes after the encoder keeps its weights.
+def check_source(folder: Path, features: FeaturesConfig, model: ModelConfig, freeze: int) -> None:
+    """Raise what keeps a network from starting from a saved model.
 
     Args:
-        network: to be changed.
         folder: model folder.
-        features, model: what ``network`` was built from.
+        features, model: what the network is built from.
+        freeze: see `frozen_parts`.
 
     Raises:
         ModelError: no such model.
-        ConfigError: its front end or encoder is another.
+        ConfigError: its front end or encoder is another, or there are fewer layers.
     """
-    source, spec = load_model(folder)
+    if not -1 <= freeze <= model.encoder.num_layers:
+        raise ConfigError(
+            f"freeze must be from -1 to {model.encoder.num_layers}, the layers of the encoder, got {freeze}"
+        )
+    spec = read_spec(folder)
     for name, own, other in (
         ("features", features, spec.features),
         ("model.encoder", model.encoder, spec.model.encoder),
@@ -36,6 +40,17 @@ def start_from(network: RecurrentClassifier, folder: Path, features: FeaturesCon
             raise ConfigError(
                 f"init: expected {name}.{field}={getattr(other, field)!r} as in '{folder}', got {getattr(own, field)!r}"
             )
+
+
+def start_from(network: RecurrentClassifier, folder: Path) -> None:
+    """Copy front end statistics and encoder of a saved model, which `check_source` has passed.
+
+    What comes after the encoder keeps its weights.
+
+    Raises:
+        ModelError: no such model.
+    """
+    source, _ = load_model(folder)
     network.features.load_state_dict(source.features.state_dict())
     network.encoder.load_state_dict(source.encoder.state_dict())
 
@@ -50,14 +65,8 @@ def _differing(own: FeaturesConfig | object, other: object) -> list[str]:
 
 
 def frozen_parts(network: RecurrentClassifier, freeze: int) -> Sequence[nn.Module]:
-    """Modules of the encoder to hold: none for 0, the stem and the first ``freeze`` layers, all for -1.
-
-    Raises:
-        ConfigError: there are not as many layers.
-    """
+    """Modules of the encoder to hold: none for 0, the stem and the first ``freeze`` layers, all for -1."""
     layers = list(network.encoder.layers)
-    if not -1 <= freeze <= len(layers):
-        raise ConfigError(f"freeze must be from -1 to {len(layers)}, the layers of the encoder, got {freeze}")
     if freeze == 0:
         return []
     stem = [network.encoder.stem] if network.encoder.stem is not None else []

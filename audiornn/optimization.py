@@ -98,7 +98,7 @@ def build_optimizer(
     """
     factor_of = {parameter: factor for part, factor in (factors or {}).items() for parameter in part.parameters()}
     groups = []
-    for factor in sorted({1.0, *factor_of.values()}, reverse=True):
+    for factor in sorted({1.0, *factor_of.values()}, key=lambda factor: (factor != 1, factor)):
         chosen = [p for p in module.parameters() if p.requires_grad and factor_of.get(p, 1.0) == factor]
         for few, decay in ((False, config.weight_decay), (True, 0.0)):
             group = {"params": [p for p in chosen if (p.dim() <= 1) == few], "weight_decay": decay}

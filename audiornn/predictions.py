@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -111,7 +112,7 @@ def predictions_of(
 
 def _of_task(task: TaskSpec, scores: Any, durations: Sequence[float]) -> list[TaskPrediction]:
     if task.kind == NEXT_FRAME:
-        errors = [float(sums[0] / max(1.0, sums[3])) for sums in scores]
+        errors = [float(sums[0] / sums[3]) if sums[3] else math.nan for sums in scores]  # too short to foretell any
         return [
             ValuesPrediction(values={NEXT_FRAME_ERROR: error}, duration_seconds=seconds)
             for error, seconds in zip(errors, durations, strict=True)

@@ -83,6 +83,8 @@ class TaskSpec:
             self.size > 0 and self.steps_ahead > 0 and len(self.predictor) == self.size
         ):
             raise ModelError(f"expected size, steps_ahead and a predictor per feature for {self.kind}, got others")
+        if len({len(row) for row in self.predictor}) > 1 or not np.isfinite([sum(row) for row in self.predictor]).all():
+            raise ModelError(f"expected a predictor of finite rows of one length in {self.name!r}, got others")
         sizes = {
             MULTICLASS: (0, 0),
             FRAMES: (0, 0),
@@ -159,9 +161,11 @@ class TaskSpec:
 
         Shape: both ``(frames, size)`` -> ``(4,)``.
         """
-        steps, order = self.steps_ahead, len(self.predictor[0]) - 1
-        past, ahead = lagged(features.astype(np.float64), order, steps)
-        linear = np.einsum("tfi,fi->tf", past, np.array(self.predictor))
+        heard, weights = features.astype(np.float64), np.array(self.predictor)
+        ahead = heard[self.steps_ahead :]
+        linear = np.broadcast_to(weights[:, -1], ahead.shape).copy()
+        for lag in range(min(weights.shape[1] - 1, len(ahead))):  # one by one: side by side they would fill the memory
+            linear[lag:] += weights[:, lag] * heard[: len(ahead) - lag]
         guesses = (predicted[: len(ahead)], features[: len(ahead)], linear)
         return np.array([*(np.abs(guess - ahead).sum() for guess in guesses), ahead.size], dtype=np.float64)
 

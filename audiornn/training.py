@@ -27,7 +27,7 @@ from audiornn.evaluation import SplitEvaluation, answer, evaluate, save_evaluati
 from audiornn.features import FeaturesConfig, FeatureStatistics
 from audiornn.files.atomic import write_text
 from audiornn.inference import Classifier
-from audiornn.initialising import frozen_parts, start_from
+from audiornn.initialising import check_source, frozen_parts, start_from
 from audiornn.models.classifier import ModelConfig, RecurrentClassifier
 from audiornn.objectives import MulticlassConfig, Objective, ObjectiveConfig
 from audiornn.objectives.next_frame import with_linear_prediction
@@ -93,12 +93,14 @@ class TrainConfig:
         Raises:
             CorpusError: the corpus can't be used, or lacks the objective's targets.
         """
+        if self.init is not None:
+            check_source(Path(self.init), self.features, self.model, self.freeze)
         return prepare(
             self.data,
             data_dir=data_dir,
             sample_rate=self.features.sample_rate,
             strict=self.strict,
-            check=partial(self.objective.check, model=self.model, splits=splits),
+            check=partial(self.objective.check, model=self.model, features=self.features, splits=splits),
             progress=progress,
         )
 
@@ -146,21 +148,23 @@ def train(
     run = RunFolder(run_dir)
     if run.state and not resume:
         raise ConfigError(f"expected a new run folder, got '{run_dir}', which holds a run; name another, or resume it")
-    if config.loader.train_share < 1:
-        store = training_share(store, config.loader.train_share)
     # Whatever is refused, is refused before there is a run folder.
     _check_splits(store)
     objective = config.objective.build(store, num_features=config.features.num_features)
+    if config.loader.train_share < 1:
+        store = training_share(store, config.loader.train_share, objective)
+        objective = config.objective.build(store, num_features=config.features.num_features)
     if config.loader.overfit_clips:
         store = overfitting_subset(store, config.loader.overfit_clips)
-    objective.check_model(config.model)
+    objective.check_model(config.model, config.features)
+    source = None if config.init is None else read_config(Path(config.init))["weights_sha256"]
     monitor = objective.monitor(config.trainer.monitor)
     trainer = build_trainer(config.trainer, run_dir, monitor=monitor, tensorboard=config.tensorboard)
     loaders = StoreLoaders(store, config.loader, objective, seed=config.seed)
     with _locked(run):
         _start(run, record or {})
         try:
-            result = _train(_Parts(config, store, objective, trainer, loaders, monitor[0]), run, resume=resume)
+            result = _train(_Parts(config, store, objective, trainer, loaders, monitor[0], source), run, resume=resume)
             run.write_status("finished")
         except BaseException as error:
             run.write_status("failed", reason=type(error).__name__)
@@ -204,6 +208,7 @@ class _Parts:
     trainer: Trainer
     loaders: StoreLoaders
     monitor: str
+    init_weights_sha256: str | None
 
 
 def _train(parts: _Parts, run: RunFolder, *, resume: bool) -> TrainResult:
@@ -230,7 +235,7 @@ def _train(parts: _Parts, run: RunFolder, *, resume: bool) -> TrainResult:
         features=config.features,
         model=config.model,
         tasks=parts.objective.specs,
-        training=_provenance(config, store, history, epoch),
+        training={**_provenance(config, store, history, epoch), "init_weights_sha256": parts.init_weights_sha256},
     )
     device = "cpu" if trainer.strategy.root_device.type == "cpu" else None
     spec = calibrated(spec, parts.objective, Classifier(network, spec, device=device), store, config.loader)
@@ -286,6 +291,7 @@ def _identity(config: TrainConfig, store: Store) -> dict[str, Any]:
         "model": dataclasses.asdict(config.model),
         "objective": dataclasses.asdict(config.objective),
         "init": [config.freeze, config.encoder_learning_rate],
+        "training share": config.loader.train_share,
         "optimizer": config.optimizer.name,
         "schedule": config.schedule.name,
         "seed": config.seed,
@@ -310,7 +316,8 @@ def build_module(config: TrainConfig, store: Store, objective: Objective, *, ini
         torch.manual_seed(config.seed)
         network = build_network(config.features, config.model, objective.specs)
     if config.init is not None and init:
-        start_from(network, Path(config.init), config.features, config.model)
+        start_from(network, Path(config.init))
+        logger.info("starting from the encoder of '%s'", config.init)
     elif config.features.normalisation == "global":
         network.features.set_statistics(*feature_statistics(network, store, config.loader))
     recordings = [store.waveform(int(index)) for index in store.indices("noise")]
@@ -353,15 +360,15 @@ def _check_splits(store: Store) -> None:
             raise CorpusError(f"expected utterances in the {split} split of '{store.folder}', found none")
 
 
-def training_share(store: Store, share: float) -> Store:
-    """A store with a share of the training utterances of every class, the first by a hash of their ids."""
+def training_share(store: Store, share: float, objective: Objective) -> Store:
+    """A store with a share of the training utterances, of every class if there are any: the first by a hash of ids."""
     train = store.indices("train")
+    targets = next(iter(objective.read_targets(store).values()))
+    classes = targets[train] if targets.ndim == 1 and targets.dtype == np.int64 else np.zeros(len(train))
     chosen: list[int] = []
-    for label in np.unique(store.label_indices[train]):
-        rows = sorted(
-            train[store.label_indices[train] == label].tolist(), key=lambda row: hash_order(store.utterance_ids[row], 0)
-        )
-        chosen += rows[: math.ceil(share * len(rows))]
+    for label in np.unique(classes):
+        rows = sorted(train[classes == label].tolist(), key=lambda row: hash_order(store.utterance_ids[row], 0))
+        chosen += rows[: math.ceil(round(share * len(rows), 6))]
     others = {split: store.indices(split) for split in ("validation", "test", "noise")}
     return store.with_splits({"train": sorted(chosen), **others})
 
@@ -383,7 +390,6 @@ def _provenance(config: TrainConfig, store: Store, history: list[dict[str, float
         "num_train": len(store.indices("train")),
         "num_validation": len(store.indices("validation")),
         "seed": config.seed,
-        "init_weights_sha256": None if config.init is None else read_config(Path(config.init))["weights_sha256"],
         "epoch": epoch,
         "metrics": {name: value for name, value in chosen.items() if name.startswith("validation_")},
     }

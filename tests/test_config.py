@@ -89,7 +89,7 @@ def step(command: Any) -> float:
     rate = command.features.sample_rate
     source = three_utterances()
     objective = command.objective.build(source, num_features=command.features.num_features)
-    objective.check_model(command.model)
+    objective.check_model(command.model, command.features)
     network = build_network(command.features, command.model, objective.specs)
     optimizer = build_optimizer(command.optimizer, network)
     schedule = build_schedule(command.schedule, optimizer, total_steps=10, steps_per_epoch=5)

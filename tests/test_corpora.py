@@ -298,3 +298,12 @@ def test_fsdd_has_its_published_counts(real_data: Path) -> None:
     assert counts(Fsdd().utterances(real_data)) == {"train": 2400, "validation": 300, "test": 300}
     held_out = Fsdd(protocol="speakers", test_speaker="theo").utterances(real_data)
     assert counts(held_out) == {"train": 2250, "validation": 250, "test": 500}
+
+
+def test_folder_of_audio_alone_is_unlabelled(tmp_path: Path) -> None:
+    for index in range(10):
+        write_wav(tmp_path / f"{index}.wav", noise(100, seed=index))
+    rows = FolderCorpus(path=str(tmp_path)).utterances(tmp_path)
+    assert {row.label for row in rows} == {""}
+    assert sorted(row.split for row in rows) == ["test"] + ["train"] * 8 + ["validation"]
+    assert "hash" in FolderCorpus(path=str(tmp_path)).split_rule(tmp_path)

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,9 +21,10 @@ from audiornn.audio import from_int16
 from audiornn.augment import AugmentConfig
 from audiornn.checkpoint import ModelSpec, load_model, save_model
 from audiornn.corpora.manifest_file import ManifestCorpus
-from audiornn.data import LoaderConfig
+from audiornn.data import LoaderConfig, StoreDataset
 from audiornn.errors import ConfigError
 from audiornn.evaluation import evaluate, load_evaluation, metrics_document, save_evaluation
+from audiornn.inference import Classifier
 from audiornn.models.classifier import ModelConfig
 from audiornn.models.encoder import EncoderConfig
 from audiornn.models.heads import HeadConfig
@@ -49,7 +51,7 @@ OBJECTIVES = {
     "multilabel": MultilabelConfig(target="parts"),
     "regression": RegressionConfig(targets=["pitch", "seconds"]),
     "frames": FramesConfig(target="where"),
-    "next_frame": NextFrameConfig(steps_ahead=2),
+    "next_frame": NextFrameConfig(steps_ahead=3),
     "multitask": MultitaskConfig(
         tasks={
             "band": {"kind": "multiclass"},
@@ -324,7 +326,7 @@ def test_next_frame_is_compared_with_copying_and_with_linear_prediction(manifest
             ]
 
     evaluation = evaluate(result.classifier, store, "test")
-    copying, linear = mean_absolute_errors(features("train"), features("test"), steps=2, order=8)
+    copying, linear = mean_absolute_errors(features("train"), features("test"), steps=3, order=8)
     errors = {name: estimate.value for name, estimate in evaluation.errors.items()}
     assert errors["copying the last frame"] == pytest.approx(copying, rel=1e-4)
     assert errors["linear prediction"] == pytest.approx(linear, rel=1e-3)
@@ -332,6 +334,43 @@ def test_next_frame_is_compared_with_copying_and_with_linear_prediction(manifest
     assert np.abs(real - predicted).mean() == pytest.approx(evaluation.sums[0, 0] / evaluation.sums[0, 3], rel=1e-4)
     assert (tmp_path / "run" / "report" / "predicted_frames.png").is_file()
     assert result.history[-1]["validation_loss"] == pytest.approx(result.validation.mean_loss, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"normalisation": "utterance_mean"}, {"deltas": 1}, {"top_db": 80.0}, {"hop_length": 80}],
+    ids=str,
+)
+def test_next_frame_wants_a_front_end_that_can_not_look_ahead(manifest, tmp_path, changes):
+    config = settings(manifest, "next_frame", features=dataclasses.replace(TINY_FEATURES, **changes))
+    with pytest.raises(ConfigError, match="frames that know nothing of the one that is predicted"):
+        config.prepare(tmp_path)
+
+
+def test_masks_are_not_foretold(manifest, tmp_path):
+    """The loss of masked input is that of the frames as they were."""
+    config = settings(manifest, "next_frame", augment=AugmentConfig(feature_masks=4, feature_mask_bins=12))
+    store = config.prepare(tmp_path)
+    objective = config.objective.build(store, num_features=12)
+    module = build_module(config, store, objective)
+    batch = StoreDataset(store, objective.read_targets(store)).collate(store.indices("train").tolist())
+    seen = []
+    module.objective.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].features))
+    module.trainer = SimpleNamespace(current_epoch=0, global_rank=0)
+    module.training_step(batch, 0)
+    features, _ = module.network.features(batch.waveforms, batch.lengths)
+    assert torch.equal(seen[0], features)
+
+
+def test_clips_too_short_to_foretell_have_no_error(manifest, tmp_path):
+    spec = ModelSpec(
+        features=TINY_FEATURES,
+        model=MODELS["next_frame"],
+        tasks=NextFrameConfig().build(None, num_features=12).specs,
+    )
+    classifier = Classifier(spec.build(), spec, device="cpu")
+    short, long = classifier.predict([noise(200), noise(8_000)], sample_rate=16_000)
+    assert np.isnan(short.values["mean absolute error"]) and long.values["mean absolute error"] > 0
 
 
 @pytest.mark.parametrize("freeze", [0, 1, -1])
@@ -389,7 +428,8 @@ def test_init_from_another_network_is_refused(manifest, tmp_path, changes, messa
     wanted = {"model": MODELS["next_frame"], "init": str(tmp_path / "model"), **changes}
     config = settings(manifest, "multiclass", **wanted)
     with pytest.raises(ConfigError, match=message):
-        build_module(config, config.prepare(tmp_path), config.objective.build(config.prepare(tmp_path)))
+        config.prepare(tmp_path)
+    assert not (tmp_path / ".audiornn").exists()
 
 
 def test_next_frame_wants_a_network_that_can_not_look_ahead(manifest, tmp_path):
@@ -416,7 +456,7 @@ def test_corpus_that_lacks_a_task_s_column_is_measured_on_the_others(manifest, t
 def test_share_of_the_training_utterances_is_the_same_of_every_class(manifest, tmp_path):
     config = settings(manifest, "multiclass")
     store = config.prepare(tmp_path)
-    half = training_share(store, 0.5)
+    half = training_share(store, 0.5, config.objective.build(store))
     for label in range(2):
         whole, part = (np.count_nonzero(each.label_indices[each.indices("train")] == label) for each in (store, half))
         assert part == -(-whole // 2)

@@ -11,7 +11,7 @@ from audiornn.errors import CorpusError
 from audiornn.evaluation import SplitEvaluation, evaluate, save_evaluation
 from audiornn.files.atomic import check_writable
 from audiornn.objectives import ObjectiveConfig
-from audiornn.runs import RunFolder, resolve_model
+from audiornn.runs import RunFolder
 from audiornn.store import Store
 from audiornn.training import TrainConfig, TrainResult, train
 
@@ -38,8 +38,6 @@ def run(command: TrainCommand, *, settings_yaml: str, overrides: list[str]) -> f
         settings_yaml: all of them resolved, kept in the run folder for the reader.
         overrides: what was said on the command line, kept for ``resume``.
     """
-    if command.init is not None:
-        command = dataclasses.replace(command, init=str(resolve_model(command.init, Path(command.runs_dir))))
     settings = {field.name: getattr(command, field.name) for field in dataclasses.fields(TrainConfig)}
     run_folder = RunFolder(Path(command.run_dir))
     check_writable(run_folder.config)

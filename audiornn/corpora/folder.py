@@ -12,7 +12,7 @@ from audiornn.audio import AUDIO_SUFFIXES, UNREADABLE_SUFFIXES, list_files
 from audiornn.corpora.corpus import Corpus, corpus_folder, splits_from_lists
 from audiornn.errors import ConfigError, CorpusError
 from audiornn.manifest import NOISE, SPLITS, Utterance
-from audiornn.splits import check_fractions, split_by_speaker, split_stratified
+from audiornn.splits import check_fractions, split_by_speaker, split_randomly, split_stratified
 
 _SPLIT_NAMES = {
     "train": "train",
@@ -31,6 +31,8 @@ _LISTS = ("validation_list.txt", "testing_list.txt")
 @dataclass(frozen=True, kw_only=True)
 class FolderCorpus(Corpus):
     """``<class>/**/<audio file>``, or ``<split>/<class>/**/<audio file>`` with split folders train, validation, test.
+
+    Audio that all lies in the folder itself is unlabelled; it is split at random.
 
     ``split``:
 
@@ -73,6 +75,9 @@ class FolderCorpus(Corpus):
         folder = corpus_folder(self.path, data_dir, ())
         names = _list_audio(folder)
         rule = self._rule(folder, names)
+        if self._is_flat(names):
+            rows = [Utterance(utterance_id=name, path=str(folder / name), label="") for name in names]
+            return split_randomly(rows, validation=self.validation, test=self.test, seed=self.seed)
         rows = [self._row(folder, name, in_split_folder=rule == "folders") for name in names]
         _check_classes(rows, folder)
         if rule == "lists":
@@ -91,6 +96,8 @@ class FolderCorpus(Corpus):
         names = _list_audio(folder)
         rule = self._rule(folder, names)
         shares = f"{self.validation:.0%} validation, {self.test:.0%} test, seed {self.seed}"
+        if self._is_flat(names):
+            return f"by a hash of the name, {shares}"
         if rule == "folders" and "validation" not in _split_folders(folder).values():
             return f"split folders; {self.validation:.0%} of train for validation, stratified, seed {self.seed}"
         return {
@@ -114,6 +121,9 @@ class FolderCorpus(Corpus):
         if _are_splits({name.split("/")[0] for name in names}):
             return "folders"
         return "stratified" if self.speaker_pattern is None else "speaker"
+
+    def _is_flat(self, names: list[str]) -> bool:
+        return self.split == "auto" and self.speaker_pattern is None and not any("/" in name for name in names)
 
     def _row(self, folder: Path, name: str, *, in_split_folder: bool) -> Utterance:
         parts = name.split("/")

@@ -85,7 +85,9 @@ class TaskEvaluation:
 
     def summary_lines(self) -> list[str]:
         """`summary_rows` as aligned text."""
-        return [f"{name:<19}{text}" for name, text in self.summary_rows()]
+        rows = self.summary_rows()
+        width = max(19, *(len(name) + 2 for name, _ in rows))
+        return [f"{name:<{width}}{text}" for name, text in rows]
 
     def clip_row(self, index: int) -> dict[str, Any]:
         """The cells of `CLIP_COLUMNS`."""

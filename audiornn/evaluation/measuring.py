@@ -109,7 +109,8 @@ def evaluate(
     }
     examples = {}
     if classifier.tasks[0].kind == NEXT_FRAME:
-        examples = {"example": classifier.predicted_frames(from_int16(store.waveform(int(rows[0]))))}
+        longest = rows[int(store.num_samples[rows[:100]].argmax())]
+        examples = {"example": classifier.predicted_frames(from_int16(store.waveform(int(longest))))}
     evaluations = {}
     for task in (task for task in asked if task.name in targets):
         known = targets[task.name].known

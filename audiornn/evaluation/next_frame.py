@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from audiornn.errors import CorpusError
 from audiornn.evaluation import weighted
 from audiornn.evaluation.classes import rounded, share_document
 from audiornn.evaluation.clips import CLIP_COLUMNS, WORST_MISTAKES, TaskEvaluation, checked_clips
@@ -36,7 +37,7 @@ class NextFrameEvaluation(TaskEvaluation):
     @property
     def figures(self) -> dict[str, Estimate]:
         return {f"error of {name}": estimate for name, estimate in self.errors.items()} | {
-            f"share of {name}": estimate for name, estimate in self.ratios.items()
+            f"network over {name}": estimate for name, estimate in self.ratios.items()
         }
 
     @property
@@ -103,20 +104,23 @@ def evaluate_next_frame(
         example: real and predicted frames of one clip, to be drawn.
     """
     clips = checked_clips(utterance_ids, durations=durations, speakers=speakers, provenance=provenance, seed=seed)
-    totals = np.asarray(sums, dtype=np.float64)
+    totals = np.asarray(sums, dtype=np.float64).reshape(len(utterance_ids), -1)
     if totals.shape != (len(utterance_ids), 4) or not np.isfinite(totals).all():
         raise ValueError(f"expected finite sums ({len(utterance_ids)}, 4), got {totals.shape = }")
+    if not totals[:, 3].any():
+        raise CorpusError(f"expected clips of more than {task.steps_ahead} frames to foretell, got none")
 
-    def estimate(above: int, below: int, *, share: bool) -> Estimate | None:
+    def estimate(above: int, below: int) -> Estimate | None:
         def ratio(weights: Floats) -> Floats:
             with np.errstate(invalid="ignore", divide="ignore"):
-                found: Floats = (weights @ totals[:, above]) / (weights @ totals[:, below])
+                below_it = weights @ totals[:, below]
+                found: Floats = np.where(below_it > 0, (weights @ totals[:, above]) / below_it, np.nan)
             return found
 
-        return weighted.bootstrap_weights(ratio, len(totals), groups=clips.groups, share=share, seed=seed)
+        return weighted.bootstrap_weights(ratio, len(totals), groups=clips.groups, share=False, seed=seed)
 
-    errors = {name: estimate(index, 3, share=False) for index, name in enumerate(PREDICTORS)}
-    ratios = {name: estimate(0, index, share=True) for index, name in enumerate(PREDICTORS) if index}
+    errors = {name: estimate(index, 3) for index, name in enumerate(PREDICTORS)}
+    ratios = {name: estimate(0, index) for index, name in enumerate(PREDICTORS) if index}
     return NextFrameEvaluation(
         task=task,
         sums=totals,

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from audiornn.errors import ConfigError
+from audiornn.features import FeaturesConfig
 from audiornn.models.classifier import ClassifierOutput, ModelConfig
 from audiornn.objectives.objective import Objective, ObjectiveConfig, Outcome, TaskObjective
 from audiornn.padding import lengths_to_padding_mask
@@ -23,7 +24,7 @@ class NextFrameConfig(ObjectiveConfig):
     """Predict the frame some steps ahead from all frames so far, without any label; its encoder can start another."""
 
     steps_ahead: int = 3
-    """Frames between the last that is heard and the one that is predicted."""
+    """How far after the last frame that is heard the predicted one is; 1 is the next."""
     baseline_order: int = 8
     """Frames that the linear prediction it is compared with looks back on."""
 
@@ -62,7 +63,15 @@ class NextFrameObjective(TaskObjective):
         self.spec = spec
         self._steps = config.steps_ahead
 
-    def check_model(self, model: ModelConfig) -> None:
+    def check_model(self, model: ModelConfig, features: FeaturesConfig) -> None:
+        ahead = (self._steps - features.deltas * features.delta_window) * features.hop_length
+        if features.normalisation.startswith("utterance") or features.top_db is not None or ahead < features.win_length:
+            raise ConfigError(
+                "objective=next_frame: expected frames that know nothing of the one that is predicted: normalisation "
+                "global or none, no top_db, and steps_ahead frames, less the reach of differences, no shorter than a "
+                f"window; got normalisation={features.normalisation}, top_db={features.top_db}, {ahead} samples for a "
+                f"window of {features.win_length}"
+            )
         encoder = model.encoder
         stem = encoder.stem
         if encoder.bidirectional or (stem.channels and (stem.kernel_frames > 1 or max([1, *stem.frame_strides]) > 1)):
@@ -79,7 +88,7 @@ class NextFrameObjective(TaskObjective):
         del complete
         assert output.features is not None and output.frame_lengths is not None
         steps = self._steps
-        features = output.features.to(outputs.dtype)
+        outputs, features = outputs.float(), output.features.float()
         ahead, heard, predicted = features[:, steps:], features[:, :-steps], outputs[:, :-steps]
         padding = lengths_to_padding_mask((output.frame_lengths - steps).clamp(min=0), ahead.shape[1])[:, :, None]
         errors = (predicted - ahead).abs().masked_fill(padding, 0.0).sum(dim=(1, 2))

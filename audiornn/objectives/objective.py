@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from audiornn.errors import ConfigError, CorpusError
+from audiornn.features import FeaturesConfig
 from audiornn.manifest import Utterance
 from audiornn.models.classifier import ClassifierOutput, ModelConfig
 from audiornn.tasks import (
@@ -42,8 +43,8 @@ class TaskObjective(nn.Module):
     spec: TaskSpec
     monitors: Mapping[str, str]
 
-    def check_model(self, model: ModelConfig) -> None:
-        """Raise `ConfigError` for a network that this task can't be learned with."""
+    def check_model(self, model: ModelConfig, features: FeaturesConfig) -> None:
+        """Raise `ConfigError` for a network or a front end that this task can't be learned with."""
 
     def select(self, outputs: Tensor, output: ClassifierOutput, targets: Tensor, *, complete: bool) -> Outcome:
         """What `forward` and `figures` compare; here outputs and targets of the utterances that have a target.
@@ -110,15 +111,16 @@ class Objective(nn.Module):
             f"validation_{task.spec.name}_{name}": mode for task in self._each() for name, mode in task.monitors.items()
         }
 
-    def check_model(self, model: ModelConfig) -> None:
-        """Raise `ConfigError` for a network that a task can't be learned with."""
+    def check_model(self, model: ModelConfig, features: FeaturesConfig) -> None:
+        """Raise `ConfigError` for a network or a front end that a task can't be learned with."""
         for task in self._each():
-            task.check_model(model)
+            task.check_model(model, features)
         weighted = model.pooling.kind in ("attention", "multihead_attention") or model.head.embedding_size > 0
         if weighted and not any(spec.num_outputs for spec in self.specs):
             raise ConfigError(
                 "expected a pooling without weights and no embedding layer, which an objective of frames would not "
-                "train, got others; take model=frames, or model.pooling.kind=mean model.head.embedding_size=0"
+                "train, got others; take model=frames (model=predictor for next_frame), or model.pooling.kind=mean "
+                "model.head.embedding_size=0"
             )
 
     def monitor(self, wanted: str) -> tuple[str, str]:
@@ -255,17 +257,24 @@ class ObjectiveConfig:
             CorpusError: the corpus does not have them.
         """
 
-    def check(self, utterances: Sequence[Utterance], *, model: ModelConfig, splits: Sequence[str] = ()) -> None:
+    def check(
+        self,
+        utterances: Sequence[Utterance],
+        *,
+        model: ModelConfig,
+        features: FeaturesConfig,
+        splits: Sequence[str] = (),
+    ) -> None:
         """Raise what is wrong with the targets of a corpus or with the network for them, before it is prepared.
 
         Args:
             utterances: all of the corpus.
-            model: what is to learn the targets.
+            model, features: what is to learn the targets.
             splits: further ones that will be measured.
         """
         source = UtteranceSource(utterances)
         objective = self.build(source)
-        objective.check_model(model)
+        objective.check_model(model, features)
         objective.read_targets(source)
         for split in splits:
             for spec in objective.specs:
