@@ -73,6 +73,7 @@ def test_impossible_setting_is_refused(wrong):
         GatesConfig(**wrong)
 
 
+@pytest.mark.slow
 def test_command_writes_two_tables_and_a_picture(tmp_path):
     write_corpus(tmp_path / "clips", clips=6)
     words = ["data=folder", "data.path=clips", "features.n_mels=20", "hidden_size=4", "max_epochs=1", "steps=2"]

@@ -262,6 +262,7 @@ def test_command_line_trains_evaluates_predicts_and_embeds(manifest, tmp_path, w
         assert np.isfinite([float(row[column]) for row in rows]).all()
 
 
+@pytest.mark.slow
 def test_command_line_starts_a_classifier_from_an_encoder_that_knows_no_labels(manifest, tmp_path):
     tiny = [word for word in TINY_OVERRIDES if not word.startswith("model")]
     words = ["data=manifest", f"data.path={manifest}", "data.split=random", *tiny, "model=predictor"]
@@ -440,6 +441,7 @@ def test_next_frame_wants_a_network_that_can_not_look_ahead(manifest, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_corpus_that_lacks_a_task_s_column_is_measured_on_the_others(manifest, tmp_path):
     config = settings(manifest, "multitask", trainer=TrainerConfig(max_epochs=1, accelerator="cpu"))
     result = train(config, config.prepare(tmp_path), run_dir=tmp_path / "run")
