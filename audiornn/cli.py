@@ -163,8 +163,7 @@ def _resumed(overrides: list[str]) -> list[str]:
         return rest
     from audiornn.runs import resolve_resume
 
-    runs_dirs = _values(overrides, "runs_dir")
-    run = resolve_resume(wanted[-1], Path(runs_dirs[-1] if runs_dirs else "runs"))
+    run = resolve_resume(wanted[-1], _runs_dir(overrides))
     path = run.overrides
     try:
         earlier = json.loads(path.read_text("utf-8"))
@@ -181,9 +180,13 @@ def _with_source(overrides: list[str]) -> list[str]:
         return overrides
     from audiornn.runs import resolve_model
 
-    runs_dirs = _values(overrides, "runs_dir")
-    folder = resolve_model(wanted[-1], Path(runs_dirs[-1] if runs_dirs else "runs")).absolute()
+    folder = resolve_model(wanted[-1], _runs_dir(overrides)).absolute()
     return [*(word for word in overrides if not word.startswith("init=")), f"init={quoted(str(folder))}"]
+
+
+def _runs_dir(overrides: Sequence[str]) -> Path:
+    given = _values(overrides, "runs_dir")
+    return Path(given[-1] if given else "runs")
 
 
 def _values(overrides: Sequence[str], name: str) -> list[str]:

@@ -69,11 +69,13 @@ def gradient_rows(
         by the normalised features of that frame, mean over the clips that are as long).
     """
     rows: list[dict[str, Any]] = []
+    # Nothing about the corpus depends on the cell.
+    first = _settings(config, config.cells[0], data, features)
+    store = first.prepare(data_dir)
+    objective = first.objective.build(store)
+    chosen = _longest(store, config.clips)
     for cell in config.cells:
         settings = _settings(config, cell, data, features)
-        store = settings.prepare(data_dir)
-        objective = settings.objective.build(store)
-        chosen = _longest(store, config.clips)
         untrained = build_module(settings, store, objective).network
         trained = train(settings, store, run_dir=folder / cell).classifier.network
         for name, network in (("no", untrained), ("yes", trained)):

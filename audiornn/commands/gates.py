@@ -41,22 +41,12 @@ def run(command: GatesCommand) -> int:
     write_rows(folder / "recall.csv", recalls)
     with open_atomic(folder / "gates.png") as file:
         file.write(draw_gates(gradients, recalls))
-    shown = (0, 10, 30, 100)
+    norms = {(row["cell"], row["trained"], row["frames_back"]): row["gradient_norm"] for row in gradients}
     table = [
         {
             "cell": cell,
             "trained": trained,
-            **{
-                f"{back} frames back": next(
-                    (
-                        row["gradient_norm"]
-                        for row in gradients
-                        if (row["cell"], row["trained"], row["frames_back"]) == (cell, trained, back)
-                    ),
-                    None,
-                )
-                for back in shown
-            },
+            **{f"{back} frames back": norms.get((cell, trained, back)) for back in (0, 10, 30, 100)},
         }
         for cell in config.cells
         for trained in ("no", "yes")

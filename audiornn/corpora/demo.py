@@ -123,7 +123,7 @@ class DemoCorpus(Corpus):
                 f"expected a finished demo corpus or none, got a folder without {_MARKER} at '{folder}': move it away"
             )
         _logger.info("synthesising %d voices into %s", self.num_voices, folder)
-        with _write_errors(data_dir), espeak_data(VARIANTS) as data:
+        with write_errors(data_dir, "demo corpus"), espeak_data(VARIANTS) as data:
             remove_abandoned(data_dir)
             with unfinished_folder(data_dir, folder.name) as unfinished:
                 clips = self._synthesise(unfinished, data, num_workers or _usable_cores(), progress)
@@ -241,9 +241,10 @@ def _read_marker(folder: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def _write_errors(data_dir: Path) -> Iterator[None]:
+def write_errors(data_dir: Path, what: str) -> Iterator[None]:
+    """Raises what the system says of writing below ``data_dir`` as one line."""
     try:
         yield
     except OSError as error:
         place = error.filename or data_dir
-        raise CorpusError(f"expected to write the demo corpus, got {error.strerror or error} at '{place}'") from error
+        raise CorpusError(f"expected to write the {what}, got {error.strerror or error} at '{place}'") from error

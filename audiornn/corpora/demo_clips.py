@@ -142,7 +142,7 @@ def render_noise(kind: str, index: int, peers: list[Voice], seed: int, folder: P
             noise=kind,
             duration_seconds=num_samples / CLIP_SAMPLE_RATE,
             peak_db=-3,
-            sha256=_write_wav(folder / path, acoustics.set_peak(noise, -3)),
+            sha256=write_wav(folder / path, acoustics.set_peak(noise, -3)),
         )
     ]
 
@@ -190,7 +190,7 @@ def _render_clip(
         reverb_ms=reverb_ms,
         direct_to_reverb_db=direct_to_reverb_db,
         peak_db=peak_db,
-        sha256=_write_wav(folder / path, acoustics.set_peak(samples, peak_db)),
+        sha256=write_wav(folder / path, acoustics.set_peak(samples, peak_db)),
     )
 
 
@@ -225,7 +225,7 @@ def _noise(kind: str, num_samples: int, draws: Draws) -> Samples:
     return makers[kind](num_samples, draws)
 
 
-def _write_wav(path: Path, samples: NDArray[np.int16]) -> str:
+def write_wav(path: Path, samples: NDArray[np.int16]) -> str:
     """Writes 16-bit PCM and gives the file's SHA-256."""
     buffer = io.BytesIO()
     with wave.open(buffer, "wb") as file:

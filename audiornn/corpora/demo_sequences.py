@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import wave
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +15,8 @@ from numpy.typing import NDArray
 from audiornn.audio import read_int16
 from audiornn.corpora.acoustics import CLIP_SAMPLE_RATE
 from audiornn.corpora.corpus import Corpus, Progress
-from audiornn.corpora.demo import DemoCorpus
+from audiornn.corpora.demo import DemoCorpus, write_errors
+from audiornn.corpora.demo_clips import write_wav
 from audiornn.errors import ConfigError, CorpusError
 from audiornn.files.unfinished import remove_abandoned, unfinished_folder
 from audiornn.manifest import NOISE, SPLITS, Utterance, read_manifest, write_manifest
@@ -52,7 +52,7 @@ class DemoSequences(Corpus):
         if folder.exists():
             self._check(folder)
             return
-        try:
+        with write_errors(data_dir, "demo sequences"):
             remove_abandoned(data_dir)
             with unfinished_folder(data_dir, folder.name) as unfinished:
                 rows = [row for row in demo.utterances(data_dir) if row.split != NOISE]
@@ -64,11 +64,6 @@ class DemoSequences(Corpus):
                 write_manifest(unfinished / _MANIFEST, written)
                 (unfinished / _MARKER).write_text(json.dumps(self._settings, indent=2) + "\n", encoding="utf-8")
                 unfinished.rename(folder)
-        except OSError as error:
-            place = error.filename or data_dir
-            raise CorpusError(
-                f"expected to write the demo sequences, got {error.strerror or error} at '{place}'"
-            ) from error
 
     def utterances(self, data_dir: Path) -> list[Utterance]:
         folder = data_dir / self.folder_name
@@ -136,9 +131,5 @@ def _join(rows: Sequence[Utterance], path: Path) -> list[list[Any]]:
             intervals.append([round(offset + first, 4), round(offset + last, 4), label])
         waveforms.append(waveform)
         start += len(waveform)
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(CLIP_SAMPLE_RATE)
-        file.writeframes(np.concatenate(waveforms).astype("<i2").tobytes())
+    write_wav(path, np.concatenate(waveforms))
     return intervals

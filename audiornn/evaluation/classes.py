@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from audiornn.evaluation import metrics, weighted
-from audiornn.evaluation.clips import CLIP_COLUMNS, WORST_MISTAKES, TaskEvaluation, check_scores, checked_clips, percent
+from audiornn.evaluation.clips import (
+    CLIP_COLUMNS,
+    WORST_MISTAKES,
+    TaskEvaluation,
+    check_scores,
+    checked_clips,
+    percent,
+    rounded,
+    share_document,
+)
 from audiornn.evaluation.intervals import Estimate, bootstrap
 from audiornn.evaluation.metrics import ClassScores
 from audiornn.labels import SILENCE, UNKNOWN
@@ -247,15 +256,3 @@ def _ranked(
         )
         for name, figure in figures.items()
     }
-
-
-def share_document(estimate: Estimate | None) -> dict[str, Any] | None:
-    """An estimate as JSON, to six digits."""
-    if estimate is None:
-        return None
-    return {name: rounded(value) if isinstance(value, float) else value for name, value in asdict(estimate).items()}
-
-
-def rounded(value: float | None) -> float | None:
-    """To six digits."""
-    return None if value is None else round(value, 6)

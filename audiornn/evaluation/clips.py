@@ -7,7 +7,7 @@ import importlib.metadata
 import platform
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -155,6 +155,18 @@ def check_scores(scores: NDArray[np.float32], utterance_ids: Sequence[str], widt
 def hash_ids(utterance_ids: Sequence[str]) -> str:
     """SHA-256, in hexadecimal, of the ids in order, as UTF-8 and with a NUL between them."""
     return hashlib.sha256("\0".join(utterance_ids).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def share_document(estimate: Estimate | None) -> dict[str, Any] | None:
+    """An estimate as JSON, to six digits."""
+    if estimate is None:
+        return None
+    return {name: rounded(value) if isinstance(value, float) else value for name, value in asdict(estimate).items()}
+
+
+def rounded(value: float | None) -> float | None:
+    """To six digits."""
+    return None if value is None else round(value, 6)
 
 
 def percent(estimate: Estimate | None) -> float | None:

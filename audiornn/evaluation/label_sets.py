@@ -10,8 +10,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from audiornn.evaluation import weighted
-from audiornn.evaluation.classes import rounded, share_document
-from audiornn.evaluation.clips import CLIP_COLUMNS, WORST_MISTAKES, TaskEvaluation, check_scores, checked_clips, percent
+from audiornn.evaluation.clips import (
+    CLIP_COLUMNS,
+    WORST_MISTAKES,
+    TaskEvaluation,
+    check_scores,
+    checked_clips,
+    percent,
+    rounded,
+    share_document,
+)
 from audiornn.evaluation.intervals import RESAMPLES, Estimate, wilson_estimate
 from audiornn.predictions import PROBABILITY_PREFIX
 from audiornn.tasks import TaskSpec

@@ -11,8 +11,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from audiornn.errors import CorpusError
 from audiornn.evaluation import weighted
-from audiornn.evaluation.classes import rounded, share_document
-from audiornn.evaluation.clips import CLIP_COLUMNS, WORST_MISTAKES, TaskEvaluation, checked_clips
+from audiornn.evaluation.clips import (
+    CLIP_COLUMNS,
+    WORST_MISTAKES,
+    TaskEvaluation,
+    checked_clips,
+    rounded,
+    share_document,
+)
 from audiornn.evaluation.intervals import Estimate, Floats
 from audiornn.tasks import TaskSpec
 

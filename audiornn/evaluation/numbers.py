@@ -10,8 +10,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from audiornn.evaluation import weighted
-from audiornn.evaluation.classes import rounded, share_document
-from audiornn.evaluation.clips import CLIP_COLUMNS, WORST_MISTAKES, TaskEvaluation, check_scores, checked_clips
+from audiornn.evaluation.clips import (
+    CLIP_COLUMNS,
+    WORST_MISTAKES,
+    TaskEvaluation,
+    check_scores,
+    checked_clips,
+    rounded,
+    share_document,
+)
 from audiornn.evaluation.intervals import Estimate
 from audiornn.predictions import VALUE_PREFIX
 from audiornn.tasks import TaskSpec

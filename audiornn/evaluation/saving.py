@@ -13,8 +13,8 @@ import dacite
 import numpy as np
 
 from audiornn.errors import AudiornnError, ConfigError
-from audiornn.evaluation.classes import Evaluation, rounded
-from audiornn.evaluation.clips import TaskEvaluation
+from audiornn.evaluation.classes import Evaluation
+from audiornn.evaluation.clips import TaskEvaluation, rounded
 from audiornn.evaluation.label_sets import TARGET_PREFIX, MultilabelEvaluation
 from audiornn.evaluation.measuring import SeveralEvaluations, SplitEvaluation, evaluate_task
 from audiornn.evaluation.next_frame import NextFrameEvaluation, sums_of_rows

@@ -10,8 +10,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from audiornn.evaluation import weighted
-from audiornn.evaluation.classes import rounded, share_document
-from audiornn.evaluation.clips import CLIP_COLUMNS, WORST_MISTAKES, TaskEvaluation, checked_clips
+from audiornn.evaluation.clips import (
+    CLIP_COLUMNS,
+    WORST_MISTAKES,
+    TaskEvaluation,
+    checked_clips,
+    rounded,
+    share_document,
+)
 from audiornn.evaluation.intervals import Estimate, Floats
 from audiornn.predictions import intervals_text
 from audiornn.tasks import Interval, TaskSpec, parse_intervals

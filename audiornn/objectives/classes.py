@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from audiornn.errors import ConfigError, CorpusError
 from audiornn.labels import SILENCE, UNKNOWN
-from audiornn.objectives.objective import TaskConfig, TaskObjective
+from audiornn.objectives.objective import TaskConfig, TaskObjective, mean_of_known
 from audiornn.tasks import (
     BINARY,
     MULTILABEL,
@@ -133,7 +133,6 @@ class MultilabelConfig(TaskConfig):
             separator="" if self.columns else self.separator,
             thresholds=[self.threshold] * len(labels),
         )
-        read_targets(spec, source, source.indices("train"), complete=False)
         return MultilabelObjective(self, spec)
 
 
@@ -161,6 +160,13 @@ def balanced_class_weights(targets: NDArray[np.int64], num_classes: int) -> NDAr
     return weights
 
 
+def _class_weights(kind: str, targets: NDArray[np.int64], spec: TaskSpec) -> Tensor | None:
+    """Float32 weights of the kind in `CLASS_WEIGHTS`; None where all count alike."""
+    if kind == "none":
+        return None
+    return torch.from_numpy(balanced_class_weights(targets, len(spec.labels))).float()
+
+
 class MulticlassObjective(TaskObjective):
     """Cross-entropy over ordered classes.
 
@@ -177,9 +183,7 @@ class MulticlassObjective(TaskObjective):
         super().__init__()
         self.spec = spec
         self.label_smoothing = config.label_smoothing
-        weights = None
-        if config.class_weights == "balanced":
-            weights = torch.from_numpy(balanced_class_weights(targets, len(spec.labels))).float()
+        weights = _class_weights(config.class_weights, targets, spec)
         self.register_buffer("class_weights", weights, persistent=False)
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -208,9 +212,7 @@ class BinaryObjective(TaskObjective):
         super().__init__()
         self.spec = spec
         self._criterion = config.choose_threshold
-        weights = None
-        if config.class_weights == "balanced":
-            weights = torch.from_numpy(balanced_class_weights(targets, 2)).float()
+        weights = _class_weights(config.class_weights, targets, spec)
         self.register_buffer("class_weights", weights, persistent=False)
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -246,7 +248,7 @@ class MultilabelObjective(TaskObjective):
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         known = ~targets.isnan()
         losses = nn.functional.binary_cross_entropy_with_logits(outputs.float(), targets.nan_to_num(), reduction="none")
-        return losses.masked_fill(~known, 0.0).sum() / known.sum().clamp(min=1)
+        return mean_of_known(losses, known)
 
     def figures(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
         answers = outputs >= 0

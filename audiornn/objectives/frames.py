@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ from audiornn.models.classifier import ClassifierOutput
 from audiornn.objectives.classes import CLASS_WEIGHTS, accuracies, check_choice
 from audiornn.objectives.objective import Outcome, TaskConfig, TaskObjective, present
 from audiornn.padding import lengths_to_padding_mask
-from audiornn.tasks import FRAMES, TargetSource, TaskSpec, read_intervals, read_targets
+from audiornn.tasks import FRAMES, Interval, TargetSource, TaskSpec, read_intervals
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,20 +36,20 @@ class FramesConfig(TaskConfig):
 
     def task(self, source: TargetSource, name: str | None = None) -> FramesObjective:
         rows = source.indices("train")
-        intervals = [each for each in read_intervals(source, self.target, rows) if each is not None]
-        labels = sorted({label for each in intervals for _, _, label in each} - {self.background})
+        found = read_intervals(source, self.target, rows)
+        labels = sorted({label for each in found for _, _, label in each or []} - {self.background})
         if not labels:
             raise CorpusError(f"expected intervals with labels in column {self.target!r}, got none in the train split")
         spec = TaskSpec(name=name or self.target, kind=FRAMES, labels=[self.background, *labels], columns=[self.target])
-        read_targets(spec, source, rows, complete=False)
-        return FramesObjective(self, spec, _seconds_of_labels(spec.labels, source, self.target))
+        return FramesObjective(self, spec, _seconds_of_labels(spec.labels, found, source.durations(rows)))
 
 
-def _seconds_of_labels(labels: list[str], source: TargetSource, column: str) -> NDArray[np.float64]:
+def _seconds_of_labels(
+    labels: list[str], found: Sequence[list[Interval] | None], durations: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """How long each label lasts in the training split; at least a hundredth of a second."""
-    rows = source.indices("train")
     seconds = dict.fromkeys(labels, 0.0)
-    for intervals, duration in zip(read_intervals(source, column, rows), source.durations(rows), strict=True):
+    for intervals, duration in zip(found, durations.tolist(), strict=True):
         if intervals is None:
             continue
         for start, end, label in intervals:
@@ -90,6 +91,10 @@ class FramesObjective(TaskObjective):
         classes = classes_at(output.frame_times.to(targets.dtype), targets)
         valid = ~lengths_to_padding_mask(output.frame_lengths, outputs.shape[1]) & present(targets)[:, None]
         return outputs[valid], classes[valid]
+
+    def moved(self, targets: Tensor, times: Callable[[Tensor], Tensor]) -> Tensor:
+        starts, ends, classes = targets.unbind(dim=2)
+        return torch.stack([times(starts), times(ends), classes], dim=2)
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return nn.functional.cross_entropy(outputs.float(), targets, weight=self.class_weights)

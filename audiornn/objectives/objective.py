@@ -61,6 +61,10 @@ class TaskObjective(nn.Module):
         chosen = present(targets)
         return outputs[chosen], targets[chosen]
 
+    def moved(self, targets: Tensor, times: Callable[[Tensor], Tensor]) -> Tensor:  # noqa: ARG002
+        """Targets of audio whose moments, seconds ``(batch, n)``, were moved by ``times``; here they know no time."""
+        return targets
+
     @abstractmethod
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Mean loss of a batch, a scalar. Shape: as `select` gives them, at least one row."""
@@ -82,6 +86,11 @@ def present(targets: Tensor) -> Tensor:
     if not targets.is_floating_point():
         return targets != MISSING_CLASS
     return (~targets.isnan()).flatten(1).any(dim=1)
+
+
+def mean_of_known(losses: Tensor, known: Tensor) -> Tensor:
+    """Mean of the losses where a target is known; 0 where none is. Shape: alike -> scalar."""
+    return losses.masked_fill(~known, 0.0).sum() / known.sum().clamp(min=1)
 
 
 class Objective(nn.Module):
@@ -190,14 +199,7 @@ class Objective(nn.Module):
 
     def moved(self, targets: Mapping[str, Tensor], times: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
         """Targets of augmented audio: ``times`` says where each second of an utterance has gone, ``(batch, n)``."""
-        return {
-            name: torch.cat(
-                [times(values[:, :, 0])[:, :, None], times(values[:, :, 1])[:, :, None], values[:, :, 2:]], 2
-            )
-            if values.dim() == 3
-            else values
-            for name, values in targets.items()
-        }
+        return {task.spec.name: task.moved(targets[task.spec.name], times) for task in self._each()}
 
     def calibrated(self, scores: Mapping[str, Floats], targets: Mapping[str, NDArray[Any]]) -> list[TaskSpec]:
         """`specs` with what is chosen on the validation split. Both by task, for the same utterances."""

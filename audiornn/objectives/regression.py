@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from audiornn.errors import ConfigError, CorpusError
-from audiornn.objectives.objective import TaskConfig, TaskObjective
+from audiornn.objectives.objective import TaskConfig, TaskObjective, mean_of_known
 from audiornn.tasks import REGRESSION, TargetSource, TaskSpec, read_targets
 
 LOSSES = ("mse", "mae", "huber")
@@ -83,7 +83,7 @@ class RegressionObjective(TaskObjective):
             losses = nn.functional.l1_loss(outputs.float(), wanted, reduction="none")
         else:
             losses = nn.functional.huber_loss(outputs.float(), wanted, reduction="none", delta=self._delta)
-        return losses.masked_fill(~known, 0.0).sum() / known.sum().clamp(min=1)
+        return mean_of_known(losses, known)
 
     def figures(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
         wanted = (targets - self.mean) / self.std
