@@ -220,10 +220,12 @@ def change_speed(waveforms: Tensor, lengths: Tensor, factors: Tensor) -> tuple[T
 def mix_at_snr(waveforms: Tensor, lengths: Tensor, noise: Tensor, snr_db: Tensor) -> Tensor:
     """Add noise scaled so that the power ratio over the valid samples is ``snr_db``; a silent clip stays as it is.
 
+    Missing samples (NaN) stay missing.
+
     Shape: waveforms and noise ``(batch, samples)``, lengths and snr_db ``(batch,)`` -> like waveforms.
     """
     noise = zero_padding(noise, lengths_to_padding_mask(lengths, waveforms.shape[1]))
-    signal_power = waveforms.square().sum(dim=1)
+    signal_power = waveforms.square().nansum(dim=1)
     noise_power = noise.square().sum(dim=1).clamp(min=1e-10)
     scale = torch.sqrt(signal_power / noise_power * 10 ** (-snr_db / 10))
     return waveforms + noise * scale.unsqueeze(1)

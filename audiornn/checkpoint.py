@@ -24,6 +24,7 @@ import safetensors.torch
 import torch
 
 import audiornn
+from audiornn.audio import AudioConfig
 from audiornn.card import model_card
 from audiornn.errors import ModelError
 from audiornn.features import FeaturesConfig
@@ -42,6 +43,7 @@ _MAX_CONFIG_BYTES = 1_000_000
 class ModelSpec:
     """Everything about a model but its weights."""
 
+    audio: AudioConfig = field(default_factory=AudioConfig)
     features: FeaturesConfig
     model: ModelConfig
     tasks: list[TaskSpec]

@@ -9,6 +9,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
 _TRAIN_GROUPS = {
+    "audio": "audiornn.audio.steps:AudioConfig",
     "features": "audiornn.features.config:FeaturesConfig",
     "augment": "audiornn.augment:AugmentConfig",
     "model": "audiornn.models.classifier:ModelConfig",
@@ -56,6 +57,8 @@ def register(verb: str) -> None:
 
         for name, corpus in {**CORPORA, "same": SameCorpus}.items():
             _store(f"schema_{name}", corpus, "data")
+    if verb == "prepare":
+        _store("schema", _import(_TRAIN_GROUPS["audio"]), "audio")
     if verb == "gates":
         _store("schema", _import(_TRAIN_GROUPS["features"]), "features")
     if verb == "train":

@@ -53,7 +53,7 @@ class Batch:
     """Utterances padded to the longest of them."""
 
     waveforms: Tensor
-    """float32 ``(batch, samples)``, zeros as padding."""
+    """float32 ``(batch, samples)``, zeros as padding, NaN where samples are missing."""
     lengths: Tensor
     """int64 ``(batch,)``, valid samples."""
     targets: dict[str, Tensor]
@@ -96,6 +96,8 @@ class StoreDataset(Dataset[int]):
         waveforms = torch.zeros(len(rows), int(lengths.max()))
         for row, index, length in zip(waveforms.numpy(), indices, lengths, strict=True):
             np.multiply(self.store.waveform(index), np.float32(1 / 32768), out=row[:length], casting="unsafe")
+            for start, stop in self.store.gaps(index).tolist():
+                row[start:stop] = np.nan
         return Batch(
             waveforms=waveforms,
             lengths=torch.from_numpy(lengths.copy()),

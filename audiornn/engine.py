@@ -101,12 +101,12 @@ class ClassifierTraining(pl.LightningModule):
         draws = self.augmenter.draw(self.current_epoch, batch.utterances)
         with torch.no_grad():
             waveforms, lengths = self.augmenter.waveforms(batch.waveforms, batch.lengths, draws)
-            features, lengths = self.network.features(waveforms, lengths)
-            masked = self.augmenter.features(features, lengths, draws)
+            frames = self.network.features.frames(waveforms, lengths)
+            masked = frames._replace(values=self.augmenter.features(frames.values, frames.lengths, draws))
         targets = self.objective.moved(batch.targets, partial(self.augmenter.times, draws=draws))
-        output = self.network.classify(masked, lengths)
+        output = self.network.classify(masked)
         if output.features is not None:  # what is to be foretold has no masks
-            output = output._replace(features=features)
+            output = output._replace(features=frames.values)
         loss: Tensor = self.objective(output, targets)
         self._train_losses.append(loss.detach())
         return loss

@@ -97,9 +97,9 @@ def gradient_norms(
     batch = StoreDataset(store, objective.read_targets(store)).collate(rows.tolist())
     network = network.cpu()
     with torch.no_grad():
-        features, lengths = network.features(batch.waveforms, batch.lengths)
-    features.requires_grad_()
-    output = network.classify(features, lengths)
+        frames = network.features.frames(batch.waveforms, batch.lengths)
+    features, lengths = frames.values.requires_grad_(), frames.lengths
+    output = network.classify(frames)
     # A sum over clips: the gradient of each clip is that of its own loss.
     loss = objective(output, batch.targets) * len(rows)
     (gradient,) = torch.autograd.grad(loss, features)

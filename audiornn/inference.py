@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from audiornn.audio import find_audio, prepare_waveform, read_audio
+from audiornn.audio import Recording, find_audio, prepare_recording, read_recording
 from audiornn.checkpoint import ModelSpec, load_model
 from audiornn.errors import AudioError, ConfigError
 from audiornn.models.classifier import ClassifierOutput, RecurrentClassifier
@@ -119,7 +119,8 @@ class Classifier:
         """Classify one utterance, or several at once.
 
         Args:
-            audio: a path; an array ``(samples,)`` or ``(channels, samples)``; or a list of paths or arrays.
+            audio: a path; an array ``(samples,)`` or ``(channels, samples)``, NaN where samples are missing; or a list
+                of paths or arrays.
             sample_rate: of the arrays, Hz; needed with arrays, resampled from when it is not the model's.
 
         Returns:
@@ -163,7 +164,7 @@ class Classifier:
         samples = 0
         for path in paths:
             try:
-                waveform = read_audio(path, sample_rate=self.sample_rate)
+                waveform = self._heard(read_recording(path, sample_rate=self.sample_rate))
                 window.append((os.fspath(path), waveform))
                 samples += len(waveform)
             except AudioError as error:
@@ -222,14 +223,18 @@ class Classifier:
         assert output.frame_times is not None and output.features is not None
         frame_logits, times = output.frame_logits.float().cpu().numpy(), output.frame_times.cpu().numpy()
         lengths = output.frame_lengths.tolist()
+        missing = [None] * len(lengths) if output.frame_missing is None else list(output.frame_missing.cpu().numpy())
         found: dict[str, list[Any]] = {}
         first = 0
         for task in self.spec.tasks:
             own = frame_logits[:, :, first : first + task.num_frame_outputs]
             first += task.num_frame_outputs
             if task.kind == NEXT_FRAME:
-                rows = zip(own, output.features.float().cpu().numpy(), lengths, strict=True)
-                found[task.name] = [task.frame_errors(row[:length], heard[:length]) for row, heard, length in rows]
+                rows = zip(own, output.features.float().cpu().numpy(), missing, lengths, strict=True)
+                found[task.name] = [
+                    task.frame_errors(row[:length], heard[:length], None if gaps is None else gaps[:length])
+                    for row, heard, gaps, length in rows
+                ]
             elif task.kind == FRAMES:
                 found[task.name] = [
                     task.intervals(row[:length], times[:length], seconds)
@@ -264,13 +269,16 @@ class Classifier:
 
     def _waveform(self, audio: AudioInput, sample_rate: int | None) -> Waveform:
         if not isinstance(audio, np.ndarray):
-            return read_audio(audio, sample_rate=self.sample_rate)
+            return self._heard(read_recording(audio, sample_rate=self.sample_rate))
         if sample_rate is None:
             raise AudioError(
                 f"expected sample_rate=... beside an array of samples, got none; "
                 f"the model works at {self.sample_rate} Hz"
             )
-        return prepare_waveform(audio, sample_rate, self.sample_rate)
+        return self._heard(prepare_recording(audio, sample_rate, self.sample_rate))
+
+    def _heard(self, recording: Recording) -> Waveform:
+        return self.spec.audio.apply(recording, self.sample_rate).waveform
 
     def _predictions(self, waveforms: Sequence[Waveform], outputs: Outputs) -> list[AnyPrediction]:
         durations = [len(waveform) / self.sample_rate for waveform in waveforms]

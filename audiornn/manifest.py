@@ -30,6 +30,7 @@ class Utterance:
     ``utterance_id`` is unique in its corpus and looks like a path relative to it; ``path`` is absolute. ``label`` is
     empty where there is none. ``split`` is one of `SPLITS`, `NOISE`, or empty where none is assigned; ``speaker`` is
     empty where it is not known. Times are in seconds from the file's start; ``end_seconds`` None is the file's end.
+    ``gaps`` are stretches of it that are missing, start and end in seconds from the start of the utterance.
     ``columns`` is whatever else is said, as text by name, for an objective to read its targets from. ``line`` is that
     of the manifest, from 1; 0 without one.
     """
@@ -41,6 +42,7 @@ class Utterance:
     speaker: str = ""
     start_seconds: float = 0.0
     end_seconds: float | None = None
+    gaps: tuple[tuple[float, float], ...] = ()
     columns: Mapping[str, str] = field(default_factory=dict, hash=False)
     line: int = field(default=0, compare=False)
 
@@ -54,6 +56,7 @@ class Utterance:
             speaker=self.speaker,
             start_seconds=self.start_seconds,
             end_seconds=self.end_seconds,
+            gaps=self.gaps,
             columns=self.columns,
             line=self.line,
         )
@@ -75,6 +78,7 @@ class ManifestColumns:
     speaker: str = "speaker"
     start: str = "start"
     end: str = "end"
+    gaps: str = "gaps"
     utterance_id: str = "utterance_id"
 
     def missing_from(self, header: Iterable[str]) -> list[str]:
@@ -250,6 +254,7 @@ def _parse_row(row: dict[str, Any], columns: ManifestColumns, folder: Path, line
         speaker=_text(row, columns.speaker, where),
         start_seconds=start or 0.0,
         end_seconds=end,
+        gaps=_gaps(row, columns.gaps, where),
         columns=_further_columns(row, columns, where),
         line=line,
     )
@@ -292,6 +297,25 @@ def _seconds(row: dict[str, Any], column: str, where: str) -> float | None:
     return seconds
 
 
+def _gaps(row: dict[str, Any], column: str, where: str) -> tuple[tuple[float, float], ...]:
+    value = row.get(column)
+    if value is None or value == "":
+        return ()
+    try:
+        listed = json.loads(value) if isinstance(value, str) else value
+        gaps = tuple((float(start), float(end)) for start, end in listed)
+    except (ValueError, TypeError, RecursionError, OverflowError):
+        raise CorpusError(
+            f"{where}: expected a list of [start, end] in seconds in column {column!r}, got {value!r}"
+        ) from None
+    for start, end in gaps:
+        if not 0 <= start < end < math.inf:
+            raise CorpusError(
+                f"{where}: expected gaps that end after they start in column {column!r}, got {start:g} to {end:g}"
+            )
+    return gaps
+
+
 def _format_row(utterance: Utterance, folder: Path) -> dict[str, Any]:
     audio = Path(utterance.path)
     start, end = utterance.start_seconds, utterance.end_seconds
@@ -303,5 +327,6 @@ def _format_row(utterance: Utterance, folder: Path) -> dict[str, Any]:
         "start": start if start or end is not None else None,
         "end": end,
         "utterance_id": utterance.utterance_id,
+        **({"gaps": json.dumps(utterance.gaps)} if utterance.gaps else {}),
         **utterance.columns,
     }

@@ -1,4 +1,4 @@
-"""Lengths, masks and masked reductions: the only place that knows about padding.
+"""Lengths, masks and masked reductions: the only place that knows about padding, and about frames that are missing.
 
 Every function here gives the same numbers for an item whatever its neighbours in the batch are and whatever the padding
 holds, NaN included: padded values are *selected away*, never multiplied by zero (``0 * nan`` is ``nan``).
@@ -7,11 +7,29 @@ holds, NaN included: padded values are *selected away*, never multiplied by zero
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+
+class Frames(NamedTuple):
+    """Sequences of frames, padded to one length."""
+
+    values: Tensor
+    """``(batch, frames, features)``."""
+    lengths: Tensor
+    """int64 ``(batch,)``, frames of each sequence."""
+    missing: Tensor | None = None
+    """bool ``(batch, frames)``, True where nothing is known of a frame inside its sequence; None = nowhere."""
+
+
+def absent_frames(lengths: Tensor, missing: Tensor | None, max_length: int) -> Tensor:
+    """Mask of the frames that hold nothing: past a length, or missing. Shape: -> bool ``(batch, max_length)``."""
+    padding_mask = lengths_to_padding_mask(lengths, max_length)
+    return padding_mask if missing is None else padding_mask | missing
 
 
 def lengths_to_padding_mask(lengths: Tensor, max_length: int) -> Tensor:
@@ -111,6 +129,58 @@ def masked_softmax(scores: Tensor, padding_mask: Tensor) -> Tensor:
     # finfo.min, not -inf: an all-padding row would be NaN, and its gradient with it.
     weights = torch.softmax(scores.masked_fill(mask, torch.finfo(scores.dtype).min), dim=1)
     return weights.masked_fill(mask, 0.0)
+
+
+class MovedTogether(NamedTuple):
+    """Sequences whose missing frames were taken out."""
+
+    values: Tensor
+    """``(batch, frames, features)``, the present frames of each item first and in order, zeros after them."""
+    lengths: Tensor
+    """int64 ``(batch,)``, present frames."""
+    counts: Tensor
+    """int64 ``(batch, frames)``, present frames up to and with each."""
+    present: Tensor
+    """bool ``(batch, frames)``."""
+
+
+def without_missing(x: Tensor, lengths: Tensor, missing: Tensor) -> MovedTogether:
+    """Sequences as if their missing frames had never been.
+
+    Shape:
+        x ``(batch, frames, features)``, lengths ``(batch,)``, missing bool ``(batch, frames)``.
+    """
+    absent = absent_frames(lengths, missing, x.shape[1])
+    present = ~absent
+    counts = present.long().cumsum(dim=1)
+    total = counts[:, -1:]
+    rank = torch.where(present, counts - 1, total - 1 + absent.long().cumsum(dim=1))
+    positions = torch.arange(x.shape[1], device=x.device).expand_as(rank)
+    order = torch.zeros_like(rank).scatter(1, rank, positions)
+    moved = zero_padding(x, absent).gather(1, order.unsqueeze(2).expand_as(x))
+    return MovedTogether(moved, total.squeeze(1), counts, present)
+
+
+def with_missing(states: Tensor, moved: MovedTogether, forward_size: int) -> Tensor:
+    """States of `MovedTogether.values` back at the frames they belong to; a missing frame has its neighbour's.
+
+    That is what a cell that skips it would hold: forward states that of the last present frame before, backward states
+    that of the next one after; 0 where there is none. Past the length there is no meaning.
+
+    Shape:
+        states ``(batch, frames, features)``, the first ``forward_size`` features forward ones -> like states.
+    """
+
+    def held(part: Tensor, index: Tensor) -> Tensor:
+        inside = (index >= 0) & (index < moved.lengths.unsqueeze(1))
+        index = index.clamp(min=0, max=part.shape[1] - 1).unsqueeze(2).expand_as(part)
+        return zero_padding(part.gather(1, index), ~inside)
+
+    forward = held(states[:, :, :forward_size], moved.counts - 1)
+    if forward_size == states.shape[2]:
+        return forward
+    backward = held(states[:, :, forward_size:], moved.counts - moved.present.long())
+    return torch.cat([forward, backward], dim=2)
 
 
 def reverse_sequences(x: Tensor, lengths: Tensor) -> Tensor:

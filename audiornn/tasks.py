@@ -155,11 +155,13 @@ class TaskSpec:
         ]
         return [interval for interval in found if interval[0] < interval[1]]
 
-    def frame_errors(self, predicted: Floats, features: Floats) -> NDArray[np.float64]:
+    def frame_errors(
+        self, predicted: Floats, features: Floats, missing: NDArray[np.bool_] | None = None
+    ) -> NDArray[np.float64]:
         """Sums over an utterance, for ``next_frame``: absolute error of the network, of copying the last frame and of
-        the linear prediction, and the number of values compared.
+        the linear prediction, and the number of values compared. What is missing is neither foretold nor foretold from.
 
-        Shape: both ``(frames, size)`` -> ``(4,)``.
+        Shape: both ``(frames, size)``, missing ``(frames,)`` -> ``(4,)``.
         """
         heard, weights = features.astype(np.float64), np.array(self.predictor)
         ahead = heard[self.steps_ahead :]
@@ -167,7 +169,11 @@ class TaskSpec:
         for lag in range(min(weights.shape[1] - 1, len(ahead))):  # one by one: side by side they would fill the memory
             linear[lag:] += weights[:, lag] * heard[: len(ahead) - lag]
         guesses = (predicted[: len(ahead)], features[: len(ahead)], linear)
-        return np.array([*(np.abs(guess - ahead).sum() for guess in guesses), ahead.size], dtype=np.float64)
+        known = np.ones(len(ahead), dtype=bool)
+        if missing is not None:
+            known = ~(missing[self.steps_ahead :] | missing[: len(ahead)])
+        errors = [np.abs(guess - ahead)[known].sum() for guess in guesses]
+        return np.array([*errors, known.sum() * self.size], dtype=np.float64)
 
     def decide(self, scores: Floats) -> Ints:
         """Class indices ``(utterances,)``, or for ``multilabel`` 0 and 1 ``(utterances, labels)``."""

@@ -18,6 +18,7 @@ import torch
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
+from audiornn.audio import AudioConfig
 from audiornn.augment import AugmentConfig, Augmenter, NoiseBank
 from audiornn.checkpoint import ModelSpec, build_network, load_model, read_config, read_training_checkpoint, save_model
 from audiornn.corpora.corpus import Corpus
@@ -51,6 +52,7 @@ class TrainConfig:
     """Everything that shapes a trained model."""
 
     data: Corpus
+    audio: AudioConfig = field(default_factory=AudioConfig)
     features: FeaturesConfig = field(default_factory=FeaturesConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -99,6 +101,7 @@ class TrainConfig:
             self.data,
             data_dir=data_dir,
             sample_rate=self.features.sample_rate,
+            audio=self.audio,
             strict=self.strict,
             check=partial(self.objective.check, model=self.model, features=self.features, splits=splits),
             progress=progress,
@@ -232,6 +235,7 @@ def _train(parts: _Parts, run: RunFolder, *, resume: bool) -> TrainResult:
     network = module.network.cpu()
     network.load_state_dict(state)
     spec = ModelSpec(
+        audio=config.audio,
         features=config.features,
         model=config.model,
         tasks=parts.objective.specs,
@@ -287,6 +291,7 @@ def _identity(config: TrainConfig, store: Store) -> dict[str, Any]:
     """What may not change when a run is resumed."""
     return {
         "corpus": store.fingerprint,
+        "audio": dataclasses.asdict(config.audio),
         "features": dataclasses.asdict(config.features),
         "model": dataclasses.asdict(config.model),
         "objective": dataclasses.asdict(config.objective),
@@ -349,7 +354,7 @@ def feature_statistics(
     statistics = FeatureStatistics(network.features.num_features)
     network.eval()  # no dither
     for batch in evaluation_loader(store, loader, {}, "train"):
-        statistics.update(*network.features.unnormalised(batch.waveforms, batch.lengths))
+        statistics.update(network.features.frames(batch.waveforms, batch.lengths, normalise=False))
     network.train()
     return statistics.mean, statistics.std
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
 from numpy.typing import NDArray
+
+from audiornn.audio import read_recording
 
 Waveform = NDArray[np.float32]
 
@@ -50,3 +53,10 @@ def write_wav(path: Path, waveform: NDArray[np.float32], sample_rate: int = 16_0
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, waveform, sample_rate, subtype=subtype)
     return path
+
+
+def read_int16(path: Path | str, **segment: Any) -> NDArray[np.int16]:
+    """The samples of a recording without gaps."""
+    recording = read_recording(path, **segment)
+    assert not len(recording.gaps)
+    return recording.samples

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 import soxr
 from numpy.typing import NDArray
-from signals import chirp, noise, silence, tone, write_wav
+from signals import chirp, noise, read_int16, silence, tone, write_wav
 
 from audiornn.audio import (
     audio_duration,
@@ -18,9 +18,8 @@ from audiornn.audio import (
     find_audio,
     from_int16,
     is_silent,
-    prepare_waveform,
+    prepare_recording,
     read_audio,
-    read_int16,
     resample,
     to_int16,
 )
@@ -115,16 +114,18 @@ def test_arrays_take_the_same_path_as_files(kind: str, tmp_path: Path) -> None:
     path = write(tmp_path, kind, np.stack([chirp(100, 3000), noise(16_000)], axis=1))
     with soundfile.SoundFile(path) as file:
         decoded = file.read(dtype="float32")
-    np.testing.assert_array_equal(prepare_waveform(decoded.T, 16_000, 8000), read_audio(path, sample_rate=8000))
+    np.testing.assert_array_equal(
+        prepare_recording(decoded.T, 16_000, 8000).waveform, read_audio(path, sample_rate=8000)
+    )
 
 
-def test_prepare_waveform_scales_integers_by_their_range() -> None:
+def test_prepare_recording_scales_integers_by_their_range() -> None:
     expected = np.array([-1.0, 0.0, 0.5], np.float32)
     for dtype in (np.int16, np.int32):
         limit = -np.iinfo(dtype).min
         samples = np.array([-limit, 0, limit // 2], dtype)
-        np.testing.assert_array_equal(prepare_waveform(samples, 16_000, 16_000), expected)
-    np.testing.assert_array_equal(prepare_waveform(expected.astype(np.float64), 16_000, 16_000), expected)
+        np.testing.assert_array_equal(prepare_recording(samples, 16_000, 16_000).waveform, expected)
+    np.testing.assert_array_equal(prepare_recording(expected.astype(np.float64), 16_000, 16_000).waveform, expected)
 
 
 @pytest.mark.parametrize(
@@ -133,16 +134,16 @@ def test_prepare_waveform_scales_integers_by_their_range() -> None:
         (np.zeros((2, 3, 4)), "samples.shape = (2, 3, 4)"),
         (np.zeros((16_000, 2)), "samples.shape = (16000, 2)"),
         (np.zeros(0), "got 0"),
-        (np.array([0.1, np.nan]), "NaN"),
+        (np.array([np.nan, np.nan]), "all missing"),
         (np.array([0.1, -np.inf]), "infinity"),
         (np.array([3000.0, -1.0]), "peak of 3000"),
         (np.zeros(4, np.int64), "int64"),
         (np.zeros(4, np.uint8), "uint8"),
     ],
 )
-def test_prepare_waveform_refuses(waveform: NDArray[np.float64], message: str) -> None:
+def test_prepare_recording_refuses(waveform: NDArray[np.float64], message: str) -> None:
     with pytest.raises(AudioError) as caught:
-        prepare_waveform(waveform, 16_000, 16_000)
+        prepare_recording(waveform, 16_000, 16_000)
     assert message in str(caught.value)
 
 
@@ -230,10 +231,9 @@ def test_header_without_samples_is_refused(tmp_path: Path) -> None:
             read_audio(write(tmp_path, kind, silence(0)), sample_rate=16_000)
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_samples_that_are_not_finite_are_refused(value: float, tmp_path: Path) -> None:
+def test_infinite_samples_are_refused(tmp_path: Path) -> None:
     waveform = noise(1000)
-    waveform[500] = value
+    waveform[500] = np.inf
     with pytest.raises(AudioError, match="finite"):
         read_audio(write(tmp_path, "wav-float", waveform), sample_rate=16_000)
 

@@ -98,8 +98,8 @@ def step(command: Any) -> float:
     waveforms = torch.from_numpy(np.stack([noise(rate // 2, seed=index) for index in range(3)]))
     lengths = torch.tensor([rate // 2, rate // 3, rate // 4])
     draws = augmenter.draw(0, torch.arange(3))
-    features, frames = network.features(*augmenter.waveforms(waveforms, lengths, draws))
-    output = network.classify(augmenter.features(features, frames, draws), frames)
+    frames = network.features.frames(*augmenter.waveforms(waveforms, lengths, draws))
+    output = network.classify(frames._replace(values=augmenter.features(frames.values, frames.lengths, draws)))
     assert output.logits.shape == (3, sum(spec.num_outputs for spec in objective.specs))
     targets = {spec.name: read_targets(spec, source, np.arange(3), complete=False) for spec in objective.specs}
     loss = objective(output, {name: torch.from_numpy(values) for name, values in targets.items()})

@@ -16,7 +16,7 @@ from audiornn.errors import AudioError, ConfigError
 from audiornn.features import PRESETS, FeatureExtractor, FeaturesConfig, FeatureStatistics
 from audiornn.features.deltas import compute_deltas
 from audiornn.features.mel import dct_matrix, hz_to_mel, mel_filter_bank, mel_to_hz
-from audiornn.padding import lengths_to_padding_mask, pad_waveforms
+from audiornn.padding import Frames, lengths_to_padding_mask, pad_waveforms
 
 OPTIONS = Path(__file__).parents[1] / "conf" / "features"
 EVERY_KIND = {
@@ -396,7 +396,7 @@ def test_global_statistics_give_training_frames_mean_0_and_deviation_1():
     statistics = FeatureStatistics(extractor.num_features)
     batches = [pad_waveforms(utterances([1_000 * k, 3_000, 160], seed=k)) for k in range(1, 5)]
     for batch in batches:
-        statistics.update(*extractor.unnormalised(*batch))
+        statistics.update(extractor.frames(*batch, normalise=False))
     extractor.set_statistics(statistics.mean, statistics.std)
     frames = [f[:n].double() for batch in batches for f, n in zip(*extractor(*batch), strict=True)]
     assert statistics.num_frames == sum(map(len, frames))
@@ -408,10 +408,11 @@ def test_statistics_do_not_depend_on_batches_and_ignore_padding():
     extractor = FeatureExtractor(FeaturesConfig())
     waveforms = utterances([1_600, 400, 16_000, 0, 1])
     together, apart = FeatureStatistics(40), FeatureStatistics(40)
-    features, lengths = extractor.unnormalised(*pad_waveforms(waveforms))
-    together.update(features.masked_fill(lengths_to_padding_mask(lengths, 101)[..., None], float("nan")), lengths)
+    frames = extractor.frames(*pad_waveforms(waveforms), normalise=False)
+    padding = lengths_to_padding_mask(frames.lengths, 101)[..., None]
+    together.update(frames._replace(values=frames.values.masked_fill(padding, float("nan"))))
     for waveform in waveforms:
-        apart.update(*extractor.unnormalised(*pad_waveforms([waveform])))
+        apart.update(extractor.frames(*pad_waveforms([waveform]), normalise=False))
     assert together.num_frames == apart.num_frames == 11 + 3 + 101 + 0 + 1
     torch.testing.assert_close(together.mean, apart.mean, rtol=0, atol=1e-12)
     torch.testing.assert_close(together.std, apart.std, rtol=0, atol=1e-10)
@@ -421,7 +422,7 @@ def test_statistics_of_a_constant_can_be_divided_by():
     statistics = FeatureStatistics(2)
     assert statistics.std.tolist() == [1.0, 1.0]
     for _ in range(50):
-        statistics.update(torch.tensor([[[0.1, 1.0], [0.1, 3.0]]]), torch.tensor([2]))
+        statistics.update(Frames(torch.tensor([[[0.1, 1.0], [0.1, 3.0]]]), torch.tensor([2])))
     assert statistics.std.tolist() == [1.0, pytest.approx(1.0)]
     assert statistics.mean.tolist() == [pytest.approx(0.1), 2.0]
 

@@ -47,7 +47,9 @@ VARIANTS = {
 
 def extract(config: FeaturesConfig, waveform: np.ndarray) -> np.ndarray:
     extractor = FeatureExtractor(config)
-    features, lengths = extractor.unnormalised(torch.from_numpy(waveform)[None], torch.tensor([len(waveform)]))
+    features, lengths = extractor.frames(
+        torch.from_numpy(waveform)[None], torch.tensor([len(waveform)]), normalise=False
+    )[:2]
     assert lengths.item() == features.shape[1]
     return features[0].numpy()
 

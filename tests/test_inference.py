@@ -74,7 +74,7 @@ def test_array_without_its_rate_is_refused_with_the_remedy(classifier):
         classifier.predict(tone(440))
 
 
-@pytest.mark.parametrize("bad", [np.zeros(0, np.float32), np.array([0.1, np.nan], np.float32), np.zeros((2, 3, 4))])
+@pytest.mark.parametrize("bad", [np.zeros(0, np.float32), np.full(2, np.nan, np.float32), np.zeros((2, 3, 4))])
 def test_unusable_array_is_refused(classifier, bad):
     with pytest.raises(AudioError):
         classifier.predict(bad, sample_rate=16_000)

@@ -44,9 +44,9 @@ def test_encoder_gives_each_item_what_it_gets_alone(cell, bidirectional, stem):
     encoder = RecurrentEncoder(config, 6)
     train_a_little(encoder)
     with torch.no_grad():
-        batch, lengths = encoder(noisy_batch(), LENGTHS)
+        batch, lengths, _ = encoder(noisy_batch(), LENGTHS)
         for row, length in enumerate(LENGTHS.tolist()):
-            alone, alone_lengths = encoder(noisy_batch()[row : row + 1, :length], LENGTHS[row : row + 1])
+            alone, alone_lengths, _ = encoder(noisy_batch()[row : row + 1, :length], LENGTHS[row : row + 1])
             assert alone_lengths.item() == lengths[row] == encoder.output_lengths(LENGTHS)[row]
             torch.testing.assert_close(batch[row, : lengths[row]], alone[0], atol=1e-6, rtol=1e-6)
             assert batch[row, lengths[row] :].eq(0).all()
@@ -55,7 +55,7 @@ def test_encoder_gives_each_item_what_it_gets_alone(cell, bidirectional, stem):
 @pytest.mark.parametrize("num_samples", range(1, 14))
 def test_stem_length_is_the_number_of_frames_that_come_out(num_samples):
     stem = ConvolutionStem(STEM, 6).eval()
-    frames, lengths = stem(torch.randn(1, num_samples, 6), torch.tensor([num_samples]))
+    frames, lengths, _ = stem(torch.randn(1, num_samples, 6), torch.tensor([num_samples]))
     assert frames.shape == (1, lengths.item(), stem.output_size)
     assert lengths.item() == math.ceil(math.ceil(num_samples / 2) / 3)
 
@@ -70,7 +70,7 @@ def test_masked_batch_norm_trains_as_batch_norm_on_the_valid_frames_alone():
         for norm in (masked, reference):
             norm.weight.copy_(torch.tensor([0.5, -1.0, 2.0]))
             norm.bias.copy_(torch.tensor([0.1, 0.2, -0.3]))
-    got = masked.forward_valid(x, padding, LENGTHS)
+    got = masked.forward_valid(x, padding, LENGTHS.sum())
     assert not got.masked_select(padding).any()
 
     def valid(batch: torch.Tensor) -> torch.Tensor:
@@ -102,7 +102,7 @@ def test_masked_batch_norm_survives_half_precision_on_large_batches(dtype):
     x = torch.ones(64, 2, 51, 40, dtype=dtype) + torch.randn(64, 2, 51, 40).to(dtype)
     norm = MaskedBatchNorm(2)
     lengths = torch.full((64,), 51)
-    y = norm.forward_valid(x, lengths_to_padding_mask(lengths, 51)[:, None, :, None], lengths)
+    y = norm.forward_valid(x, lengths_to_padding_mask(lengths, 51)[:, None, :, None], lengths.sum())
     assert y.dtype == dtype and y.isfinite().all()
     assert abs(norm.running_mean / norm.momentum - 1).max() < 0.02, "130,560 values: their count overflows in half"
 

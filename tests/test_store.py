@@ -13,10 +13,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from signals import noise, silence, tone, write_wav
+from signals import noise, read_int16, silence, tone, write_wav
 
 import audiornn.store.building
-from audiornn.audio import read_int16
 from audiornn.corpora.folder import FolderCorpus
 from audiornn.corpora.manifest_file import ManifestCorpus
 from audiornn.corpora.speech_commands import SpeechCommands
@@ -149,7 +148,7 @@ class TestFingerprint:
         first = make(corpus, tmp_path)
         before = (first.folder / "utterances.arrow").stat().st_mtime_ns
         monkeypatch.setattr("audiornn.store.fingerprint.digest_file", None)
-        monkeypatch.setattr("audiornn.store.decoding.read_int16", None)
+        monkeypatch.setattr("audiornn.store.decoding.read_recording", None)
         second = make(corpus, tmp_path)
         assert second.folder == first.folder
         assert (second.folder / "utterances.arrow").stat().st_mtime_ns == before
@@ -159,7 +158,7 @@ class TestFingerprint:
     ) -> None:
         first = make(corpus, tmp_path)
         os.utime(clips / "a" / "u_0.wav")
-        monkeypatch.setattr("audiornn.store.decoding.read_int16", None)
+        monkeypatch.setattr("audiornn.store.decoding.read_recording", None)
         assert make(corpus, tmp_path).folder == first.folder
         monkeypatch.setattr("audiornn.store.fingerprint.digest_file", None)
         assert make(corpus, tmp_path).folder == first.folder
@@ -196,7 +195,7 @@ class TestFingerprint:
     def test_moved_corpus_is_the_same_one_with_new_paths(self, clips: Path, tmp_path: Path, monkeypatch) -> None:
         first = make(FolderCorpus(path=str(clips)), tmp_path)
         moved = clips.rename(tmp_path / "moved")
-        monkeypatch.setattr("audiornn.store.decoding.read_int16", None)
+        monkeypatch.setattr("audiornn.store.decoding.read_recording", None)
         second = make(FolderCorpus(path=str(moved)), tmp_path)
         assert second.folder == first.folder
         assert all(path.startswith(str(moved)) for path in second.paths)
@@ -214,7 +213,7 @@ def flawed(clips: Path) -> Path:
     write_wav(clips / "a" / "bad_silent.wav", silence(1000))
     write_wav(clips / "a" / "bad_offset.wav", silence(1000) + 0.25)
     write_wav(clips / "a" / "bad_no_samples.wav", silence(0))
-    write_wav(clips / "b" / "bad_nan.wav", np.array([0.1, np.nan, 0.2], np.float32), subtype="FLOAT")
+    write_wav(clips / "b" / "bad_nan.wav", np.full(3, np.nan, np.float32), subtype="FLOAT")
     write_wav(clips / "b" / "bad_one_sample.wav", np.array([0.5], np.float32))
     (clips / "b" / "bad_empty.wav").touch()
     (clips / "b" / "bad_text.wav").write_text("not audio")
@@ -230,7 +229,7 @@ REASONS = {
     "a/bad_silent.wav": "silent",
     "b/bad_empty.wav": "empty file",
     "b/bad_film.m4a": "convert",
-    "b/bad_nan.wav": "finite",
+    "b/bad_nan.wav": "all missing",
     "b/bad_one_sample.wav": "silent",
     "b/bad_text.wav": "not recognised",
     "b/bad_truncated.wav": "truncated",
@@ -449,8 +448,8 @@ def test_script_without_main_guard_may_use_workers(clips: Path, tmp_path: Path) 
 def test_file_that_kills_its_decoder_costs_only_itself(corpus: FolderCorpus, tmp_path: Path, monkeypatch) -> None:
     killer = (
         "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); import os, audiornn.store.decoding as d\n"
-        "read = d.read_int16\n"
-        "d.read_int16 = lambda path, **fields: os._exit(139) if path.endswith('u_4.flac') else read(path, **fields)\n"
+        "read = d.read_recording\n"
+        "d.read_recording = lambda path, **how: os._exit(139) if path.endswith('u_4.flac') else read(path, **how)\n"
         "d.serve()"
     )
     monkeypatch.setattr("audiornn.store.decoding._START_WORKER", killer)
@@ -469,7 +468,7 @@ def test_workers_that_cannot_start_are_done_without(corpus: FolderCorpus, tmp_pa
 def test_bug_in_a_worker_keeps_its_traceback(corpus: FolderCorpus, tmp_path: Path, monkeypatch) -> None:
     broken = (
         "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); import audiornn.store.decoding as d\n"
-        "d.read_int16 = None\n"
+        "d.read_recording = None\n"
         "d.serve()"
     )
     monkeypatch.setattr("audiornn.store.decoding._START_WORKER", broken)

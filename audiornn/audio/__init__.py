@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from audiornn.audio.faults import NOTABLE_OFFSET, Faults, find_faults
 from audiornn.audio.reading import (
     AUDIO_SUFFIXES,
     DEFAULT_SAMPLE_RATE,
@@ -9,29 +10,37 @@ from audiornn.audio.reading import (
     audio_duration,
     audio_info,
     find_audio,
-    from_int16,
     is_silent,
     list_files,
-    prepare_waveform,
+    prepare_recording,
     read_audio,
-    read_int16,
+    read_recording,
     resample,
-    to_int16,
 )
+from audiornn.audio.recording import Gaps, Recording, Waveform, from_int16, join_packets, to_int16
+from audiornn.audio.steps import AudioConfig
 
 __all__ = [
     "AUDIO_SUFFIXES",
     "DEFAULT_SAMPLE_RATE",
+    "NOTABLE_OFFSET",
     "UNREADABLE_SUFFIXES",
+    "AudioConfig",
+    "Faults",
+    "Gaps",
+    "Recording",
+    "Waveform",
     "audio_duration",
     "audio_info",
     "find_audio",
+    "find_faults",
     "from_int16",
     "is_silent",
+    "join_packets",
     "list_files",
-    "prepare_waveform",
+    "prepare_recording",
     "read_audio",
-    "read_int16",
+    "read_recording",
     "resample",
     "to_int16",
 ]

@@ -1,6 +1,6 @@
 """Reading audio: decode, mix to mono, resample, and put on the 16-bit grid. The only place that decodes.
 
-Every verb reads through `read_audio`, and the prepared corpus holds the same 16-bit values, so a clip has the same
+Every verb reads through `read_recording`, and the prepared corpus holds the same 16-bit values, so a clip has the same
 bits whether it is trained on, evaluated or predicted.
 """
 
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,9 +19,9 @@ import soxr
 from numpy.typing import NDArray
 
 from audiornn.audio.containers import Pcm16Layout, check_whole
+from audiornn.audio.recording import Recording, Waveform, covered, from_int16, gaps_at, gaps_at_rate, runs, to_int16
 from audiornn.errors import AudioError
 
-Waveform = NDArray[np.float32]
 AnyPath = str | os.PathLike[str]
 
 DEFAULT_SAMPLE_RATE = 16_000
@@ -37,7 +37,6 @@ UNREADABLE_SUFFIXES = frozenset(
 )
 """Endings of audio that libsndfile has no decoder for: listed so that such files are reported instead of overlooked."""
 
-FULL_SCALE = 32_768
 _BLOCK_SAMPLES = 1 << 20
 # A float recording may pass full scale a little and is clipped; integers stored as floats would become a square wave.
 _PEAK_LIMIT = 8.0
@@ -60,42 +59,47 @@ class AudioInfo:
         return self.num_samples / self.sample_rate
 
 
-def read_audio(
-    path: AnyPath, *, sample_rate: int, start_seconds: float = 0.0, end_seconds: float | None = None
-) -> Waveform:
+def read_recording(
+    path: AnyPath,
+    *,
+    sample_rate: int,
+    start_seconds: float = 0.0,
+    end_seconds: float | None = None,
+    gaps: Iterable[Sequence[float]] = (),
+) -> Recording:
     """Read a file, or a segment of it, as the rest of the package hears it.
 
     Channels are averaged, soxr resamples at its HQ setting where the rate differs, and the result is rounded to the
     grid of 16-bit integers (``x * 32768``, ties to even, clipped). 16-bit mono at ``sample_rate`` comes back bit for
     bit. A segment is cut at the file's own rate, to the nearest sample, and resampled alone.
 
-    Returns:
-        ``(samples,)`` float32 in [-1, 1), all multiples of 1/32768.
+    A sample that is NaN in any channel is missing, and so are those in ``gaps``: start and end in seconds from the
+    start of the segment. What the file holds there changes nothing; other samples are resampled as beside silence.
 
     Raises:
-        AudioError: no such file; not decodable; truncated; no samples; samples that are not finite; a segment that is
-            not inside the file.
+        AudioError: no such file; not decodable; truncated; no samples, or all missing; infinite samples; a segment that
+            is not inside the file.
     """
-    return from_int16(read_int16(path, sample_rate=sample_rate, start_seconds=start_seconds, end_seconds=end_seconds))
-
-
-def read_int16(
-    path: AnyPath, *, sample_rate: int, start_seconds: float = 0.0, end_seconds: float | None = None
-) -> NDArray[np.int16]:
-    """`read_audio` on the integer grid: ``read_audio(...) == read_int16(...) / 32768`` exactly."""
     samples, native_rate = _read_native(path, start_seconds, end_seconds)
     try:
-        return _convert(samples, native_rate, sample_rate)
+        return _convert(samples, native_rate, sample_rate, gaps)
     except AudioError as error:
         raise AudioError(f"{error} from {os.fspath(path)!r}") from None
 
 
-def prepare_waveform(waveform: NDArray[Any], sample_rate: int, target_rate: int) -> Waveform:
-    """The path of `read_audio` for samples in memory.
+def read_audio(
+    path: AnyPath, *, sample_rate: int, start_seconds: float = 0.0, end_seconds: float | None = None
+) -> Waveform:
+    """`read_recording` as float32 ``(samples,)`` in [-1, 1), all multiples of 1/32768, NaN where missing."""
+    return read_recording(path, sample_rate=sample_rate, start_seconds=start_seconds, end_seconds=end_seconds).waveform
+
+
+def prepare_recording(waveform: NDArray[Any], sample_rate: int, target_rate: int) -> Recording:
+    """The path of `read_recording` for samples in memory.
 
     Args:
-        waveform: ``(samples,)`` or ``(channels, samples)``; floats in [-1, 1], or int16/int32, which are scaled by
-            their full range. Other integers are refused: their range is not known.
+        waveform: ``(samples,)`` or ``(channels, samples)``; floats in [-1, 1], NaN where missing, or int16/int32, which
+            are scaled by their full range. Other integers are refused: their range is not known.
         sample_rate: rate of ``waveform``, Hz.
         target_rate: rate of the result, Hz.
     """
@@ -108,26 +112,39 @@ def prepare_waveform(waveform: NDArray[Any], sample_rate: int, target_rate: int)
         raise AudioError(f"expected float, int16 or int32 samples, got {samples.dtype}; convert to float in [-1, 1]")
     if samples.dtype.kind == "f":
         samples = samples.astype(np.float32)
-    return from_int16(_convert(np.atleast_2d(samples).T, sample_rate, target_rate))
+    return _convert(np.atleast_2d(samples).T, sample_rate, target_rate, ())
 
 
-def _convert(samples: NDArray[Any], native_rate: int, sample_rate: int) -> NDArray[np.int16]:
-    """``(samples, channels)`` int16 or float32 at ``native_rate`` to ``(samples,)`` int16 at ``sample_rate``."""
+def _convert(
+    samples: NDArray[Any], native_rate: int, sample_rate: int, gaps_seconds: Iterable[Sequence[float]]
+) -> Recording:
+    """``(samples, channels)`` int16 or float32 at ``native_rate`` to one channel at ``sample_rate``."""
     if samples.size == 0:
         raise AudioError("expected at least 1 sample of audio, got 0")
+    gaps = gaps_at(gaps_seconds, native_rate, len(samples))
+    if samples.dtype != np.int16 and (missing := np.isnan(samples).any(axis=1)).any():
+        gaps = runs(missing | covered(gaps, len(samples)))
+    if len(gaps):
+        if (gaps[0] == [0, len(samples)]).all():
+            raise AudioError(f"expected a signal, got {len(samples)} samples that are all missing")
+        samples = np.where(covered(gaps, len(samples))[:, None], samples.dtype.type(0), samples)
     if samples.dtype == np.int16:
         if samples.shape[1] == 1 and native_rate == sample_rate:
-            return samples[:, 0]
+            return Recording(samples[:, 0], gaps)
         waveform = from_int16(samples)
     else:
         waveform = samples
         peak = float(np.abs(waveform).max())
         if not math.isfinite(peak):
-            raise AudioError("expected finite samples, got NaN or infinity")
+            raise AudioError("expected finite samples, got infinity")
         if peak > _PEAK_LIMIT:
             raise AudioError(f"expected samples in [-1, 1], got a peak of {peak:g}")
     mono = waveform[:, 0] if waveform.shape[1] == 1 else waveform.mean(axis=1, dtype=np.float32)
-    return to_int16(resample(mono, native_rate, sample_rate))
+    converted = to_int16(resample(mono, native_rate, sample_rate))
+    gaps = gaps_at_rate(gaps, native_rate, sample_rate, len(converted))
+    if len(gaps):
+        converted[covered(gaps, len(converted))] = 0
+    return Recording(converted, gaps)
 
 
 def resample(waveform: Waveform, from_rate: int, to_rate: int) -> Waveform:
@@ -144,21 +161,6 @@ def resample(waveform: Waveform, from_rate: int, to_rate: int) -> Waveform:
     return resampled
 
 
-def to_int16(waveform: Waveform) -> NDArray[np.int16]:
-    """Nearest 16-bit integers of ``waveform * 32768``, ties to even, clipped to [-32768, 32767]."""
-    scaled: Waveform = np.rint(waveform * np.float32(FULL_SCALE))
-    return scaled.clip(-FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
-
-
-def from_int16(samples: NDArray[np.int16]) -> Waveform:
-    """Exact inverse of `to_int16` on its range.
-
-    >>> from_int16(np.array([-32768, 0, 16384], dtype=np.int16)).tolist()
-    [-1.0, 0.0, 0.5]
-    """
-    return samples.astype(np.float32) * np.float32(1 / FULL_SCALE)
-
-
 def is_silent(waveform: NDArray[Any]) -> bool:
     """True where all samples are equal: digital silence, a constant offset, or a single sample."""
     return waveform.size == 0 or bool(waveform.min() == waveform.max())
@@ -168,7 +170,7 @@ def audio_info(path: AnyPath) -> AudioInfo:
     """Rate, length, channels and encoding from the header; nothing is decoded.
 
     Raises:
-        AudioError: no such file, or not audio. A truncated file is found by `read_audio`, not here.
+        AudioError: no such file, or not audio. A truncated file is found by `read_recording`, not here.
     """
     _check_is_file(path)
     with _open(path) as file:

@@ -49,7 +49,8 @@ def _cell(value: Any) -> str:
 
 def print_store(store: Store) -> None:
     """What is in a prepared corpus, per split and per class, and what was left out."""
-    from audiornn.store import summarise
+    from audiornn.store import summarise, summarise_faults
+    from audiornn.store.files import FAULTS_NAME
 
     summary = summarise(store)
     rows = [
@@ -68,6 +69,9 @@ def print_store(store: Store) -> None:
     counted = [row for row in summary if row.class_counts]
     classes = [{"class": label, **{row.split: row.class_counts[label] for row in counted}} for label in store.labels]
     print_table("clips per class", classes)
+    if faults := summarise_faults(store):
+        shown = [{"found": row.fault, "clips": row.clips, "most": row.most, "in": row.worst} for row in faults]
+        print_table(f"faults as recorded, listed in {store.folder / FAULTS_NAME}", shown)
     if store.num_rejected:
         shown = [{"left out": item.path, "reason": item.reason} for item in store.rejected[:20]]
         print_table(f"{store.num_rejected} left out, listed in {store.folder / 'rejected.csv'}", shown)

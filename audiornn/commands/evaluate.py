@@ -42,6 +42,7 @@ def run(command: EvaluateCommand) -> int:
             corpus,
             data_dir=Path(command.data_dir),
             sample_rate=classifier.sample_rate,
+            audio=classifier.spec.audio,
             strict=command.strict,
             progress=progress,
         )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from audiornn.audio import DEFAULT_SAMPLE_RATE
+from audiornn.audio import DEFAULT_SAMPLE_RATE, AudioConfig
 from audiornn.corpora.corpus import Corpus
 
 
@@ -15,6 +15,7 @@ class PrepareCommand:
 
     data: Corpus
     data_dir: str
+    audio: AudioConfig = field(default_factory=AudioConfig)
     sample_rate: int = DEFAULT_SAMPLE_RATE
     strict: bool = False
     num_workers: int | None = None
@@ -30,6 +31,7 @@ def run(command: PrepareCommand) -> int:
             command.data,
             data_dir=Path(command.data_dir),
             sample_rate=command.sample_rate,
+            audio=command.audio,
             strict=command.strict,
             num_workers=command.num_workers,
             progress=progress,

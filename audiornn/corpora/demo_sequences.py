@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from audiornn.audio import read_int16
+from audiornn.audio import read_recording
 from audiornn.corpora.acoustics import CLIP_SAMPLE_RATE
 from audiornn.corpora.corpus import Corpus, Progress
 from audiornn.corpora.demo import DemoCorpus, write_errors
@@ -125,7 +125,7 @@ def _join(rows: Sequence[Utterance], path: Path) -> list[list[Any]]:
     intervals: list[list[Any]] = []
     start = 0
     for row in rows:
-        waveform = read_int16(row.path, sample_rate=CLIP_SAMPLE_RATE)
+        waveform = read_recording(row.path, sample_rate=CLIP_SAMPLE_RATE).samples
         for first, last, label in json.loads(row.columns["intervals"]):
             offset = start / CLIP_SAMPLE_RATE
             intervals.append([round(offset + first, 4), round(offset + last, 4), label])

@@ -16,7 +16,7 @@ _RULES = ("auto", "column", "speaker", "stratified", "random")
 
 @dataclass(frozen=True, kw_only=True)
 class ManifestCorpus(Corpus):
-    """Utterances of a manifest: path, optionally label, split, speaker, start, end, and any columns with targets.
+    """Utterances of a manifest: path, optionally label, split, speaker, start, end, gaps, and any columns with targets.
 
     ``split`` "column" takes the manifest's own splits, "speaker" keeps speakers apart, "stratified" takes the same
     shares of every label, "random" any; "auto" is the column where it is filled, else the speaker where that is known,
@@ -31,6 +31,7 @@ class ManifestCorpus(Corpus):
     speaker_column: str = "speaker"
     start_column: str = "start"
     end_column: str = "end"
+    gaps_column: str = "gaps"
     split: str = "auto"
     validation: float = 0.1
     test: float = 0.1
@@ -76,6 +77,7 @@ class ManifestCorpus(Corpus):
             speaker=self.speaker_column,
             start=self.start_column,
             end=self.end_column,
+            gaps=self.gaps_column,
         )
         return read_manifest(self.path, columns=columns)
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from audiornn.audio import from_int16
 from audiornn.errors import ConfigError, CorpusError
 from audiornn.evaluation.classes import evaluate_predictions
 from audiornn.evaluation.clips import TaskEvaluation
@@ -110,7 +109,7 @@ def evaluate(
     examples = {}
     if classifier.tasks[0].kind == NEXT_FRAME:
         longest = rows[int(store.num_samples[rows[:100]].argmax())]
-        examples = {"example": classifier.predicted_frames(from_int16(store.waveform(int(longest))))}
+        examples = {"example": classifier.predicted_frames(store.audio(int(longest)))}
     evaluations = {}
     for task in (task for task in asked if task.name in targets):
         known = targets[task.name].known
@@ -139,7 +138,7 @@ def answer(
     """Scores for rows of a store by task, as `Classifier.run` gives them."""
     parts: dict[str, list[Any]] = {task.name: [] for task in classifier.tasks}
     for start in range(0, len(rows), _WINDOW_CLIPS):
-        window = [from_int16(store.waveform(int(row))) for row in rows[start : start + _WINDOW_CLIPS]]
+        window = [store.audio(int(row)) for row in rows[start : start + _WINDOW_CLIPS]]
         for name, scores in classifier.run(window, batch_size=batch_size).scores.items():
             parts[name].append(scores)
         if progress is not None:

@@ -2,7 +2,7 @@
 
 Exact under padding by construction: no reflection across an end, no floor or maximum taken over a batch, and padding is
 selected away before the first sum, so that an item's frames depend neither on its neighbours nor on what the padding
-holds.
+holds. A sample that is NaN is missing: so are the frames that it would have been in, and no other frame knows of it.
 """
 
 from __future__ import annotations
@@ -19,11 +19,14 @@ from audiornn.features.config import FeaturesConfig
 from audiornn.features.deltas import compute_deltas
 from audiornn.features.frames import FrameTransform
 from audiornn.padding import (
+    Frames,
+    absent_frames,
     is_captured,
     lengths_to_padding_mask,
     masked_max,
     masked_mean,
     masked_mean_std,
+    zero_padding,
     zero_past_lengths_,
 )
 
@@ -45,8 +48,9 @@ class FeatureExtractor(nn.Module):
         std: ``(features,)``, divided by; 1 until :meth:`set_statistics`.
 
     Shape:
-        waveforms ``(batch, samples)``, lengths ``(batch,)`` int64 -> features ``(batch, frames, features)``, exactly 0
-        past each item's frames, and frame_lengths ``(batch,)`` int64; ``frames`` is ``num_frames(samples)``.
+        waveforms ``(batch, samples)``, NaN where samples are missing, lengths ``(batch,)`` int64 -> features
+        ``(batch, frames, features)``, exactly 0 past each item's frames and where these are missing, and frame_lengths
+        ``(batch,)`` int64; ``frames`` is ``num_frames(samples)``. `frames` also says which are missing.
 
     >>> extractor = FeatureExtractor(FeaturesConfig())
     >>> features, frame_lengths = extractor(torch.zeros(2, 16_000), torch.tensor([16_000, 8_000]))
@@ -64,6 +68,8 @@ class FeatureExtractor(nn.Module):
         self.register_buffer("std", torch.ones(config.num_features))
         self._transform = FrameTransform(config)
         self._frame_length = self._transform.frame_length
+        # Samples of the first window that lie before the first sample.
+        self._left = config.n_fft // 2 - (config.n_fft - config.win_length) // 2 if config.center else 0
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> FeatureExtractor:
         """Move between devices, but never to another precision: a filter bank rounded to 8 bits is another one."""
@@ -129,35 +135,62 @@ class FeatureExtractor(nn.Module):
             lengths: ``(batch,)`` int64, valid samples.
             generator: of the dither, on the waveforms' device; torch's global one if None. Unused unless dithering.
         """
-        return self._run(waveforms, lengths, generator, normalise=True)
+        frames = self.frames(waveforms, lengths, generator=generator)
+        return frames.values, frames.lengths
 
-    def unnormalised(
-        self, waveforms: Tensor, lengths: Tensor, *, generator: torch.Generator | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """As :meth:`forward` without the normalisation: what :class:`FeatureStatistics` wants to see."""
-        return self._run(waveforms, lengths, generator, normalise=False)
-
-    def _run(
-        self, waveforms: Tensor, lengths: Tensor, generator: torch.Generator | None, *, normalise: bool
-    ) -> tuple[Tensor, Tensor]:
+    def frames(
+        self,
+        waveforms: Tensor,
+        lengths: Tensor,
+        *,
+        normalise: bool = True,
+        generator: torch.Generator | None = None,
+    ) -> Frames:
+        """As :meth:`forward`, with a mask of the missing frames; without normalising, what statistics are made of."""
         if not waveforms.is_floating_point():
             raise AudioError(f"expected floating-point waveforms in [-1, 1], got {waveforms.dtype}")
         if torch.is_autocast_enabled(waveforms.device.type):
             with torch.autocast(waveforms.device.type, enabled=False):
-                return self._run(waveforms, lengths, generator, normalise=normalise)
+                return self.frames(waveforms, lengths, normalise=normalise, generator=generator)
         frame_lengths = self.frame_lengths(lengths)
         waveforms = self._scaled(waveforms.float(), generator)
         if is_captured():
+            waveforms, missing = self._without_gaps(waveforms, lengths)
             features = self._per_frame(waveforms, lengths, blocks=1)
-            return self._over_frames(features, frame_lengths, normalise=normalise), frame_lengths
-        frames = self.num_frames(waveforms.shape[1])
+            features = self._over_frames(features, frame_lengths, missing, normalise=normalise)
+            return Frames(features, frame_lengths, missing)
+        num_frames = self.num_frames(waveforms.shape[1])
         if len(waveforms) == 0:
-            return waveforms.new_zeros(0, frames, self.num_features), frame_lengths
-        if frames < _FEWEST_FRAMES:
+            return Frames(waveforms.new_zeros(0, num_frames, self.num_features), frame_lengths)
+        if num_frames < _FEWEST_FRAMES:
             fewest_samples = self.config.win_length + _FEWEST_FRAMES * self.config.hop_length
             waveforms = pad(waveforms, (0, fewest_samples - waveforms.shape[1]))
-        features = self._over_frames(self._in_groups(waveforms, lengths), frame_lengths, normalise=normalise)
-        return features if features.shape[1] == frames else features[:, :frames], frame_lengths
+        waveforms, missing = self._without_gaps(waveforms, lengths)
+        features = self._over_frames(self._in_groups(waveforms, lengths), frame_lengths, missing, normalise=normalise)
+        if features.shape[1] > num_frames:
+            features, missing = features[:, :num_frames], None if missing is None else missing[:, :num_frames]
+        return Frames(features, frame_lengths, missing)
+
+    def _without_gaps(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Waveforms with zeros for missing samples, and the frames that these touch; None where nothing is missing.
+
+        Where asking whether there is a NaN would cost nothing it is asked; elsewhere there is always a mask.
+        """
+        asking = waveforms.device.type == "cpu" and not is_captured()
+        if asking and not bool(waveforms.sum().isnan()):
+            return waveforms, None
+        gaps = waveforms.isnan() & ~lengths_to_padding_mask(lengths, waveforms.shape[1])
+        if asking and not bool(gaps.any()):
+            return waveforms, None
+        config = self.config
+        touched = gaps
+        if config.pre_emphasis > 0 and not config.pre_emphasis_per_frame:
+            touched = gaps | pad(gaps[:, :-1], (1, 0))
+        num_frames = self.num_frames(waveforms.shape[1])
+        counts = pad(touched.long(), (self._left + 1, config.win_length + config.hop_length)).cumsum(dim=1)
+        starts = config.hop_length * torch.arange(num_frames, device=waveforms.device)
+        missing = counts[:, starts + config.win_length] > counts[:, starts]
+        return waveforms.masked_fill(gaps, 0.0), missing
 
     def _scaled(self, waveforms: Tensor, generator: torch.Generator | None) -> Tensor:
         config = self.config
@@ -190,14 +223,19 @@ class FeatureExtractor(nn.Module):
         columns: Tensor = self._transform(frames)
         return columns if self.config.top_db is not None else self._transform.cepstra(columns)
 
-    def _over_frames(self, features: Tensor, frame_lengths: Tensor, *, normalise: bool) -> Tensor:
-        """All that looks along an utterance; its padding ends as zeros."""
+    def _over_frames(
+        self, features: Tensor, frame_lengths: Tensor, missing: Tensor | None, *, normalise: bool
+    ) -> Tensor:
+        """All that looks along an utterance; its padding and its missing frames end as zeros."""
         if self.config.top_db is not None:
-            features = self._transform.cepstra(self._within_range(features, frame_lengths, self.config.top_db))
+            absent = absent_frames(frame_lengths, missing, features.shape[1])
+            features = self._transform.cepstra(self._within_range(features, absent, self.config.top_db))
         if self.config.deltas:
-            features = self._with_deltas(features, frame_lengths)
+            features = self._with_deltas(features, frame_lengths, missing)
         if normalise:
-            features = self._normalised(features, frame_lengths)
+            features = self._normalised(features, frame_lengths, missing)
+        if missing is not None:
+            features = zero_padding(features, missing)
         return zero_past_lengths_(features, frame_lengths)
 
     def _padded(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
@@ -209,36 +247,34 @@ class FeatureExtractor(nn.Module):
         if config.pre_emphasis > 0 and not config.pre_emphasis_per_frame:
             emphasised = waveforms[:, 1:] - config.pre_emphasis * waveforms[:, :-1]
             waveforms = torch.cat([waveforms[:, :1], emphasised], dim=1)
-        left = config.n_fft // 2 - (config.n_fft - config.win_length) // 2 if config.center else 0
-        right = self._frame_length - (left if config.center else config.win_length)
-        padded = pad(waveforms, (left, right))
-        zero_past_lengths_(padded.narrow(1, left, waveforms.shape[1]), lengths)
+        right = self._frame_length - (self._left if config.center else config.win_length)
+        padded = pad(waveforms, (self._left, right))
+        zero_past_lengths_(padded.narrow(1, self._left, waveforms.shape[1]), lengths)
         return padded
 
-    def _within_range(self, columns: Tensor, frame_lengths: Tensor, top_db: float) -> Tensor:
-        """Bands raised to ``top_db`` below the largest of the utterance's valid frames."""
+    def _within_range(self, columns: Tensor, absent: Tensor, top_db: float) -> Tensor:
+        """Bands raised to ``top_db`` below the largest of the utterance's frames but the absent ones."""
         config = self.config
         bands = columns[..., : config.n_mels]
         per_db = {"ln": math.log(10) * config.power / 20, "log10": config.power / 20, "db": 1.0}[config.log]
-        mask = lengths_to_padding_mask(frame_lengths, columns.shape[1])
-        lowest = masked_max(bands, mask).amax(dim=1) - top_db * per_db
+        lowest = masked_max(bands, absent).amax(dim=1) - top_db * per_db
         bands = torch.maximum(bands, lowest[:, None, None])
         return torch.cat([bands, columns[..., config.n_mels :]], dim=2) if config.use_energy else bands
 
-    def _with_deltas(self, features: Tensor, frame_lengths: Tensor) -> Tensor:
+    def _with_deltas(self, features: Tensor, frame_lengths: Tensor, missing: Tensor | None) -> Tensor:
         parts = [features]
         for _ in range(self.config.deltas):
-            parts.append(compute_deltas(parts[-1], frame_lengths, self.config.delta_window))
+            parts.append(compute_deltas(parts[-1], frame_lengths, self.config.delta_window, missing))
         return torch.cat(parts, dim=2)
 
-    def _normalised(self, features: Tensor, frame_lengths: Tensor) -> Tensor:
+    def _normalised(self, features: Tensor, frame_lengths: Tensor, missing: Tensor | None) -> Tensor:
         normalisation = self.config.normalisation
         if normalisation == "none":
             return features
         if normalisation == "global":
             return features.sub_(self.mean).div_(self.std)
-        mask = lengths_to_padding_mask(frame_lengths, features.shape[1])
+        absent = absent_frames(frame_lengths, missing, features.shape[1])
         if normalisation == "utterance_mean":
-            return features - masked_mean(features, mask)[:, None]
-        mean, std = masked_mean_std(features, mask)
+            return features - masked_mean(features, absent)[:, None]
+        mean, std = masked_mean_std(features, absent)
         return (features - mean[:, None]).div_(std[:, None])

@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from audiornn.padding import lengths_to_padding_mask
+from audiornn.padding import Frames, absent_frames
 
 
 class FeatureStatistics:
     """Mean and standard deviation per feature over all valid frames it is shown, summed in float64.
 
     >>> statistics = FeatureStatistics(1)
-    >>> statistics.update(torch.tensor([[[1.0], [3.0], [0.0]]]), torch.tensor([2]))
+    >>> statistics.update(Frames(torch.tensor([[[1.0], [3.0], [0.0]]]), torch.tensor([2])))
     >>> statistics.num_frames, statistics.mean.tolist(), statistics.std.tolist()
     (2, [2.0], [1.0])
     """
@@ -22,9 +22,10 @@ class FeatureStatistics:
         self._sum = torch.zeros(num_features, dtype=torch.float64)
         self._sum_of_squares = torch.zeros(num_features, dtype=torch.float64)
 
-    def update(self, features: Tensor, lengths: Tensor) -> None:
-        """Add a batch: features ``(batch, frames, features)``, lengths ``(batch,)``."""
-        valid = features.detach()[~lengths_to_padding_mask(lengths, features.shape[1])].cpu().double()
+    def update(self, frames: Frames) -> None:
+        """Add a batch, but for its padding and its missing frames."""
+        absent = absent_frames(frames.lengths, frames.missing, frames.values.shape[1])
+        valid = frames.values.detach()[~absent].cpu().double()
         self.num_frames += len(valid)
         self._sum += valid.sum(dim=0)
         self._sum_of_squares += valid.square().sum(dim=0)

@@ -12,6 +12,7 @@ from audiornn.features import FeatureExtractor, FeaturesConfig
 from audiornn.models.encoder import EncoderConfig, RecurrentEncoder
 from audiornn.models.heads import EmbeddingLayer, HeadConfig, LinearHead
 from audiornn.models.pooling import PoolingConfig, build_pooling
+from audiornn.padding import Frames
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,13 +39,15 @@ class ClassifierOutput(NamedTuple):
     """``(frames,)``, middle of each frame in seconds from the start of the clip."""
     features: Tensor | None = None
     """``(batch, frames, features)`` that entered the encoder; None where no frame has outputs."""
+    frame_missing: Tensor | None = None
+    """bool ``(batch, frames)``, frames of which nothing was heard; None = none, or no frame has outputs."""
 
 
 class RecurrentClassifier(nn.Module):
     """Front end, recurrent encoder, pooling, embedding, head, in one module.
 
     ``model(waveforms, lengths)`` gives each item the same numbers alone and in any batch (to float rounding, 1e-6),
-    whatever the padding holds.
+    whatever the padding holds. Samples that are NaN are missing: the frames that they touch are left out.
 
     Args:
         features: the front end.
@@ -66,17 +69,18 @@ class RecurrentClassifier(nn.Module):
 
     def forward(self, waveforms: Tensor, lengths: Tensor) -> ClassifierOutput:
         """Shape: waveforms ``(batch, samples)`` float32 at the front end's rate, lengths ``(batch,)`` int64 counts."""
-        return self.classify(*self.features(waveforms, lengths))
+        return self.classify(self.features.frames(waveforms, lengths))
 
-    def classify(self, features: Tensor, frame_lengths: Tensor) -> ClassifierOutput:
-        """Shape: features ``(batch, frames, features)``, frame_lengths ``(batch,)`` int64 counts."""
-        frames, frame_lengths = self.encoder(features, frame_lengths)
-        embedding = self.embedding(self.pooling(frames, frame_lengths))
+    def classify(self, frames: Frames) -> ClassifierOutput:
+        """What follows the front end."""
+        x, lengths, missing = self.encoder(*frames)
+        embedding = self.embedding(self.pooling(x, lengths, missing))
         logits = embedding.new_zeros(len(embedding), 0) if self.head is None else self.head(embedding)
         if self.frame_head is None:
             return ClassifierOutput(logits, embedding)
-        frame_logits = self.frame_head(frames)
-        return ClassifierOutput(logits, embedding, frame_logits, frame_lengths, self.frame_times(frames), features)
+        return ClassifierOutput(
+            logits, embedding, self.frame_head(x), lengths, self.frame_times(x), frames.values, missing
+        )
 
     def frame_times(self, frames: Tensor) -> Tensor:
         """Middle of each frame that leaves the encoder. Shape: ``(batch, frames, ...)`` -> float64 ``(frames,)``, s."""

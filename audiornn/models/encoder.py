@@ -10,7 +10,7 @@ from torch.nn import functional
 from audiornn.errors import ConfigError
 from audiornn.models.cells import CELLS, RecurrentLayer
 from audiornn.models.stem import ConvolutionStem, StemConfig
-from audiornn.padding import lengths_to_padding_mask, zero_padding
+from audiornn.padding import Frames, absent_frames, lengths_to_padding_mask, with_missing, without_missing, zero_padding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +83,7 @@ class RecurrentEncoder(nn.Module):
         self.input_dropout = SequenceDropout(config.input_dropout)
         self.dropout = SequenceDropout(config.dropout)
         self.output_size = size
+        self._forward_size = config.hidden_size
         self.frame_stride = self.stem.frame_stride if self.stem else 1
         """Frames that enter for one that leaves."""
 
@@ -90,19 +91,28 @@ class RecurrentEncoder(nn.Module):
         """Frames that leave the encoder, of the frames that enter."""
         return self.stem.output_lengths(lengths) if self.stem else lengths
 
-    def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Encode a padded batch; whatever the padding holds is ignored.
+    def forward(self, features: Tensor, lengths: Tensor, missing: Tensor | None = None) -> Frames:
+        """Encode a padded batch; whatever the padding and the missing frames hold is ignored.
+
+        The recurrent layers skip missing frames; what leaves there is the state of the neighbours, see `with_missing`.
 
         Shape:
-            features ``(batch, frames, input_size)``, lengths ``(batch,)`` int64
-            -> ``(batch, frames', output_size)`` with zeros as padding, lengths ``(batch,)``.
+            features ``(batch, frames, input_size)``, lengths ``(batch,)`` int64, missing bool ``(batch, frames)``
+            -> ``(batch, frames', output_size)`` with zeros as padding, lengths and missing frames.
         """
         if features.shape[1] == 0:  # clips shorter than one frame, without centring
-            features = features.new_zeros(len(features), 1, features.shape[2])
-        x = zero_padding(features, lengths_to_padding_mask(lengths, features.shape[1]))
+            features, missing = features.new_zeros(len(features), 1, features.shape[2]), None
+        x = zero_padding(features, absent_frames(lengths, missing, features.shape[1]))
         if self.stem is not None:
-            x, lengths = self.stem(x, lengths)
+            x, lengths, missing = self.stem(x, lengths, missing)
+        if missing is None:
+            return Frames(self._recur(x, lengths), lengths)
+        moved = without_missing(x, lengths, missing)
+        x = with_missing(self._recur(moved.values, moved.lengths), moved, self._forward_size)
+        return Frames(zero_padding(x, lengths_to_padding_mask(lengths, x.shape[1])), lengths, missing)
+
+    def _recur(self, x: Tensor, lengths: Tensor) -> Tensor:
         x = self.input_dropout(x)
         for layer in self.layers:
             x = self.dropout(layer(x, lengths))
-        return x, lengths
+        return x

@@ -1,4 +1,4 @@
-"""From a sequence of frames to one vector per utterance."""
+"""From a sequence of frames to one vector per utterance. Missing frames count as little as padding."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from audiornn.errors import ConfigError
 from audiornn.padding import (
+    absent_frames,
     last_valid,
-    lengths_to_padding_mask,
     masked_max,
     masked_mean,
     masked_mean_std,
@@ -50,8 +50,9 @@ class LastPooling(nn.Module):
         self.output_size = input_size
         self._forward_size = input_size // 2 if bidirectional else input_size
 
-    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+    def forward(self, x: Tensor, lengths: Tensor, missing: Tensor | None = None) -> Tensor:
         """Shape: x ``(batch, frames, features)``, lengths ``(batch,)`` -> ``(batch, features)``."""
+        del missing  # there, the encoder holds the states of the frames beside
         forward = last_valid(x[:, :, : self._forward_size], lengths)
         return torch.cat((forward, x[:, 0, self._forward_size :]), dim=1)
 
@@ -64,14 +65,14 @@ class StatisticsPooling(nn.Module):
         self.kind = kind
         self.output_size = input_size * (2 if kind == "mean_std" else 1)
 
-    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+    def forward(self, x: Tensor, lengths: Tensor, missing: Tensor | None = None) -> Tensor:
         """Shape: x ``(batch, frames, features)``, lengths ``(batch,)`` -> ``(batch, output_size)``."""
-        padding_mask = lengths_to_padding_mask(lengths, x.shape[1])
+        absent = absent_frames(lengths, missing, x.shape[1])
         if self.kind == "mean":
-            return masked_mean(x, padding_mask)
+            return masked_mean(x, absent)
         if self.kind == "max":
-            return masked_max(x, padding_mask)
-        return torch.cat(masked_mean_std(x, padding_mask), dim=1)
+            return masked_max(x, absent)
+        return torch.cat(masked_mean_std(x, absent), dim=1)
 
 
 class AttentionPooling(nn.Module):
@@ -83,14 +84,14 @@ class AttentionPooling(nn.Module):
         self.score = nn.Linear(input_size, 1, bias=False)
         self.output_size = input_size
 
-    def weights(self, x: Tensor, lengths: Tensor) -> Tensor:
+    def weights(self, x: Tensor, lengths: Tensor, missing: Tensor | None = None) -> Tensor:
         """Shape: x ``(batch, frames, features)`` -> ``(batch, frames, 1)``, sums to 1 over frames."""
         scores = self.score(torch.tanh(self.projection(x)))
-        return masked_softmax(scores, lengths_to_padding_mask(lengths, x.shape[1]))
+        return masked_softmax(scores, absent_frames(lengths, missing, x.shape[1]))
 
-    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+    def forward(self, x: Tensor, lengths: Tensor, missing: Tensor | None = None) -> Tensor:
         """Shape: x ``(batch, frames, features)``, lengths ``(batch,)`` -> ``(batch, features)``."""
-        return (self.weights(x, lengths) * x).sum(dim=1)
+        return (self.weights(x, lengths, missing) * x).sum(dim=1)
 
 
 class MultiheadAttentionPooling(nn.Module):
@@ -113,7 +114,7 @@ class MultiheadAttentionPooling(nn.Module):
             self.query = nn.Parameter(torch.empty(num_heads, input_size))
             nn.init.normal_(self.query)
 
-    def weights(self, x: Tensor, lengths: Tensor) -> Tensor:
+    def weights(self, x: Tensor, lengths: Tensor, missing: Tensor | None = None) -> Tensor:
         """Shape: x ``(batch, frames, features)`` -> ``(batch, frames, heads)``, each sums to 1 over frames."""
         if isinstance(self.query, nn.Linear):
             middle = last_valid(x, torch.div(lengths, 2, rounding_mode="floor") + (lengths > 0))
@@ -121,11 +122,11 @@ class MultiheadAttentionPooling(nn.Module):
             scores = x @ query.transpose(1, 2)
         else:
             scores = x @ self.query.T
-        return masked_softmax(scores * self._scale, lengths_to_padding_mask(lengths, x.shape[1]))
+        return masked_softmax(scores * self._scale, absent_frames(lengths, missing, x.shape[1]))
 
-    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+    def forward(self, x: Tensor, lengths: Tensor, missing: Tensor | None = None) -> Tensor:
         """Shape: x ``(batch, frames, features)``, lengths ``(batch,)`` -> ``(batch, heads * features)``."""
-        return (self.weights(x, lengths).transpose(1, 2) @ x).flatten(1)
+        return (self.weights(x, lengths, missing).transpose(1, 2) @ x).flatten(1)
 
 
 Pooling = LastPooling | StatisticsPooling | AttentionPooling | MultiheadAttentionPooling

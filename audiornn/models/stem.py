@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.nn.functional import batch_norm
+from torch.nn.functional import batch_norm, pad
 
 from audiornn.errors import ConfigError
-from audiornn.padding import lengths_to_padding_mask
+from audiornn.padding import Frames, absent_frames
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,18 +50,18 @@ class MaskedBatchNorm(nn.BatchNorm2d):
     In evaluation it is `torch.nn.BatchNorm2d` and ReLU. Parameters and buffers are those of `torch.nn.BatchNorm2d`.
     """
 
-    def forward_valid(self, x: Tensor, padding: Tensor, lengths: Tensor) -> Tensor:
+    def forward_valid(self, x: Tensor, padding: Tensor, num_valid: Tensor) -> Tensor:
         """Normalise, rectify, zero the padding, whatever finite values it holds.
 
         Shape:
-            x ``(batch, channels, frames, features)``, padding ``(batch, 1, frames, 1)`` True past the lengths,
-            lengths ``(batch,)`` -> like x with zeros as padding.
+            x ``(batch, channels, frames, features)``, padding ``(batch, 1, frames, 1)`` True where there is no frame,
+            num_valid scalar, frames of the batch that there are -> like x with zeros as padding.
         """
         if not self.training:
             return self.forward(x).masked_fill_(padding, 0.0).relu_()
         # In float32 whatever the precision: in half, the count itself overflows.
         wide = x if x.dtype == torch.float64 else x.float()
-        count = (lengths.sum() * x.shape[3]).clamp(min=1).to(wide.dtype)
+        count = (num_valid * x.shape[3]).clamp(min=1).to(wide.dtype)
         valid = (~padding).to(wide.dtype)
         outputs: Tensor
         outputs, mean, variance = _NormaliseAndRectify.apply(  # type: ignore[no-untyped-call]
@@ -141,7 +141,8 @@ class ConvolutionStem(nn.Module):
     """Convolution, batch normalisation, ReLU, as often as `StemConfig.channels` says.
 
     Each convolution keeps ``ceil(length / stride)`` frames. Padding is zeroed before every convolution, so the last
-    frames of a clip see the zeros that they would see alone.
+    frames of a clip see the zeros that they would see alone; those beside a missing frame see zeros in its place. A
+    frame that leaves is missing if all the frames are that its stride takes together.
     """
 
     def __init__(self, config: StemConfig, num_features: int) -> None:
@@ -174,14 +175,26 @@ class ConvolutionStem(nn.Module):
             lengths = torch.div(lengths + stride - 1, stride, rounding_mode="floor")
         return lengths
 
-    def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """Shape: x ``(batch, frames, features)`` with zeros as padding -> ``(batch, shorter frames, output_size)``."""
+    def forward(self, x: Tensor, lengths: Tensor, missing: Tensor | None = None) -> Frames:
+        """Shape: x ``(batch, frames, features)``, zeros where there is no frame -> ``(batch, fewer, output_size)``."""
         x = x.unsqueeze(1).contiguous(memory_format=torch.channels_last)
         for convolution, norm, stride in zip(self.convolutions, self.norms, self._frame_strides, strict=True):
             x = convolution(x)
             lengths = torch.div(lengths + stride - 1, stride, rounding_mode="floor")
-            padding = lengths_to_padding_mask(lengths, x.shape[2])[:, None, :, None]
+            num_valid = lengths.sum()
+            if missing is not None:
+                missing = _missing_after(missing, stride)
+            absent = absent_frames(lengths, missing, x.shape[2])
+            if missing is not None:
+                num_valid = (~absent).sum()
             assert isinstance(norm, MaskedBatchNorm)
             # A kernel wider than one frame reaches into the padding, which the norm zeroes.
-            x = norm.forward_valid(x, padding, lengths)
-        return x.permute(0, 2, 1, 3).flatten(2), lengths
+            x = norm.forward_valid(x, absent[:, None, :, None], num_valid)
+        return Frames(x.permute(0, 2, 1, 3).flatten(2), lengths, missing)
+
+
+def _missing_after(missing: Tensor, stride: int) -> Tensor:
+    """Shape: ``(batch, frames)`` -> ``(batch, ceil(frames / stride))``."""
+    frames = -(-missing.shape[1] // stride)
+    filled = pad(missing, (0, frames * stride - missing.shape[1]), value=True)
+    return filled.reshape(len(missing), frames, stride).all(dim=2)

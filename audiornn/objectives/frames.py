@@ -14,7 +14,7 @@ from audiornn.errors import ConfigError, CorpusError
 from audiornn.models.classifier import ClassifierOutput
 from audiornn.objectives.classes import CLASS_WEIGHTS, accuracies, check_choice
 from audiornn.objectives.objective import Outcome, TaskConfig, TaskObjective, present
-from audiornn.padding import lengths_to_padding_mask
+from audiornn.padding import absent_frames
 from audiornn.tasks import FRAMES, Interval, TargetSource, TaskSpec, read_intervals
 
 
@@ -81,7 +81,7 @@ class FramesObjective(TaskObjective):
         self.register_buffer("class_weights", weights, persistent=False)
 
     def select(self, outputs: Tensor, output: ClassifierOutput, targets: Tensor, *, complete: bool) -> Outcome:
-        """Every valid frame of the utterances that have intervals.
+        """Every valid frame, but for missing ones, of the utterances that have intervals.
 
         Shape: outputs ``(batch, frames, labels)``, targets ``(batch, intervals, 3)`` -> ``(all frames, labels)`` and
         int64 ``(all frames,)``.
@@ -89,7 +89,8 @@ class FramesObjective(TaskObjective):
         del complete
         assert output.frame_lengths is not None and output.frame_times is not None
         classes = classes_at(output.frame_times.to(targets.dtype), targets)
-        valid = ~lengths_to_padding_mask(output.frame_lengths, outputs.shape[1]) & present(targets)[:, None]
+        absent = absent_frames(output.frame_lengths, output.frame_missing, outputs.shape[1])
+        valid = ~absent & present(targets)[:, None]
         return outputs[valid], classes[valid]
 
     def moved(self, targets: Tensor, times: Callable[[Tensor], Tensor]) -> Tensor:

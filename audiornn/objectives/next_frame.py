@@ -15,7 +15,7 @@ from audiornn.errors import ConfigError
 from audiornn.features import FeaturesConfig
 from audiornn.models.classifier import ClassifierOutput, ModelConfig
 from audiornn.objectives.objective import Objective, ObjectiveConfig, Outcome, TaskObjective
-from audiornn.padding import lengths_to_padding_mask
+from audiornn.padding import absent_frames
 from audiornn.tasks import NEXT_FRAME, TargetSource, TaskSpec, lagged
 
 
@@ -83,6 +83,8 @@ class NextFrameObjective(TaskObjective):
     def select(self, outputs: Tensor, output: ClassifierOutput, targets: Tensor, *, complete: bool) -> Outcome:
         """Sums of each utterance: absolute error, that of copying the last frame, and values compared.
 
+        A missing frame is neither foretold nor foretold from.
+
         Shape: outputs ``(batch, frames, features)`` -> ``(batch, 3)``; targets as they come.
         """
         del complete
@@ -90,7 +92,8 @@ class NextFrameObjective(TaskObjective):
         steps = self._steps
         outputs, features = outputs.float(), output.features.float()
         ahead, heard, predicted = features[:, steps:], features[:, :-steps], outputs[:, :-steps]
-        padding = lengths_to_padding_mask((output.frame_lengths - steps).clamp(min=0), ahead.shape[1])[:, :, None]
+        padding = absent_frames(output.frame_lengths, output.frame_missing, features.shape[1])
+        padding = (padding[:, steps:] | padding[:, :-steps])[:, :, None]
         errors = (predicted - ahead).abs().masked_fill(padding, 0.0).sum(dim=(1, 2))
         copied = (heard - ahead).abs().masked_fill(padding, 0.0).sum(dim=(1, 2))
         counts = (~padding).sum(dim=(1, 2)) * features.shape[2]

@@ -4,6 +4,15 @@ from __future__ import annotations
 
 from audiornn.corpora.corpus import Progress
 from audiornn.store.files import Rejected
-from audiornn.store.prepared import SplitSummary, Store, prepare, summarise
+from audiornn.store.prepared import FaultSummary, SplitSummary, Store, prepare, summarise, summarise_faults
 
-__all__ = ["Progress", "Rejected", "SplitSummary", "Store", "prepare", "summarise"]
+__all__ = [
+    "FaultSummary",
+    "Progress",
+    "Rejected",
+    "SplitSummary",
+    "Store",
+    "prepare",
+    "summarise",
+    "summarise_faults",
+]

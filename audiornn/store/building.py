@@ -16,6 +16,7 @@ import soundfile
 import soxr
 
 from audiornn import __version__
+from audiornn.audio import AudioConfig, Faults
 from audiornn.corpora.corpus import Corpus, Progress
 from audiornn.errors import ConfigError, CorpusError
 from audiornn.files.unfinished import remove_abandoned, unfinished_folder
@@ -30,6 +31,7 @@ from audiornn.store.files import (
     TableWriter,
     read_description,
     read_rejected,
+    write_faults,
     write_rejected,
 )
 from audiornn.store.fingerprint import (
@@ -55,6 +57,7 @@ def build_store(
     *,
     data_dir: Path,
     sample_rate: int,
+    audio: AudioConfig,
     num_workers: int | None,
     strict: bool,
     max_seconds: float | None,
@@ -76,7 +79,13 @@ def build_store(
     check_utterances(rows, f"data={corpus.name}")
     if check is not None:
         check(rows)
-    build = _Build(rows, _settings(corpus, sample_rate, max_seconds), data_dir.absolute() / STORES_FOLDER, corpus.name)
+    build = _Build(
+        rows,
+        _settings(corpus, sample_rate, max_seconds, audio),
+        audio,
+        data_dir.absolute() / STORES_FOLDER,
+        corpus.name,
+    )
     with _write_errors(build.root):
         remove_abandoned(build.root)
         if (folder := build.find_finished()) is not None:
@@ -94,6 +103,7 @@ class _Build:
 
     rows: list[Utterance]
     settings: dict[str, Any]
+    audio: AudioConfig
     root: Path
     name: str
     states: dict[str, FileState | None] = field(default_factory=dict)
@@ -101,6 +111,7 @@ class _Build:
     file_numbers: dict[str, int] = field(default_factory=dict)
     kept: list[Utterance] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
+    faulty: list[tuple[Utterance, Faults]] = field(default_factory=list)
 
     @property
     def fingerprint(self) -> str:
@@ -154,6 +165,7 @@ class _Build:
                 if progress is not None:
                     progress(done, len(self.rows))
         write_rejected(folder, self.rejected)
+        write_faults(folder, self.faulty)
         _check_kept(self.rows, self.kept, self.rejected)
 
     def _chunks(self, sizes: Mapping[str, int]) -> Iterator[Chunk]:
@@ -163,13 +175,13 @@ class _Build:
         size = 0.0
         for position, row in enumerate(self.rows, start=1):
             max_seconds = None if row.split == NOISE else limit
-            segments.append(Segment(row.path, row.start_seconds, row.end_seconds, max_seconds))
+            segments.append(Segment(row.path, row.start_seconds, row.end_seconds, row.gaps, max_seconds))
             seconds = math.inf if row.end_seconds is None else row.end_seconds - row.start_seconds
             size += min(sizes[row.path], seconds * _BYTES_PER_SECOND)
             if len(segments) >= _CHUNK_ROWS or size >= _CHUNK_BYTES or position == len(self.rows):
                 paths = {segment.path for segment in segments} & self.digests.keys()
                 known = {path: (self.states[path], self.digests[path]) for path in paths}
-                yield Chunk(tuple(segments), sample_rate, known)
+                yield Chunk(tuple(segments), sample_rate, self.audio, known)
                 segments, size = [], 0.0
 
     def _take(self, decoded: Decoded, rows: Sequence[Utterance], writer: TableWriter, *, strict: bool) -> None:
@@ -178,14 +190,16 @@ class _Build:
                 raise CorpusError(f"expected files at rest, got {path!r} changed while it was prepared; prepare again")
             self.states[path] = state
             self.file_numbers.setdefault(path, len(self.file_numbers))
-        for row, waveform, reason in zip(rows, decoded.waveforms, decoded.reasons, strict=True):
-            if waveform is None:
+        for row, sound, reason in zip(rows, decoded.sounds, decoded.reasons, strict=True):
+            if sound is None:
                 if strict:
                     raise CorpusError(f"{row.utterance_id}: {reason} from {row.path!r}")
                 self.rejected.append(Rejected(row.utterance_id, row.path, reason))
             else:
                 self.kept.append(row)
-                writer.add(row, self.file_numbers[row.path], waveform)
+                if sound.faults.notable:
+                    self.faulty.append((row, sound.faults))
+                writer.add(row, self.file_numbers[row.path], sound)
 
     def describe(self, folder: Path, corpus: Corpus, *, split_rule: str) -> None:
         """Write the file index, and last what makes the folder a store."""
@@ -197,6 +211,7 @@ class _Build:
             "sample_rate": self.settings["sample_rate"],
             "corpus": asdict(corpus),
             "max_seconds": self.settings["max_seconds"],
+            "audio": self.settings["audio"],
             "split_rule": split_rule,
             "labels": order_labels(row.label for row in self.kept if row.label),
             "num_utterances": len(self.kept),
@@ -228,7 +243,7 @@ class _Build:
         raise CorpusError(f"could not replace the damaged store {str(final)!r}; remove it")
 
 
-def _settings(corpus: Corpus, sample_rate: int, max_seconds: float | None) -> dict[str, Any]:
+def _settings(corpus: Corpus, sample_rate: int, max_seconds: float | None, audio: AudioConfig) -> dict[str, Any]:
     """What shapes a store beside the content of its files. Where these lie does not."""
     fields = {name: value for name, value in asdict(corpus).items() if name != "path"}
     return {
@@ -236,6 +251,7 @@ def _settings(corpus: Corpus, sample_rate: int, max_seconds: float | None) -> di
         "corpus": fields,
         "sample_rate": sample_rate,
         "max_seconds": max_seconds,
+        "audio": asdict(audio),
         "resampler": "soxr HQ",
     }
 

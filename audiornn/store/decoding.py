@@ -22,10 +22,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
-from audiornn.audio import is_silent, read_int16
+from audiornn.audio import AudioConfig, Faults, Recording, find_faults, is_silent, read_recording
 from audiornn.errors import AudioError
 from audiornn.store.fingerprint import MISSING, FileState, digest_file, file_state
 
@@ -38,7 +35,15 @@ class Segment(NamedTuple):
     path: str
     start_seconds: float
     end_seconds: float | None
+    gaps: tuple[tuple[float, float], ...] = ()
     max_seconds: float | None = None
+
+
+class Sound(NamedTuple):
+    """A recording as it is stored, and what was wrong with it as it came."""
+
+    recording: Recording
+    faults: Faults
 
 
 _START_WORKER = (
@@ -53,14 +58,15 @@ class Chunk:
 
     segments: tuple[Segment, ...]
     sample_rate: int
+    audio: AudioConfig = field(default_factory=AudioConfig)
     known: dict[str, tuple[FileState | None, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """One entry per segment: samples, or a reason why there are none. ``files`` holds state and digest by path."""
+    """One entry per segment: sound, or a reason why there is none. ``files`` holds state and digest by path."""
 
-    waveforms: list[NDArray[np.int16] | None]
+    sounds: list[Sound | None]
     reasons: list[str]
     files: dict[str, tuple[FileState | None, str]]
 
@@ -77,26 +83,29 @@ def decode_chunk(chunk: Chunk) -> Decoded:
                 digest = digest_file(path)
             decoded.files[path] = (state, digest)
         try:
-            waveform = _read_segment(segment, chunk.sample_rate)
+            sound = _read_segment(segment, chunk.sample_rate, chunk.audio)
             if file_state(path) != decoded.files[path][0]:
                 raise AudioError("expected a file at rest, got one that changed while it was read")
         except AudioError as error:
-            decoded.waveforms.append(None)
+            decoded.sounds.append(None)
             decoded.reasons.append(str(error).replace(f" from {path!r}", ""))
         else:
-            decoded.waveforms.append(waveform)
+            decoded.sounds.append(sound)
             decoded.reasons.append("")
     return decoded
 
 
-def _read_segment(segment: Segment, sample_rate: int) -> NDArray[np.int16]:
-    path, start, end, max_seconds = segment
-    waveform = read_int16(path, sample_rate=sample_rate, start_seconds=start, end_seconds=end)
-    if is_silent(waveform):
-        raise AudioError(f"expected a signal, got {waveform.size} equal samples (silent)")
-    if max_seconds is not None and waveform.size > max_seconds * sample_rate:
-        raise AudioError(f"expected at most {max_seconds:g} s, got {waveform.size / sample_rate:g} s")
-    return waveform
+def _read_segment(segment: Segment, sample_rate: int, audio: AudioConfig) -> Sound:
+    path, start, end, gaps, max_seconds = segment
+    recording = read_recording(path, sample_rate=sample_rate, start_seconds=start, end_seconds=end, gaps=gaps)
+    faults = find_faults(recording)
+    recording = audio.apply(recording, sample_rate)
+    if is_silent(recording.heard):
+        raise AudioError(f"expected a signal, got {recording.heard.size} equal samples (silent)")
+    size = recording.samples.size
+    if max_seconds is not None and size > max_seconds * sample_rate:
+        raise AudioError(f"expected at most {max_seconds:g} s, got {size / sample_rate:g} s")
+    return Sound(recording, faults)
 
 
 def decode_chunks(chunks: Iterable[Chunk], num_workers: int) -> Generator[Decoded, None, None]:
@@ -148,7 +157,7 @@ class _Workers:
         if len(chunk.segments) > 1:
             parts = [self.decode(replace(chunk, segments=(segment,))) for segment in chunk.segments]
             return Decoded(
-                [waveform for part in parts for waveform in part.waveforms],
+                [sound for part in parts for sound in part.sounds],
                 [reason for part in parts for reason in part.reasons],
                 {path: found for part in parts for path, found in part.files.items()},
             )

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from audiornn.audio import Faults
 from audiornn.manifest import Utterance
+from audiornn.store.decoding import Sound
 
-FORMAT = 2
+FORMAT = 3
 TABLE_NAME, DESCRIPTION_NAME, REJECTED_NAME = "utterances.arrow", "store.json", "rejected.csv"
+FAULTS_NAME = "faults.csv"
 
 COLUMN_PREFIX = "column "
 """Before the names of the further columns of the utterances, which may be any."""
@@ -55,6 +57,15 @@ def write_rejected(folder: Path, rejected: Iterable[Rejected]) -> None:
         table.writerows(asdict(row) for row in rejected)
 
 
+def write_faults(folder: Path, faulty: Iterable[tuple[Utterance, Faults]]) -> None:
+    """List the utterances that something is wrong with."""
+    with (folder / FAULTS_NAME).open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        table = csv.DictWriter(file, ["utterance_id", "path", *Faults._fields], lineterminator="\n")
+        table.writeheader()
+        for row, faults in faulty:
+            table.writerow({"utterance_id": row.utterance_id, "path": row.path, **faults._asdict()})
+
+
 class TableWriter:
     """Utterances and their samples to an Arrow file, in record batches of bounded size.
 
@@ -79,6 +90,8 @@ class TableWriter:
                 "start_seconds": pa.float64(),
                 "end_seconds": pa.float64(),
                 "num_samples": pa.int64(),
+                "gaps": pa.list_(pa.int64()),
+                **{name: pa.float64() if name == "dc_offset" else pa.int64() for name in Faults._fields},
                 **{COLUMN_PREFIX + name: text for name in further},
                 "waveform": pa.large_list(pa.int16()),
             }
@@ -86,7 +99,7 @@ class TableWriter:
         self._file = path.open("wb")
         self._writer = pa.ipc.new_file(self._file, self._schema)
         self._rows: list[tuple[Utterance, int]] = []
-        self._waveforms: list[NDArray[np.int16]] = []
+        self._sounds: list[Sound] = []
         self._num_samples = 0
 
     def __enter__(self) -> TableWriter:
@@ -102,17 +115,18 @@ class TableWriter:
         finally:
             self._file.close()
 
-    def add(self, row: Utterance, file_number: int, waveform: NDArray[np.int16]) -> None:
+    def add(self, row: Utterance, file_number: int, sound: Sound) -> None:
         self._rows.append((row, file_number))
-        self._waveforms.append(waveform)
-        self._num_samples += waveform.size
+        self._sounds.append(sound)
+        self._num_samples += sound.recording.samples.size
         if len(self._rows) >= _BATCH_ROWS or self._num_samples >= _BATCH_SAMPLES:
             self._flush()
 
     def _flush(self) -> None:
         if not self._rows:
             return
-        lengths = np.array([waveform.size for waveform in self._waveforms], dtype=np.int64)
+        samples = [sound.recording.samples for sound in self._sounds]
+        lengths = np.array([waveform.size for waveform in samples], dtype=np.int64)
         offsets = np.concatenate([[0], np.cumsum(lengths)])
         rows = [row for row, _ in self._rows]
         columns = [
@@ -120,10 +134,12 @@ class TableWriter:
             [number for _, number in self._rows],
             *([getattr(row, name) for row in rows] for name in self._schema.names[2:7]),
             lengths,
+            [sound.recording.gaps.reshape(-1) for sound in self._sounds],
+            *zip(*(sound.faults for sound in self._sounds), strict=True),
             *([row.columns.get(name, "") for row in rows] for name in self._further),
         ]
         arrays = [self._pa.array(column, kind) for column, kind in zip(columns, self._schema.types, strict=False)]
-        values = self._pa.array(np.concatenate(self._waveforms))
+        values = self._pa.array(np.concatenate(samples))
         arrays.append(self._pa.LargeListArray.from_arrays(self._pa.array(offsets), values))
         self._writer.write_batch(self._pa.record_batch(arrays, schema=self._schema))
-        self._rows, self._waveforms, self._num_samples = [], [], 0
+        self._rows, self._sounds, self._num_samples = [], [], 0

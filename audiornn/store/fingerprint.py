@@ -67,6 +67,7 @@ def compute_fingerprint(
             row.speaker,
             row.start_seconds,
             row.end_seconds,
+            row.gaps,
             digests[row.path],
             sorted(row.columns.items()),
         )

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from audiornn.audio import NOTABLE_OFFSET, AudioConfig, Faults, Gaps, Recording, Waveform
+from audiornn.audio.recording import NO_GAPS
 from audiornn.corpora.corpus import Corpus, Progress
 from audiornn.errors import CorpusError
 from audiornn.manifest import NOISE, OWN_COLUMNS, SPLITS, Utterance
@@ -25,6 +27,7 @@ def prepare(
     *,
     data_dir: Path,
     sample_rate: int,
+    audio: AudioConfig | None = None,
     num_workers: int | None = None,
     strict: bool = False,
     max_seconds: float | None = None,
@@ -35,10 +38,12 @@ def prepare(
 
     Its name is a fingerprint of the content of the files, of everything the corpus says about them, and of the
     settings below but ``strict`` and ``num_workers``. Files whose size, times and inode are as they were are not read
-    again. An utterance that can't be used (not decodable, truncated, empty, silent, not finite, a segment outside its
+    again. An utterance that can't be used (not decodable, truncated, empty, silent, infinite, a segment outside its
     file, too long) is left out and listed with its reason in ``rejected.csv``.
 
     Args:
+        sample_rate: of the stored samples, Hz.
+        audio: what is done to every recording; None = nothing.
         num_workers: decoding processes; 0 decodes in this one; None chooses by the size of the corpus.
         strict: stop at the first utterance that can't be used.
         max_seconds: longest utterance that is taken.
@@ -54,6 +59,7 @@ def prepare(
         corpus,
         data_dir=Path(data_dir),
         sample_rate=sample_rate,
+        audio=audio or AudioConfig(),
         num_workers=num_workers,
         strict=strict,
         max_seconds=max_seconds,
@@ -114,9 +120,20 @@ class Store:
         return f"Store({str(self.folder)!r}, {self._length} utterances)"
 
     def waveform(self, index: int) -> NDArray[np.int16]:
-        """``(samples,)`` of a row: a read-only view of the file, nothing is copied. Divide by 32768 for [-1, 1)."""
+        """``(samples,)`` of a row: a read-only view of the file, nothing is copied. Divide by 32768 for [-1, 1).
+
+        0 where samples are missing, see `gaps` and `audio`.
+        """
         start = self._starts[index]
         return self._samples[start : start + self._lengths[index]]
+
+    def gaps(self, index: int) -> Gaps:
+        """Stretches of missing samples of a row, ``(gaps, 2)`` start and stop."""
+        return self._gaps.get(index, NO_GAPS)
+
+    def audio(self, index: int) -> Waveform:
+        """``(samples,)`` float32 of a row in [-1, 1), NaN where missing."""
+        return Recording(self.waveform(index), self.gaps(index)).waveform
 
     @cached_property
     def utterance_ids(self) -> list[str]:
@@ -173,6 +190,10 @@ class Store:
         """``(rows,)``"""
         return np.asarray(self._lengths, dtype=np.int64)
 
+    def faults(self, name: str) -> NDArray[Any]:
+        """One of the fields of `audiornn.audio.Faults`: what was wrong with each recording as it came. ``(rows,)``"""
+        return np.array(self._column(name))
+
     @cached_property
     def rejected(self) -> list[Rejected]:
         """Utterances of the corpus that are not in the store."""
@@ -201,6 +222,9 @@ class Store:
             speaker=self.speakers[index],
             start_seconds=self._column("start_seconds")[index],
             end_seconds=ends[index],
+            gaps=tuple(
+                (start / self.sample_rate, stop / self.sample_rate) for start, stop in self.gaps(index).tolist()
+            ),
             columns={
                 name: value for name in self.column_names[len(OWN_COLUMNS) :] if (value := self.column(name)[index])
             },
@@ -247,8 +271,52 @@ class Store:
         return starts
 
     @cached_property
+    def _gaps(self) -> dict[int, Gaps]:
+        """By row, of those that have any."""
+        found: dict[int, Gaps] = {}
+        first = 0
+        for batch in self._batches:
+            column = batch.column("gaps")
+            lengths = np.diff(column.offsets.to_numpy())
+            for row in np.flatnonzero(lengths).tolist():
+                found[first + row] = np.array(column[row].as_py(), dtype=np.int64).reshape(-1, 2)
+            first += batch.num_rows
+        return found
+
+    @cached_property
     def _lengths(self) -> list[int]:
         return self._column("num_samples")
+
+
+@dataclass(frozen=True, slots=True)
+class FaultSummary:
+    """How often something is wrong with the recordings of a store."""
+
+    fault: str
+    """``clipping``, ``offset``, ``clicks`` or ``missing samples``."""
+    clips: int
+    worst: str
+    """Id of the clip that has most of it."""
+    most: str
+    """How much that is, in words."""
+
+
+def summarise_faults(store: Store) -> list[FaultSummary]:
+    """One row per kind of fault that was found, of all splits together."""
+    rows = np.unique(np.concatenate([store.indices(split) for split in (*SPLITS, NOISE)]))
+    found = {name: store.faults(name)[rows] for name in Faults._fields}
+    kinds = {
+        "clipping": (found["clipped"], 1.0, "{:,.0f} samples"),
+        "offset": (np.abs(found["dc_offset"]), NOTABLE_OFFSET, "{:.3f} of full scale"),
+        "clicks": (found["clicks"], 1.0, "{:,.0f}"),
+        "missing samples": (found["missing"], 1.0, "{:,.0f}"),
+    }
+    summaries = []
+    for kind, (values, least, words) in kinds.items():
+        if clips := int((values >= least).sum()):
+            worst = int(values.argmax())
+            summaries.append(FaultSummary(kind, clips, store.utterance_ids[rows[worst]], words.format(values[worst])))
+    return summaries
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,98 @@
+"""What is wrong with a recording: clipping, offset, clicks, missing samples."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audiornn.audio.recording import FULL_SCALE, Gaps, Recording, runs
+
+Samples = NDArray[np.int16]
+
+NOTABLE_OFFSET = 0.01
+"""Offsets from here on, in units of full scale, are reported: -40 dB."""
+
+# A flat top of fewer samples, or on so quiet a clip, may be chance.
+_CLIPPED_RUN = 3
+_CLIPPED_LEVEL = 0.05 * FULL_SCALE
+# A click: bends, in fewer samples than this, so many times sharper than the mean of the 16 ms around (at 16 kHz).
+_CLICK_SAMPLES = 16
+_CLICK_FACTOR = 30
+_CLICK_BLOCK = 256
+# Bends below are rounding and dither, and clicks are heard from about here on.
+_SHARPEST_HARMLESS = 0.02 * FULL_SCALE
+
+
+class Faults(NamedTuple):
+    """Of one recording."""
+
+    clipped: int
+    """Samples in stretches of three or more at the clip's largest or smallest value, unless the clip is quiet."""
+    dc_offset: float
+    """Mean of the samples, in units of full scale."""
+    clicks: int
+    """Bends of a few samples that are much sharper than all around them."""
+    missing: int
+    """Samples."""
+
+    @property
+    def notable(self) -> bool:
+        """Whether any of them is worth a word."""
+        return abs(self.dc_offset) >= NOTABLE_OFFSET or self.clipped + self.clicks + self.missing > 0
+
+
+def find_faults(recording: Recording) -> Faults:
+    """Measure one recording; missing samples count for nothing but ``missing``."""
+    heard = recording.heard
+    return Faults(
+        clipped=int(np.diff(find_clipping(recording.samples), axis=1).sum()),
+        dc_offset=float(heard.mean() / FULL_SCALE) if heard.size else 0.0,
+        clicks=len(find_clicks(recording)),
+        missing=recording.samples.size - heard.size,
+    )
+
+
+def find_clipping(samples: Samples) -> Gaps:
+    """Stretches at the largest or at the smallest value. Shape: -> ``(stretches, 2)`` start and stop."""
+    found = [np.zeros((0, 2), dtype=np.int64)]
+    for extreme in (int(samples.max()), int(samples.min())):
+        if abs(extreme) >= _CLIPPED_LEVEL and np.count_nonzero(at_limit := samples == extreme) >= _CLIPPED_RUN:
+            stretches = runs(at_limit)
+            found.append(stretches[stretches[:, 1] - stretches[:, 0] >= _CLIPPED_RUN])
+    together = np.concatenate(found)
+    return together[np.argsort(together[:, 0], kind="stable")]
+
+
+def find_clicks(recording: Recording) -> Gaps:
+    """Stretches that bend far more sharply than what is around. Shape: -> ``(clicks, 2)`` start and stop."""
+    samples = recording.samples
+    if samples.size < 2 * _CLICK_BLOCK:
+        return np.zeros((0, 2), dtype=np.int64)
+    # The bend at each sample: how far it is from the middle of its neighbours.
+    bends = np.zeros(samples.size, dtype=np.float32)
+    wide = samples.astype(np.float32)
+    steps = wide[1:] - wide[:-1]
+    np.abs(steps[1:] - steps[:-1], out=bends[1:-1])
+    bends *= 0.5
+    for start, stop in recording.gaps.tolist():
+        bends[max(0, start - 1) : stop + 1] = 0
+    if not (bends > _SHARPEST_HARMLESS).any():
+        return np.zeros((0, 2), dtype=np.int64)
+    blocks = bends[: bends.size // _CLICK_BLOCK * _CLICK_BLOCK].reshape(-1, _CLICK_BLOCK)
+    # The mean without a click, which bends by as much again on its two sides together.
+    means = (blocks.sum(axis=1) - 2 * blocks.max(axis=1)) / _CLICK_BLOCK
+    # The sharpest of a block and its neighbours: before an onset it is quiet too.
+    around = np.maximum(means, np.maximum(np.append(means[1:], 0), np.append(0, means[:-1])))
+    limits = np.maximum(_CLICK_FACTOR * around, _SHARPEST_HARMLESS)
+    rest = bends.size - blocks.size
+    stretches = runs(np.concatenate([(blocks > limits[:, None]).reshape(-1), bends[bends.size - rest :] > limits[-1]]))
+    if not len(stretches):
+        return stretches
+    # Bends close together are one click, unless that grows too long for one.
+    apart = np.flatnonzero(np.diff(stretches.reshape(-1))[1::2] > _CLICK_SAMPLES)
+    starts = stretches[np.append(0, apart + 1), 0]
+    stops = stretches[np.append(apart, len(stretches) - 1), 1]
+    clicks: Gaps = np.stack([starts, stops], axis=1)[stops - starts <= _CLICK_SAMPLES]
+    return clicks

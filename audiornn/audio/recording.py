@@ -1,0 +1,122 @@
+"""Audio in memory: 16-bit samples, and which of them are missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audiornn.errors import AudioError
+
+Waveform = NDArray[np.float32]
+Gaps = NDArray[np.int64]
+"""``(gaps, 2)``: first sample that is missing, and first one after that is not; in order, apart from each other."""
+
+FULL_SCALE = 32_768
+NO_GAPS: Gaps = np.zeros((0, 2), dtype=np.int64)
+
+
+class Recording(NamedTuple):
+    """One channel at one rate, on the 16-bit grid."""
+
+    samples: NDArray[np.int16]
+    """``(samples,)``, 0 where missing."""
+    gaps: Gaps = NO_GAPS
+
+    @property
+    def missing(self) -> NDArray[np.bool_]:
+        """``(samples,)``, True where a sample is missing."""
+        return covered(self.gaps, len(self.samples))
+
+    @property
+    def heard(self) -> NDArray[np.int16]:
+        """The samples that are not missing."""
+        return self.samples[~self.missing] if len(self.gaps) else self.samples
+
+    @property
+    def waveform(self) -> Waveform:
+        """``(samples,)`` float32 in [-1, 1), NaN where missing."""
+        waveform = from_int16(self.samples)
+        for start, stop in self.gaps.tolist():
+            waveform[start:stop] = np.nan
+        return waveform
+
+
+def to_int16(waveform: Waveform) -> NDArray[np.int16]:
+    """Nearest 16-bit integers of ``waveform * 32768``, ties to even, clipped to [-32768, 32767]."""
+    scaled: Waveform = np.rint(waveform * np.float32(FULL_SCALE))
+    return scaled.clip(-FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
+
+
+def from_int16(samples: NDArray[np.int16]) -> Waveform:
+    """Exact inverse of `to_int16` on its range.
+
+    >>> from_int16(np.array([-32768, 0, 16384], dtype=np.int16)).tolist()
+    [-1.0, 0.0, 0.5]
+    """
+    return samples.astype(np.float32) * np.float32(1 / FULL_SCALE)
+
+
+def covered(gaps: Gaps, num_samples: int) -> NDArray[np.bool_]:
+    """Which samples lie in a gap. Shape: -> ``(samples,)``."""
+    mask = np.zeros(num_samples, dtype=bool)
+    for start, stop in gaps.tolist():
+        mask[start:stop] = True
+    return mask
+
+
+def runs(mask: NDArray[np.bool_]) -> Gaps:
+    """Stretches of True.
+
+    >>> runs(np.array([True, False, True, True])).tolist()
+    [[0, 1], [2, 4]]
+    """
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], mask.view(np.int8), [0]])))
+    return edges.reshape(-1, 2).astype(np.int64)
+
+
+def gaps_at(gaps: Iterable[Sequence[float]], sample_rate: int, num_samples: int) -> Gaps:
+    """Gaps in seconds as samples: every sample that a gap touches."""
+    mask = np.zeros(num_samples, dtype=bool)
+    for start, end in gaps:
+        # Half a nanosecond: 0.3 s at 16 kHz is 4800, not 4799.999.
+        mask[int(max(0.0, start + 5e-10) * sample_rate) : int(np.ceil(max(0.0, end - 5e-10) * sample_rate))] = True
+    return runs(mask)
+
+
+def gaps_at_rate(gaps: Gaps, from_rate: int, to_rate: int, num_samples: int) -> Gaps:
+    """Gaps at another rate: every new sample whose time lies in a gap or beside one."""
+    if from_rate == to_rate or not len(gaps):
+        return gaps
+    mask = np.zeros(num_samples, dtype=bool)
+    for start, stop in gaps.tolist():
+        mask[start * to_rate // from_rate : -(-stop * to_rate // from_rate)] = True
+    return runs(mask)
+
+
+def join_packets(packets: Sequence[NDArray[Any] | None], packet_samples: int) -> Waveform:
+    """A waveform from the packets of a transmission, NaN where one was lost.
+
+    Args:
+        packets: ``(samples,)`` each, floats in [-1, 1] or int16; None = lost.
+        packet_samples: what a lost packet had.
+
+    Raises:
+        AudioError: no packet came, or one is not a waveform.
+
+    >>> join_packets([np.zeros(2, np.float32), None], 2).tolist()
+    [0.0, 0.0, nan, nan]
+    """
+    if all(packet is None for packet in packets):
+        raise AudioError(f"expected at least 1 packet that came, got {len(packets)} lost")
+    parts: list[Waveform] = []
+    for packet in packets:
+        if packet is None:
+            parts.append(np.full(packet_samples, np.nan, dtype=np.float32))
+        elif packet.ndim != 1 or (packet.dtype != np.int16 and packet.dtype.kind != "f"):
+            raise AudioError(f"expected packets (samples,) of float or int16, got {packet.shape} of {packet.dtype}")
+        else:
+            parts.append(from_int16(packet) if packet.dtype == np.int16 else packet.astype(np.float32))
+    return np.concatenate(parts)
