@@ -147,6 +147,15 @@ class Augmenter:
             moved = moved + self._shifts(draws)[:, None].to(times.dtype) / self.sample_rate
         return moved
 
+    def origins(self, times: Tensor, draws: Tensor) -> Tensor:
+        """Where moments of `waveforms` were before, the inverse of `times`. Shape: s ``(n,)`` -> ``(batch, n)``."""
+        moved = times.expand(len(draws), -1)
+        if self.config.shift_ms:
+            moved = moved - self._shifts(draws)[:, None].to(times.dtype) / self.sample_rate
+        if self.config.speed_percent:
+            moved = moved * self._factors(draws)[:, None].to(times.dtype)
+        return moved
+
     def _factors(self, draws: Tensor) -> Tensor:
         """Of speed."""
         return 1 + self.config.speed_percent / 100 * (2 * draws[:, 0] - 1)

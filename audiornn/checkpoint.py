@@ -28,6 +28,7 @@ from audiornn.audio import AudioConfig
 from audiornn.card import model_card
 from audiornn.errors import ModelError
 from audiornn.features import FeaturesConfig
+from audiornn.features.streams import Inputs, StreamConfig
 from audiornn.models.classifier import ModelConfig, RecurrentClassifier
 from audiornn.tasks import TaskSpec
 
@@ -45,6 +46,8 @@ class ModelSpec:
 
     audio: AudioConfig = field(default_factory=AudioConfig)
     features: FeaturesConfig
+    streams: dict[str, StreamConfig] = field(default_factory=dict)
+    """What is heard beside the front end, by name."""
     model: ModelConfig
     tasks: list[TaskSpec]
     """What the outputs mean, in their order."""
@@ -60,13 +63,19 @@ class ModelSpec:
 
     def build(self) -> RecurrentClassifier:
         """The network, with fresh weights."""
-        return build_network(self.features, self.model, self.tasks)
+        return build_network(self.inputs, self.model, self.tasks)
+
+    @property
+    def inputs(self) -> Inputs:
+        """What the network hears."""
+        return Inputs(audio=self.audio, features=self.features, streams=self.streams)
 
 
-def build_network(features: FeaturesConfig, model: ModelConfig, tasks: Sequence[TaskSpec]) -> RecurrentClassifier:
+def build_network(inputs: Inputs, model: ModelConfig, tasks: Sequence[TaskSpec]) -> RecurrentClassifier:
     """A network with fresh weights that has the outputs of its tasks."""
     num_outputs = sum(task.num_outputs for task in tasks)
-    return RecurrentClassifier(features, model, num_outputs, sum(task.num_frame_outputs for task in tasks))
+    num_frame_outputs = sum(task.num_frame_outputs for task in tasks)
+    return RecurrentClassifier(inputs.features, model, num_outputs, num_frame_outputs, inputs.streams)
 
 
 def save_model(folder: Path, network: RecurrentClassifier, spec: ModelSpec) -> None:

@@ -48,8 +48,14 @@ def _store(name: str, dataclass: type, group: str | None = None) -> None:
     _lift_read_only(shelf[f"{name}.yaml"].node)
 
 
+def _samples(milliseconds: float, sample_rate: int) -> int:
+    """``${milliseconds:25,${features.sample_rate}}`` in an option file."""
+    return round(milliseconds * sample_rate / 1000)
+
+
 def register(verb: str) -> None:
     """Store the schemas that a verb's option files name: ``schema`` at the top, ``<group>/schema`` in each group."""
+    OmegaConf.register_new_resolver("milliseconds", _samples, replace=True)
     _store(f"{verb}_schema", _import(f"audiornn.commands.{verb}:{verb.title()}Command"))
     if verb in ("prepare", "train", "evaluate", "gates"):
         from audiornn.corpora import CORPORA

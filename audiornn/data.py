@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from audiornn.errors import ConfigError
 from audiornn.objectives import balanced_class_weights
+from audiornn.padding import pad_sequences
 from audiornn.store import Store
 
 
@@ -60,6 +61,13 @@ class Batch:
     """By task, ``(batch, ...)``, see `audiornn.tasks.read_targets`."""
     utterances: Tensor
     """int64 ``(batch,)``, rows of the store."""
+    sequences: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    """By name: float32 ``(batch, frames, features)``, zeros as padding, NaN where missing, and int64 ``(batch,)``."""
+
+    def heard(self, device: torch.device | None = None) -> tuple[Tensor, Tensor, dict[str, tuple[Tensor, Tensor]]]:
+        """What a network takes, on a device: waveforms, lengths, sequences."""
+        sequences = {name: (values.to(device), counts.to(device)) for name, (values, counts) in self.sequences.items()}
+        return self.waveforms.to(device), self.lengths.to(device), sequences
 
 
 MAX_SAMPLES = 1 << 25
@@ -92,7 +100,7 @@ class StoreDataset(Dataset[int]):
     def collate(self, indices: list[int]) -> Batch:
         """Read and pad a batch."""
         rows = np.asarray(indices, dtype=np.int64)
-        lengths = self.store.num_samples[rows]
+        lengths = self.store.num_samples[rows] if self.store.reads_audio else np.zeros(len(rows), dtype=np.int64)
         waveforms = torch.zeros(len(rows), int(lengths.max()))
         for row, index, length in zip(waveforms.numpy(), indices, lengths, strict=True):
             np.multiply(self.store.waveform(index), np.float32(1 / 32768), out=row[:length], casting="unsafe")
@@ -103,6 +111,10 @@ class StoreDataset(Dataset[int]):
             lengths=torch.from_numpy(lengths.copy()),
             targets={name: torch.from_numpy(values[rows]) for name, values in self.targets.items()},
             utterances=torch.from_numpy(rows),
+            sequences={
+                name: pad_sequences([self.store.sequence(index, name) for index in indices], size)
+                for name, size in self.store.sequence_sizes.items()
+            },
         )
 
 

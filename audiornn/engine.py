@@ -101,7 +101,8 @@ class ClassifierTraining(pl.LightningModule):
         draws = self.augmenter.draw(self.current_epoch, batch.utterances)
         with torch.no_grad():
             waveforms, lengths = self.augmenter.waveforms(batch.waveforms, batch.lengths, draws)
-            frames = self.network.features.frames(waveforms, lengths)
+            origins = partial(self.augmenter.origins, draws=draws)
+            frames = self.network.frames(waveforms, lengths, batch.sequences, origins=origins)
             masked = frames._replace(values=self.augmenter.features(frames.values, frames.lengths, draws))
         targets = self.objective.moved(batch.targets, partial(self.augmenter.times, draws=draws))
         output = self.network.classify(masked)
@@ -114,7 +115,8 @@ class ClassifierTraining(pl.LightningModule):
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Keep the outputs of a batch for the figures of the epoch."""
         del batch_index
-        found = self.objective.outcomes(self.network(batch.waveforms, batch.lengths), batch.targets)
+        output = self.network(*batch.heard())
+        found = self.objective.outcomes(output, batch.targets)
         self._outcomes.append({name: (outputs.float(), targets) for name, (outputs, targets) in found.items()})
 
     def on_train_epoch_start(self) -> None:

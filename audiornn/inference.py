@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,13 +17,14 @@ from audiornn.audio import Recording, find_audio, prepare_recording, read_record
 from audiornn.checkpoint import ModelSpec, load_model
 from audiornn.errors import AudioError, ConfigError
 from audiornn.models.classifier import ClassifierOutput, RecurrentClassifier
-from audiornn.padding import pad_waveforms
+from audiornn.padding import pad_sequences, pad_waveforms
 from audiornn.predictions import AnyPrediction, FileResult, predictions_of
+from audiornn.sequences import Signals, check_sequence, find_sequences, read_sequence, sequence_files
 from audiornn.tasks import FRAMES, NEXT_FRAME, TaskSpec
 
 Waveform = NDArray[np.float32]
 AudioPath = str | os.PathLike[str]
-AudioInput = AudioPath | NDArray[np.generic]
+AudioInput = AudioPath | NDArray[np.generic] | Mapping[str, NDArray[np.generic]]
 AudioInputs = list[Any] | tuple[Any, ...]
 """Several `AudioInput`."""
 
@@ -119,8 +120,9 @@ class Classifier:
         """Classify one utterance, or several at once.
 
         Args:
-            audio: a path; an array ``(samples,)`` or ``(channels, samples)``, NaN where samples are missing; or a list
-                of paths or arrays.
+            audio: a path; an array ``(samples,)`` or ``(channels, samples)``, NaN where samples are missing; for a
+                model with sequences a mapping of their names, and ``audio``, to arrays, any of which may be left out;
+                or a list of these.
             sample_rate: of the arrays, Hz; needed with arrays, resampled from when it is not the model's.
 
         Returns:
@@ -131,8 +133,8 @@ class Classifier:
         Raises:
             AudioError: audio that can't be used, or an array without its sample rate.
         """
-        waveforms, single = self._waveforms(audio, sample_rate)
-        predictions = self._predictions(waveforms, self.run(waveforms))
+        signals, single = self._signals(audio, sample_rate)
+        predictions = self._predictions(signals, self.run(signals))
         return predictions[0] if single else predictions
 
     def embed(self, audio: AudioInput | AudioInputs, *, sample_rate: int | None = None) -> NDArray[np.float32]:
@@ -143,12 +145,12 @@ class Classifier:
         Returns:
             ``(embedding_size,)`` for one utterance, ``(utterances, embedding_size)`` for a list.
         """
-        waveforms, single = self._waveforms(audio, sample_rate)
-        embeddings = self.run(waveforms).embeddings
+        signals, single = self._signals(audio, sample_rate)
+        embeddings = self.run(signals).embeddings
         return embeddings[0] if single else embeddings
 
     def predict_folder(self, folder: AudioPath, *, batch_size: int = 64) -> Iterator[FileResult]:
-        """Classify every audio file below a folder, sorted by path, in constant memory.
+        """Classify every file below a folder that the model can hear, sorted by path, in constant memory.
 
         Yields:
             one result per file, in order; a file that can't be used has an ``error`` instead of a prediction.
@@ -156,17 +158,25 @@ class Classifier:
         Raises:
             AudioError: no such folder, or no audio in it.
         """
-        return self.predict_files(find_audio(folder), batch_size=batch_size)
+        return self.predict_files(self.find_files(folder), batch_size=batch_size)
+
+    def find_files(self, folder: AudioPath) -> list[Path]:
+        """Files below a folder that the model can hear: audio, or for a model without it sequences.
+
+        Raises:
+            AudioError: no such folder, or no such file in it.
+        """
+        return find_audio(folder) if self.spec.inputs.reads_audio else find_sequences(folder)
 
     def predict_files(self, paths: Iterable[AudioPath], *, batch_size: int = 64) -> Iterator[FileResult]:
         """`predict_folder` for given files."""
-        window: list[tuple[str, Waveform | AudioError]] = []
+        window: list[tuple[str, Signals | AudioError]] = []
         samples = 0
         for path in paths:
             try:
-                waveform = self._heard(read_recording(path, sample_rate=self.sample_rate))
-                window.append((os.fspath(path), waveform))
-                samples += len(waveform)
+                signals = self._read(path)
+                window.append((os.fspath(path), signals))
+                samples += round(signals.seconds * self.sample_rate)
             except AudioError as error:
                 window.append((os.fspath(path), error))
             if len(window) == WINDOW_FILES or samples >= WINDOW_SAMPLES:
@@ -175,34 +185,34 @@ class Classifier:
         yield from self._predict_window(window, batch_size)
 
     def _predict_window(
-        self, window: Sequence[tuple[str, Waveform | AudioError]], batch_size: int
+        self, window: Sequence[tuple[str, Signals | AudioError]], batch_size: int
     ) -> Iterator[FileResult]:
-        waveforms = [waveform for _, waveform in window if not isinstance(waveform, AudioError)]
-        outputs = self.run(waveforms, batch_size=batch_size)
-        answers = zip(self._predictions(waveforms, outputs), outputs.embeddings, strict=True)
-        for path, waveform in window:
-            if isinstance(waveform, AudioError):
-                yield FileResult(path=path, prediction=None, error=str(waveform))
+        heard = [signals for _, signals in window if not isinstance(signals, AudioError)]
+        outputs = self.run(heard, batch_size=batch_size)
+        answers = zip(self._predictions(heard, outputs), outputs.embeddings, strict=True)
+        for path, signals in window:
+            if isinstance(signals, AudioError):
+                yield FileResult(path=path, prediction=None, error=str(signals))
             else:
                 prediction, embedding = next(answers)
                 yield FileResult(path=path, prediction=prediction, embedding=embedding)
 
     @torch.inference_mode()
-    def run(self, waveforms: Sequence[Waveform], *, batch_size: int = 64) -> Outputs:
-        """Scores, logits and embeddings of waveforms at the model's rate, batched by length.
+    def run(self, signals: Sequence[Signals | Waveform], *, batch_size: int = 64) -> Outputs:
+        """Scores, logits and embeddings of signals, or of waveforms alone, at the model's rate, batched by length.
 
-        Shape: list of float32 ``(samples,)`` -> rows in the order of the list.
+        Shape: list of `Signals` or of float32 ``(samples,)`` -> rows in the order of the list.
         """
         if batch_size < 1:
             raise ConfigError(f"batch_size must be at least 1, got {batch_size}")
         num_outputs = sum(task.num_outputs for task in self.spec.tasks)
-        logits = np.zeros((len(waveforms), num_outputs), dtype=np.float32)
-        embeddings = np.zeros((len(waveforms), self.embedding_size), dtype=np.float32)
-        durations = [len(waveform) / self.sample_rate for waveform in waveforms]
+        heard = [each if isinstance(each, Signals) else Signals(each, len(each) / self.sample_rate) for each in signals]
+        logits = np.zeros((len(heard), num_outputs), dtype=np.float32)
+        embeddings = np.zeros((len(heard), self.embedding_size), dtype=np.float32)
+        durations = [each.seconds for each in heard]
         of_frames: dict[str, dict[int, Any]] = {task.name: {} for task in self.spec.tasks if task.num_frame_outputs}
-        for rows in batches_by_length([len(waveform) for waveform in waveforms], batch_size):
-            batch, lengths = pad_waveforms([waveforms[row] for row in rows])
-            output = self.network(batch.to(self.device), lengths.to(self.device))
+        for rows in batches_by_length([round(seconds * self.sample_rate) for seconds in durations], batch_size):
+            output = self._answer([heard[row] for row in rows])
             logits[rows] = output.logits.float().cpu().numpy()
             embeddings[rows] = output.embedding.float().cpu().numpy()
             if output.frame_logits is not None:
@@ -211,11 +221,22 @@ class Classifier:
         return Outputs(
             scores={
                 **{name: task.scores(own) for name, (task, own) in self.shares(logits).items() if task.num_outputs},
-                **{name: [scores[row] for row in range(len(waveforms))] for name, scores in of_frames.items()},
+                **{name: [scores[row] for row in range(len(heard))] for name, scores in of_frames.items()},
             },
             logits=logits,
             embeddings=embeddings,
         )
+
+    def _answer(self, signals: Sequence[Signals]) -> ClassifierOutput:
+        """Of the network, for one batch."""
+        waveforms, lengths = pad_waveforms([each.waveform for each in signals])
+        sequences = {}
+        for name, stream in self.spec.inputs.sequences.items():
+            none = np.zeros((0, stream.num_features), dtype=np.float32)
+            values, counts = pad_sequences([each.sequences.get(name, none) for each in signals], stream.num_features)
+            sequences[name] = (values.to(self.device), counts.to(self.device))
+        output: ClassifierOutput = self.network(waveforms.to(self.device), lengths.to(self.device), sequences)
+        return output
 
     def _scores_of_frames(self, output: ClassifierOutput, durations: Sequence[float]) -> dict[str, list[Any]]:
         """Intervals, or errors of the next frame, of each utterance of a batch, by task."""
@@ -243,13 +264,12 @@ class Classifier:
         return found
 
     @torch.inference_mode()
-    def predicted_frames(self, waveform: Waveform) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Real and predicted frames of a waveform at the model's rate, for a model of next-frame prediction.
+    def predicted_frames(self, signals: Signals) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Real and predicted frames of signals at the model's rate, for a model of next-frame prediction.
 
-        Shape: float32 ``(samples,)`` -> two of ``(frames, features)``, row by row the same moment.
+        Shape: -> two of ``(frames, features)``, row by row the same moment.
         """
-        batch, lengths = pad_waveforms([waveform])
-        output = self.network(batch.to(self.device), lengths.to(self.device))
+        output = self._answer([signals])
         task = self.spec.tasks[0]
         if task.kind != NEXT_FRAME or output.frame_logits is None or output.features is None:
             raise ConfigError(f"expected a model of next-frame prediction, got {task.kind}")
@@ -262,27 +282,54 @@ class Classifier:
         parts = np.split(logits, ends[:-1], axis=1)
         return {task.name: (task, part) for task, part in zip(self.spec.tasks, parts, strict=True)}
 
-    def _waveforms(self, audio: AudioInput | AudioInputs, sample_rate: int | None) -> tuple[list[Waveform], bool]:
-        if isinstance(audio, str | os.PathLike | np.ndarray):
-            return [self._waveform(audio, sample_rate)], True
-        return [self._waveform(item, sample_rate) for item in audio], False
+    def _signals(self, audio: AudioInput | AudioInputs, sample_rate: int | None) -> tuple[list[Signals], bool]:
+        if isinstance(audio, str | os.PathLike | np.ndarray | Mapping):
+            return [self._prepared(audio, sample_rate)], True
+        return [self._prepared(item, sample_rate) for item in audio], False
 
-    def _waveform(self, audio: AudioInput, sample_rate: int | None) -> Waveform:
-        if not isinstance(audio, np.ndarray):
-            return self._heard(read_recording(audio, sample_rate=self.sample_rate))
+    def _prepared(self, audio: AudioInput, sample_rate: int | None) -> Signals:
+        if isinstance(audio, str | os.PathLike):
+            return self._read(audio)
+        if not isinstance(audio, Mapping):
+            # An array alone is what the model hears first.
+            audio = {"audio" if self.spec.inputs.reads_audio else next(iter(self.spec.inputs.sequences)): audio}
+        known = (["audio"] if self.spec.inputs.reads_audio else []) + list(self.spec.inputs.sequences)
+        if not audio or not set(audio) <= set(known):
+            raise AudioError(f"expected arrays out of {', '.join(known)}, got {', '.join(map(str, audio)) or 'none'}")
+        sequences = {name: check_sequence(values) for name, values in audio.items() if name != "audio"}
+        if "audio" not in audio:
+            return self._heard(None, sequences)
         if sample_rate is None:
             raise AudioError(
                 f"expected sample_rate=... beside an array of samples, got none; "
                 f"the model works at {self.sample_rate} Hz"
             )
-        return self._heard(prepare_recording(audio, sample_rate, self.sample_rate))
+        return self._heard(prepare_recording(audio["audio"], sample_rate, self.sample_rate), sequences)
 
-    def _heard(self, recording: Recording) -> Waveform:
-        return self.spec.audio.apply(recording, self.sample_rate).waveform
+    def _read(self, path: AudioPath) -> Signals:
+        """A file, and the sequences that belong to it."""
+        inputs = self.spec.inputs
+        files = sequence_files(os.fspath(path), inputs.sequences, reads_audio=inputs.reads_audio)
+        sequences = {name: read_sequence(file) for name, file in files.items() if file}
+        if inputs.reads_audio:
+            return self._heard(read_recording(path, sample_rate=self.sample_rate), sequences)
+        if not sequences:
+            raise AudioError(f"expected a .npy file of {', '.join(files)}, got {os.fspath(path)!r}")
+        return self._heard(None, sequences)
 
-    def _predictions(self, waveforms: Sequence[Waveform], outputs: Outputs) -> list[AnyPrediction]:
-        durations = [len(waveform) / self.sample_rate for waveform in waveforms]
-        return predictions_of(self.spec.tasks, outputs.scores, durations)
+    def _heard(self, recording: Recording | None, sequences: Mapping[str, NDArray[np.float32]]) -> Signals:
+        clocks = self.spec.inputs.sequences
+        for name, values in sequences.items():
+            if values.shape[1] != clocks[name].num_features:
+                raise AudioError(f"expected {clocks[name].num_features} features in {name!r}, got {values.shape[1]}")
+        if recording is None:
+            seconds = max(clocks[name].clock.end(len(values)) for name, values in sequences.items())
+            return Signals(np.zeros(0, dtype=np.float32), seconds, sequences)
+        waveform = self.spec.audio.apply(recording, self.sample_rate).waveform
+        return Signals(waveform, len(waveform) / self.sample_rate, sequences)
+
+    def _predictions(self, signals: Sequence[Signals], outputs: Outputs) -> list[AnyPrediction]:
+        return predictions_of(self.spec.tasks, outputs.scores, [each.seconds for each in signals])
 
 
 MAX_BATCH_SECONDS = 320.0

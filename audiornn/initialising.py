@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from torch import nn
@@ -11,15 +11,16 @@ from torch import nn
 from audiornn.checkpoint import load_model, read_spec
 from audiornn.errors import ConfigError
 from audiornn.features import FeaturesConfig
+from audiornn.features.streams import Inputs, StreamConfig
 from audiornn.models.classifier import ModelConfig, RecurrentClassifier
 
 
-def check_source(folder: Path, features: FeaturesConfig, model: ModelConfig, freeze: int) -> None:
+def check_source(folder: Path, inputs: Inputs, model: ModelConfig, freeze: int) -> None:
     """Raise what keeps a network from starting from a saved model.
 
     Args:
         folder: model folder.
-        features, model: what the network is built from.
+        inputs, model: what the network is built from.
         freeze: see `frozen_parts`.
 
     Raises:
@@ -32,7 +33,7 @@ def check_source(folder: Path, features: FeaturesConfig, model: ModelConfig, fre
         )
     spec = read_spec(folder)
     for name, own, other in (
-        ("features", features, spec.features),
+        ("features", inputs.features, spec.features),
         ("model.encoder", model.encoder, spec.model.encoder),
     ):
         if differing := _differing(own, other):
@@ -41,9 +42,25 @@ def check_source(folder: Path, features: FeaturesConfig, model: ModelConfig, fre
                 f"init: expected {name}.{field}={getattr(other, field)!r} as in '{folder}', got {getattr(own, field)!r}"
             )
 
+    if inputs.streams and model.projection != spec.model.projection:
+        raise ConfigError(
+            f"init: expected model.projection={spec.model.projection} as in '{folder}', got {model.projection}"
+        )
+    own_streams, other_streams = (_without_sizes(streams) for streams in (inputs.streams, spec.streams))
+    if own_streams != other_streams:
+        raise ConfigError(
+            f"init: expected the streams of '{folder}', {', '.join(spec.streams) or 'none'}, with their settings, "
+            f"got {', '.join(inputs.streams) or 'none'}"
+        )
+
+
+def _without_sizes(streams: Mapping[str, StreamConfig]) -> dict[str, StreamConfig]:
+    """The number of features follows from the corpus, and the weights tell whether it fits."""
+    return {name: dataclasses.replace(stream, num_features=0) for name, stream in streams.items()}
+
 
 def start_from(network: RecurrentClassifier, folder: Path) -> None:
-    """Copy front end statistics and encoder of a saved model, which `check_source` has passed.
+    """Copy front end statistics, projections and encoder of a saved model, which `check_source` has passed.
 
     What comes after the encoder keeps its weights.
 
@@ -51,8 +68,16 @@ def start_from(network: RecurrentClassifier, folder: Path) -> None:
         ModelError: no such model.
     """
     source, _ = load_model(folder)
-    network.features.load_state_dict(source.features.state_dict())
-    network.encoder.load_state_dict(source.encoder.state_dict())
+    shared = ("features.", "streams.", "projections.", "encoder.")
+    state = {name: value for name, value in source.state_dict().items() if name.startswith(shared)}
+    own = network.state_dict()
+    for name, value in state.items():
+        if own[name].shape != value.shape:
+            raise ConfigError(
+                f"init: expected inputs of the sizes in '{folder}', got {name} of {tuple(own[name].shape)} instead of "
+                f"{tuple(value.shape)}"
+            )
+    network.load_state_dict({**own, **state})
 
 
 # What shapes no weight may differ.

@@ -32,7 +32,7 @@ class Utterance:
     empty where it is not known. Times are in seconds from the file's start; ``end_seconds`` None is the file's end.
     ``gaps`` are stretches of it that are missing, start and end in seconds from the start of the utterance.
     ``columns`` is whatever else is said, as text by name, for an objective to read its targets from. ``line`` is that
-    of the manifest, from 1; 0 without one.
+    of the manifest, from 1; 0 without one. ``folder`` is where relative paths in ``columns`` start.
     """
 
     utterance_id: str
@@ -45,6 +45,7 @@ class Utterance:
     gaps: tuple[tuple[float, float], ...] = ()
     columns: Mapping[str, str] = field(default_factory=dict, hash=False)
     line: int = field(default=0, compare=False)
+    folder: str = field(default="", compare=False)
 
     def with_split(self, split: str) -> Utterance:
         """The same utterance in another split; `dataclasses.replace` takes several times as long, per clip."""
@@ -59,6 +60,7 @@ class Utterance:
             gaps=self.gaps,
             columns=self.columns,
             line=self.line,
+            folder=self.folder,
         )
 
     def column(self, name: str) -> str:
@@ -257,6 +259,7 @@ def _parse_row(row: dict[str, Any], columns: ManifestColumns, folder: Path, line
         gaps=_gaps(row, columns.gaps, where),
         columns=_further_columns(row, columns, where),
         line=line,
+        folder=str(folder),
     )
 
 

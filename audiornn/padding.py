@@ -215,3 +215,16 @@ def pad_waveforms(waveforms: Sequence[NDArray[np.float32]]) -> tuple[Tensor, Ten
     for row, waveform in zip(batch, waveforms, strict=True):
         row[: len(waveform)] = torch.from_numpy(np.ascontiguousarray(waveform, dtype=np.float32))
     return batch, lengths
+
+
+def pad_sequences(sequences: Sequence[NDArray[np.float32]], num_features: int) -> tuple[Tensor, Tensor]:
+    """Sequences of different lengths as one zero-padded batch.
+
+    Shape:
+        list of ``(frames, features)`` -> float32 ``(batch, frames, features)`` and int64 lengths ``(batch,)``.
+    """
+    lengths = torch.tensor([len(sequence) for sequence in sequences], dtype=torch.int64)
+    batch = torch.zeros(len(sequences), int(lengths.max()) if len(sequences) else 0, num_features)
+    for row, sequence in zip(batch.numpy(), sequences, strict=True):
+        row[: len(sequence)] = sequence
+    return batch, lengths

@@ -25,7 +25,8 @@ from audiornn.corpora.corpus import Corpus
 from audiornn.data import LoaderConfig, evaluation_loader
 from audiornn.errors import ConfigError, CorpusError
 from audiornn.evaluation import SplitEvaluation, answer, evaluate, save_evaluation
-from audiornn.features import FeaturesConfig, FeatureStatistics
+from audiornn.features import FeatureExtractor, FeaturesConfig, FeatureStatistics
+from audiornn.features.streams import Inputs, SequenceInput, parse_streams, with_sizes
 from audiornn.files.atomic import write_text
 from audiornn.inference import Classifier
 from audiornn.initialising import check_source, frozen_parts, start_from
@@ -54,6 +55,8 @@ class TrainConfig:
     data: Corpus
     audio: AudioConfig = field(default_factory=AudioConfig)
     features: FeaturesConfig = field(default_factory=FeaturesConfig)
+    streams: dict[str, Any] = field(default_factory=dict)
+    """What is heard beside the front end: a `StreamConfig`, or its settings, by name."""
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     objective: ObjectiveConfig = field(default_factory=MulticlassConfig)
@@ -79,10 +82,17 @@ class TrainConfig:
             raise ConfigError(f"seed must be at least 0, got {self.seed}")
         if self.encoder_learning_rate <= 0:
             raise ConfigError(f"encoder_learning_rate must be above 0, got {self.encoder_learning_rate}")
+        object.__setattr__(self, "streams", parse_streams(self.streams))
+        self.inputs  # noqa: B018  # whatever contradicts itself is refused now
         if self.freeze and self.init is None:
             raise ConfigError(
                 f"freeze={self.freeze}: expected init=MODEL beside it; random weights are not worth keeping"
             )
+
+    @property
+    def inputs(self) -> Inputs:
+        """What the network hears."""
+        return Inputs(audio=self.audio, features=self.features, streams=self.streams)
 
     def prepare(self, data_dir: Path, *, splits: Sequence[str] = (), progress: Progress | None = None) -> Store:
         """The corpus as `train` wants it; returns at once when it has been prepared before.
@@ -96,14 +106,16 @@ class TrainConfig:
             CorpusError: the corpus can't be used, or lacks the objective's targets.
         """
         if self.init is not None:
-            check_source(Path(self.init), self.features, self.model, self.freeze)
+            check_source(Path(self.init), self.inputs, self.model, self.freeze)
         return prepare(
             self.data,
             data_dir=data_dir,
             sample_rate=self.features.sample_rate,
             audio=self.audio,
+            reads_audio=self.inputs.reads_audio,
+            sequences=self.inputs.clocks,
             strict=self.strict,
-            check=partial(self.objective.check, model=self.model, features=self.features, splits=splits),
+            check=partial(self.objective.check, model=self.model, inputs=self.inputs, splits=splits),
             progress=progress,
         )
 
@@ -153,13 +165,15 @@ def train(
         raise ConfigError(f"expected a new run folder, got '{run_dir}', which holds a run; name another, or resume it")
     # Whatever is refused, is refused before there is a run folder.
     _check_splits(store)
-    objective = config.objective.build(store, num_features=config.features.num_features)
+    config = dataclasses.replace(config, streams=with_sizes(config.streams, store.sequence_sizes))
+    num_features = sum(config.inputs.sizes)
+    objective = config.objective.build(store, num_features=num_features)
     if config.loader.train_share < 1:
         store = training_share(store, config.loader.train_share, objective)
-        objective = config.objective.build(store, num_features=config.features.num_features)
+        objective = config.objective.build(store, num_features=num_features)
     if config.loader.overfit_clips:
         store = overfitting_subset(store, config.loader.overfit_clips)
-    objective.check_model(config.model, config.features)
+    objective.check_model(config.model, config.inputs)
     source = None if config.init is None else read_config(Path(config.init))["weights_sha256"]
     monitor = objective.monitor(config.trainer.monitor)
     trainer = build_trainer(config.trainer, run_dir, monitor=monitor, tensorboard=config.tensorboard)
@@ -237,6 +251,7 @@ def _train(parts: _Parts, run: RunFolder, *, resume: bool) -> TrainResult:
     spec = ModelSpec(
         audio=config.audio,
         features=config.features,
+        streams=config.streams,
         model=config.model,
         tasks=parts.objective.specs,
         training={**_provenance(config, store, history, epoch), "init_weights_sha256": parts.init_weights_sha256},
@@ -278,10 +293,8 @@ def _with_baseline(task: TaskSpec, classifier: Classifier, store: Store, loader:
     def utterances() -> Iterator[NDArray[np.float32]]:
         with torch.inference_mode():
             for batch in evaluation_loader(store, loader, {}, "train"):
-                features, lengths = classifier.network.features(
-                    batch.waveforms.to(classifier.device), batch.lengths.to(classifier.device)
-                )
-                for of_row, length in zip(features.cpu().numpy(), lengths.tolist(), strict=True):
+                frames = classifier.network.frames(*batch.heard(classifier.device))
+                for of_row, length in zip(frames.values.cpu().numpy(), frames.lengths.tolist(), strict=True):
                     yield of_row[:length]
 
     return with_linear_prediction(task, utterances())
@@ -293,6 +306,7 @@ def _identity(config: TrainConfig, store: Store) -> dict[str, Any]:
         "corpus": store.fingerprint,
         "audio": dataclasses.asdict(config.audio),
         "features": dataclasses.asdict(config.features),
+        "streams": {name: dataclasses.asdict(stream) for name, stream in config.streams.items()},
         "model": dataclasses.asdict(config.model),
         "objective": dataclasses.asdict(config.objective),
         "init": [config.freeze, config.encoder_learning_rate],
@@ -319,12 +333,12 @@ def build_module(config: TrainConfig, store: Store, objective: Objective, *, ini
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        network = build_network(config.features, config.model, objective.specs)
+        network = build_network(config.inputs, config.model, objective.specs)
     if config.init is not None and init:
         start_from(network, Path(config.init))
         logger.info("starting from the encoder of '%s'", config.init)
-    elif config.features.normalisation == "global":
-        network.features.set_statistics(*feature_statistics(network, store, config.loader))
+    else:
+        set_statistics(network, store, config.loader)
     recordings = [store.waveform(int(index)) for index in store.indices("noise")]
     augmenter = Augmenter(
         config.augment,
@@ -347,16 +361,24 @@ def build_module(config: TrainConfig, store: Store, objective: Objective, *, ini
 
 
 @torch.no_grad()
-def feature_statistics(
-    network: RecurrentClassifier, store: Store, loader: LoaderConfig
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and standard deviation of each feature over all training frames. Shape: two of ``(features,)``."""
-    statistics = FeatureStatistics(network.features.num_features)
+def set_statistics(network: RecurrentClassifier, store: Store, loader: LoaderConfig) -> None:
+    """Give the front ends that want them the mean and the deviation of each feature over all training frames."""
+    parts: dict[str, tuple[FeatureExtractor | SequenceInput, FeatureStatistics]] = {}
+    for name, part in {"": network.features, **dict(network.streams.items())}.items():
+        if isinstance(part, FeatureExtractor) and part.config.normalisation == "global" and part.num_features:
+            parts[name] = (part, FeatureStatistics(part.num_features))
+        elif isinstance(part, SequenceInput) and part.config.normalise:
+            parts[name] = (part, FeatureStatistics(part.config.num_features))
+    if not parts:
+        return
     network.eval()  # no dither
     for batch in evaluation_loader(store, loader, {}, "train"):
-        statistics.update(network.features.frames(batch.waveforms, batch.lengths, normalise=False))
+        for name, (part, statistics) in parts.items():
+            heard = batch.sequences[name] if isinstance(part, SequenceInput) else (batch.waveforms, batch.lengths)
+            statistics.update(part.frames(*heard, normalise=False))
     network.train()
-    return statistics.mean, statistics.std
+    for part, statistics in parts.values():
+        part.set_statistics(statistics.mean, statistics.std)
 
 
 def _check_splits(store: Store) -> None:

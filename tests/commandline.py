@@ -12,6 +12,7 @@ import runpy
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from multiprocessing import forkserver
 from pathlib import Path
 
@@ -52,6 +53,23 @@ def run(
             raise subprocess.TimeoutExpired(command, _TIMEOUT_SECONDS)
         texts = [path.read_text("utf-8") for path in outputs]
         return subprocess.CompletedProcess(command, process.exitcode, *texts)
+
+
+def succeed(*words: str, cwd: Path, env: dict[str, str] | None = None, preloaded: bool = True) -> str:
+    """Standard output of a command that must exit with 0."""
+    done = run(*words, cwd=cwd, env=env, preloaded=preloaded)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def assert_refused(*words: str, cwd: Path, says: str | Sequence[str], env: dict[str, str] | None = None) -> None:
+    """Exit code 2, one line on standard error with all of ``says`` in it, nothing on standard output."""
+    done = run(*words, cwd=cwd, env=env)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith("audiornn: ") and done.stderr.count("\n") == 1, done.stderr
+    for text in [says] if isinstance(says, str) else says:
+        assert text in done.stderr
+    assert done.stdout == ""
 
 
 def _child(words: tuple[str, ...], cwd: Path, environment: dict[str, str], outputs: list[Path]) -> None:

@@ -100,6 +100,8 @@ def reference_features(waveform: NDArray[np.float32], c: FeaturesConfig) -> Arra
     x = waveform.astype(np.float64) * c.amplitude_scale
     if not c.pre_emphasis_per_frame:
         x = x - c.pre_emphasis * np.concatenate([[0.0], x[:-1]])
+    if c.kind in ("pitch", "energy"):
+        return np.array([(_pitch if c.kind == "pitch" else _energy)(frame, c) for frame in _frames(x, c)])
     bank, window, logs, energies = _bank(c), _window(c), [], []
     for frame in _frames(x, c):
         frame = frame - frame.mean() if c.remove_dc else frame
@@ -116,6 +118,30 @@ def reference_features(waveform: NDArray[np.float32], c: FeaturesConfig) -> Arra
     for _ in range(c.deltas):
         parts.append(_deltas(parts[-1], c.delta_window))
     return np.concatenate(parts, axis=1)
+
+
+def _energy(frame: Array, c: FeaturesConfig) -> list[float]:
+    return [float(_log(np.sum((frame * _window(c)) ** 2), c, 2.0))]
+
+
+def _pitch(frame: Array, c: FeaturesConfig) -> list[float]:
+    """Boersma (1993): autocorrelation of the windowed frame over that of the window, lag by lag."""
+    window = _window(c)
+    x = (frame - frame.mean()) * window
+
+    def at(lag: int) -> float:
+        energy = max(np.sum(x * x), 1e-12)
+        of_window = np.sum(window[: len(x) - lag] * window[lag:]) / np.sum(window * window)
+        return float(np.sum(x[: len(x) - lag] * x[lag:]) / energy / of_window)
+
+    shortest, longest = int(c.sample_rate // c.f_max), int(np.ceil(c.sample_rate / c.f_min))
+    best = max(range(shortest, longest + 1), key=lambda lag: at(lag) - 0.05 * np.log2(lag / shortest))
+    before, top, after = at(best - 1), at(best), at(best + 1)
+    bend = min(before - 2 * top + after, -1e-6)
+    lag = best + np.clip(0.5 * (before - after) / bend, -0.5, 0.5)
+    octaves = np.log2(c.sample_rate / lag / c.f_min)
+    strength = np.clip(top, -1, 1)
+    return [strength, octaves * max(0.0, strength)]
 
 
 def _cepstra(bands: Array, energies: Array, c: FeaturesConfig) -> Array:

@@ -14,8 +14,9 @@ import audiornn
 PACKAGE = Path(audiornn.__file__).parent
 
 RUNGS = (
-    {"errors", "labels", "padding", "card"},
-    {"audio", "features", "files", "manifest", "augment", "optimization", "trainer_config", "help"},
+    {"errors", "labels", "padding", "card", "clock"},
+    {"audio", "files", "manifest", "augment", "optimization", "trainer_config", "help"},
+    {"features", "sequences"},
     {"models", "splits", "runs", "tasks"},
     {"objectives", "predictions", "corpora", "checkpoint"},
     {"evaluation", "store", "inference", "initialising"},

@@ -6,33 +6,16 @@ import csv
 import json
 import os
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet
 import pytest
-from commandline import run
+from commandline import assert_refused, run, succeed
 from signals import noise, silence, tone, write_wav
 from toy import TINY_OVERRIDES, write_clip, write_corpus
 
 import audiornn
-
-
-def succeed(*words: str, cwd: Path, env: dict[str, str] | None = None, preloaded: bool = True) -> str:
-    done = run(*words, cwd=cwd, env=env, preloaded=preloaded)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def assert_refused(*words: str, cwd: Path, says: str | Sequence[str], env: dict[str, str] | None = None) -> None:
-    """Exit code 2, one line on standard error with all of ``says`` in it, nothing on standard output."""
-    done = run(*words, cwd=cwd, env=env)
-    assert done.returncode == 2, done.stderr
-    assert done.stderr.startswith("audiornn: ") and done.stderr.count("\n") == 1, done.stderr
-    for text in [says] if isinstance(says, str) else says:
-        assert text in done.stderr
-    assert done.stdout == ""
 
 
 @pytest.fixture(scope="module")

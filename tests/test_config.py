@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import tomllib
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from audiornn.augment import Augmenter, NoiseBank
 from audiornn.checkpoint import build_network
 from audiornn.engine import build_trainer
 from audiornn.errors import ConfigError
+from audiornn.features.streams import with_sizes
 from audiornn.help import VERBS, conf_dir, verb_help
 from audiornn.manifest import Utterance
 from audiornn.optimization import build_optimizer, build_schedule
@@ -61,6 +64,7 @@ NEEDED = {
             "+objective.tasks.b={kind: regression, targets: [pitch]}",
         ],
     },
+    "features": {"none": ["streams=sequence"]},
     "data": {"folder": ["data.path=x"], "manifest": ["data.path=x"]},
 }
 """What some options can't do without."""
@@ -88,9 +92,10 @@ def step(command: Any) -> float:
     torch.manual_seed(0)
     rate = command.features.sample_rate
     source = three_utterances()
-    objective = command.objective.build(source, num_features=command.features.num_features)
-    objective.check_model(command.model, command.features)
-    network = build_network(command.features, command.model, objective.specs)
+    inputs = dataclasses.replace(command.inputs, streams=with_sizes(command.streams, {"sequence": 3}))
+    objective = command.objective.build(source, num_features=sum(inputs.sizes))
+    objective.check_model(command.model, inputs)
+    network = build_network(inputs, command.model, objective.specs)
     optimizer = build_optimizer(command.optimizer, network)
     schedule = build_schedule(command.schedule, optimizer, total_steps=10, steps_per_epoch=5)
     bank = NoiseBank([(noise(rate, seed=5) * 32767).astype(np.int16)])
@@ -98,7 +103,9 @@ def step(command: Any) -> float:
     waveforms = torch.from_numpy(np.stack([noise(rate // 2, seed=index) for index in range(3)]))
     lengths = torch.tensor([rate // 2, rate // 3, rate // 4])
     draws = augmenter.draw(0, torch.arange(3))
-    frames = network.features.frames(*augmenter.waveforms(waveforms, lengths, draws))
+    sequences = {"sequence": (torch.randn(3, 40, 3), torch.tensor([40, 0, 30]))}
+    origins = partial(augmenter.origins, draws=draws)
+    frames = network.frames(*augmenter.waveforms(waveforms, lengths, draws), sequences, origins=origins)
     output = network.classify(frames._replace(values=augmenter.features(frames.values, frames.lengths, draws)))
     assert output.logits.shape == (3, sum(spec.num_outputs for spec in objective.specs))
     targets = {spec.name: read_targets(spec, source, np.arange(3), complete=False) for spec in objective.specs}

@@ -57,7 +57,7 @@ def logmel(waveform: np.ndarray, **settings) -> Tensor:
     ("settings", "message"),
     [
         ({"n_mfcc": 80, "n_mels": 40}, "n_mfcc must be at most n_mels, got n_mfcc=80 and n_mels=40"),
-        ({"kind": "mel"}, "kind must be one of mfcc, logmel, got 'mel'"),
+        ({"kind": "mel"}, "kind must be one of mfcc, logmel, pitch, energy, none, got 'mel'"),
         ({"window": "kaiser"}, "window must be one of hann, hamming, povey, rectangular, got 'kaiser'"),
         ({"normalisation": None}, "normalisation must be one of none, global, utterance, utterance_mean, got None"),
         (

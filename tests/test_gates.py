@@ -15,6 +15,7 @@ from audiornn.audio import from_int16
 from audiornn.checkpoint import build_network
 from audiornn.corpora.folder import FolderCorpus
 from audiornn.errors import ConfigError
+from audiornn.features.streams import Inputs
 from audiornn.gates import GatesConfig, bits_and_noise, gradient_norms, recall
 from audiornn.models.classifier import ModelConfig
 from audiornn.models.encoder import EncoderConfig
@@ -30,7 +31,7 @@ def test_gradient_norms_are_those_of_back_propagation_from_the_formula(tmp_path)
     torch.manual_seed(0)
     encoder = EncoderConfig(cell="lstm", hidden_size=5, num_layers=1, bidirectional=False)
     model = ModelConfig(encoder=encoder, pooling=PoolingConfig(kind="last"))
-    network = build_network(TINY_FEATURES, model, objective.specs)
+    network = build_network(Inputs(features=TINY_FEATURES), model, objective.specs)
     rows = store.indices("validation")[:3]
     sums: dict[int, list[float]] = {}
     rnn = network.encoder.layers[0].rnn

@@ -332,7 +332,7 @@ def test_next_frame_is_compared_with_copying_and_with_linear_prediction(manifest
     errors = {name: estimate.value for name, estimate in evaluation.errors.items()}
     assert errors["copying the last frame"] == pytest.approx(copying, rel=1e-4)
     assert errors["linear prediction"] == pytest.approx(linear, rel=1e-3)
-    real, predicted = result.classifier.predicted_frames(from_int16(store.waveform(int(store.indices("test")[0]))))
+    real, predicted = result.classifier.predicted_frames(store.signals(int(store.indices("test")[0])))
     assert np.abs(real - predicted).mean() == pytest.approx(evaluation.sums[0, 0] / evaluation.sums[0, 3], rel=1e-4)
     assert (tmp_path / "run" / "report" / "predicted_frames.png").is_file()
     assert result.history[-1]["validation_loss"] == pytest.approx(result.validation.mean_loss, rel=1e-4)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import glob
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audiornn.audio import AUDIO_SUFFIXES, find_audio, list_files
 from audiornn.errors import AudioError, ConfigError
+from audiornn.features.config import NONE
 from audiornn.runs import resolve_model
+from audiornn.sequences import SEQUENCE_SUFFIX, find_sequences
 
 if TYPE_CHECKING:
     from audiornn.inference import Classifier
@@ -35,17 +38,39 @@ class InputCommand:
         """
         if self.batch_size < 1:
             raise ConfigError(f"batch_size must be at least 1, got {self.batch_size}")
-        paths = expand_inputs(self.input)
+        check_inputs(self.input)
         model = resolve_model(self.model_path, Path(self.runs_dir))
+        paths = expand_inputs(self.input, sequences=not reads_audio(model))
         from audiornn.inference import load
 
         return load(model, device=self.device), paths
 
 
-def expand_inputs(inputs: Any) -> list[str]:
+def check_inputs(inputs: Any) -> None:
+    """Raise what `expand_inputs` raises for any model."""
+    try:
+        expand_inputs(inputs)
+    except AudioError as error:
+        try:
+            expand_inputs(inputs, sequences=True)
+        except AudioError:
+            raise error from None
+
+
+def reads_audio(model: Path) -> bool:
+    """Whether a model hears audio, and not only sequences; found without torch."""
+    try:
+        document = json.loads((model / "config.json").read_text("utf-8"))
+        return bool(document["features"]["kind"] != NONE)
+    except (OSError, ValueError, KeyError, TypeError):
+        return True  # what is wrong with it is told when it is loaded
+
+
+def expand_inputs(inputs: Any, *, sequences: bool = False) -> list[str]:
     """The files meant, in the order named; folders and globs sorted by path.
 
-    A named file is taken whatever its ending, even when it does not exist: it becomes a row with its reason.
+    In a folder that is every audio file, or with ``sequences`` every sequence. A named file is taken whatever its
+    ending, even when it does not exist: it becomes a row with its reason.
 
     Raises:
         ConfigError: neither text nor a list of texts.
@@ -58,14 +83,14 @@ def expand_inputs(inputs: Any) -> list[str]:
         raise ConfigError(f"input must be a file, a folder, a glob, or a list of them, got {inputs!r}")
     paths: list[str] = []
     for name in names:
-        paths += _expand(name)
+        paths += _expand(name, sequences=sequences)
     return paths
 
 
-def _expand(name: str) -> list[str]:
+def _expand(name: str, *, sequences: bool) -> list[str]:
     path = Path(name)
     if path.is_dir():
-        return [str(found) for found in find_audio(path)]
+        return [str(found) for found in (find_sequences(path) if sequences else find_audio(path))]
     if path.exists() or not glob.has_magic(name):
         if not path.exists() and not path.suffix:
             raise AudioError(f"expected a file, a folder or a glob, found nothing at '{name}'")
@@ -73,7 +98,8 @@ def _expand(name: str) -> list[str]:
     matches: list[str] = []
     for match in sorted(glob.glob(name, recursive=True)):  # noqa: PTH207  # Path.glob takes no absolute patterns
         if Path(match).is_dir():  # one of several: without audio it is passed over
-            matches += [str(Path(match, found)) for found in list_files(match, AUDIO_SUFFIXES)]
+            suffixes = [SEQUENCE_SUFFIX] if sequences else AUDIO_SUFFIXES
+            matches += [str(Path(match, found)) for found in list_files(match, suffixes)]
         else:
             matches.append(match)
     if not matches:

@@ -12,6 +12,7 @@ from audiornn.audio import AUDIO_SUFFIXES, UNREADABLE_SUFFIXES, list_files
 from audiornn.corpora.corpus import Corpus, corpus_folder, splits_from_lists
 from audiornn.errors import ConfigError, CorpusError
 from audiornn.manifest import NOISE, SPLITS, Utterance
+from audiornn.sequences import SEQUENCE_SUFFIX, without_companions
 from audiornn.splits import check_fractions, split_by_speaker, split_randomly, split_stratified
 
 _SPLIT_NAMES = {
@@ -48,6 +49,8 @@ class FolderCorpus(Corpus):
 
     name: str = "folder"
     path: str
+    files: str = "audio"
+    """``audio``, or ``sequences``: ``.npy`` files for a model that hears nothing else (features=none)."""
     split: str = "auto"
     speaker_pattern: str | None = None
     """Regular expression searched in ``<class>/**/<file>``; its first group, or all of it, is the speaker."""
@@ -59,6 +62,8 @@ class FolderCorpus(Corpus):
     def __post_init__(self) -> None:
         if self.split not in ("auto", "lists", "folders", "speaker", "stratified"):
             raise ConfigError(f"split must be auto, lists, folders, speaker or stratified, got {self.split!r}")
+        if self.files not in ("audio", "sequences"):
+            raise ConfigError(f"files must be audio or sequences, got {self.files!r}")
         if self.split == "speaker" and self.speaker_pattern is None:
             raise ConfigError(
                 "split=speaker needs speaker_pattern, a regular expression that finds the speaker in a path"
@@ -73,7 +78,7 @@ class FolderCorpus(Corpus):
 
     def utterances(self, data_dir: Path) -> list[Utterance]:
         folder = corpus_folder(self.path, data_dir, ())
-        names = _list_audio(folder)
+        names = self._list(folder)
         rule = self._rule(folder, names)
         if self._is_flat(names):
             rows = [Utterance(utterance_id=name, path=str(folder / name), label="") for name in names]
@@ -91,9 +96,20 @@ class FolderCorpus(Corpus):
             rows = split_stratified(rows, validation=self.validation, test=self.test, seed=self.seed)
         return rows
 
+    def _list(self, folder: Path) -> list[str]:
+        """Files of the corpus, the kinds that can't be read included: these are reported when they are prepared."""
+        if self.files == "sequences":
+            names = without_companions(list_files(folder, [SEQUENCE_SUFFIX]))
+        else:
+            names = list_files(folder, AUDIO_SUFFIXES | UNREADABLE_SUFFIXES)
+        if not names:
+            what = {"audio": "audio", "sequences": SEQUENCE_SUFFIX}[self.files]
+            raise CorpusError(f"expected a folder of {what} per class, got no {what} file in {str(folder)!r}")
+        return names
+
     def split_rule(self, data_dir: Path) -> str:
         folder = corpus_folder(self.path, data_dir, ())
-        names = _list_audio(folder)
+        names = self._list(folder)
         rule = self._rule(folder, names)
         shares = f"{self.validation:.0%} validation, {self.test:.0%} test, seed {self.seed}"
         if self._is_flat(names):
@@ -156,14 +172,6 @@ class FolderCorpus(Corpus):
             carved = split_stratified(train, validation=self.validation, test=0, seed=self.seed)
         replaced = iter(carved)
         return [next(replaced) if row.split == "train" else row for row in rows]
-
-
-def _list_audio(folder: Path) -> list[str]:
-    """Audio below the folder, the kinds that can't be read included: these are reported when they are prepared."""
-    names = list_files(folder, AUDIO_SUFFIXES | UNREADABLE_SUFFIXES)
-    if not names:
-        raise CorpusError(f"expected a folder of audio per class, got no audio file in {str(folder)!r}")
-    return names
 
 
 def _are_splits(tops: set[str]) -> bool:

@@ -109,7 +109,7 @@ def evaluate(
     examples = {}
     if classifier.tasks[0].kind == NEXT_FRAME:
         longest = rows[int(store.num_samples[rows[:100]].argmax())]
-        examples = {"example": classifier.predicted_frames(store.audio(int(longest)))}
+        examples = {"example": classifier.predicted_frames(store.signals(int(longest)))}
     evaluations = {}
     for task in (task for task in asked if task.name in targets):
         known = targets[task.name].known
@@ -138,7 +138,7 @@ def answer(
     """Scores for rows of a store by task, as `Classifier.run` gives them."""
     parts: dict[str, list[Any]] = {task.name: [] for task in classifier.tasks}
     for start in range(0, len(rows), _WINDOW_CLIPS):
-        window = [store.audio(int(row)) for row in rows[start : start + _WINDOW_CLIPS]]
+        window = [store.signals(int(row)) for row in rows[start : start + _WINDOW_CLIPS]]
         for name, scores in classifier.run(window, batch_size=batch_size).scores.items():
             parts[name].append(scores)
         if progress is not None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from audiornn.errors import ConfigError
 
+MFCC, LOGMEL, PITCH, ENERGY, NONE = "mfcc", "logmel", "pitch", "energy", "none"
+
 _CHOICES: Mapping[str, tuple[str, ...]] = {
-    "kind": ("mfcc", "logmel"),
+    "kind": (MFCC, LOGMEL, PITCH, ENERGY, NONE),
     "window": ("hann", "hamming", "povey", "rectangular"),
     "mel_scale": ("htk", "slaney"),
     "mel_norm": ("none", "slaney"),
@@ -34,7 +37,8 @@ class FeaturesConfig:
     """
 
     kind: str = "mfcc"
-    """``mfcc``, or ``logmel``: the log filter bank without the cosine transform."""
+    """``mfcc``; ``logmel``: the log filter bank without the cosine transform; ``pitch``: how periodic a frame is, and
+    its pitch between ``f_min`` and ``f_max``; ``energy``: its log energy; ``none``: audio is not read."""
     sample_rate: int = 16_000
     """Hz."""
     amplitude_scale: float = 1.0
@@ -120,6 +124,11 @@ class FeaturesConfig:
         check(0 <= self.dither < float("inf"), "dither must not be negative", "dither")
         check(0 <= self.pre_emphasis <= 1, "pre_emphasis must be between 0 and 1", "pre_emphasis")
 
+        if self.kind == PITCH:
+            rule = "pitch needs a window of two periods of f_min, and f_max below a quarter of the sample rate"
+            shortest, longest = self.pitch_lags
+            check(longest * 2 <= self.win_length and 4 <= shortest < longest, rule, "win_length", "f_min", "f_max")
+
     def _check_bands(self) -> None:
         check, half = self._check, self.sample_rate / 2
         check(0 <= self.f_min < half, "f_min must be below half the sample rate", "f_min", "sample_rate")
@@ -129,14 +138,18 @@ class FeaturesConfig:
             check(self.f_min < self.f_max, "f_min must be below f_max", "f_min", "f_max")
         check(0 < self.log_floor < float("inf"), "log_floor must be positive", "log_floor")
         check(self.top_db is None or self.top_db > 0, "top_db must be positive", "top_db")
+        check(self.top_db is None or self.kind in (MFCC, LOGMEL), "top_db needs mel bands", "top_db", "kind")
 
     def _check_output(self) -> None:
         check = self._check
-        if self.kind == "mfcc":
+        if self.kind == MFCC:
             check(self.n_mfcc >= 1, "n_mfcc must be at least 1", "n_mfcc")
             check(self.n_mfcc <= self.n_mels, "n_mfcc must be at most n_mels", "n_mfcc", "n_mels")
         check(0 <= self.lifter < float("inf"), "lifter must not be negative", "lifter")
-        check(self.kind == "mfcc" or not self.use_energy, "use_energy needs kind='mfcc'", "use_energy", "kind")
+        per_frame = self.pre_emphasis_per_frame and self.pre_emphasis > 0
+        rule = "pre_emphasis_per_frame needs mel bands"
+        check(self.kind in (MFCC, LOGMEL) or not per_frame, rule, "pre_emphasis_per_frame", "kind")
+        check(self.kind == MFCC or not self.use_energy, "use_energy needs kind='mfcc'", "use_energy", "kind")
         check(self.deltas in (0, 1, 2), "deltas must be 0, 1 or 2", "deltas")
         odd = self.delta_window >= 3 and self.delta_window % 2 == 1
         check(odd, "delta_window must be odd and at least 3", "delta_window")
@@ -144,7 +157,21 @@ class FeaturesConfig:
     @property
     def num_features(self) -> int:
         """Values per frame, differences included."""
-        return (self.n_mfcc if self.kind == "mfcc" else self.n_mels) * (1 + self.deltas)
+        own = {MFCC: self.n_mfcc, LOGMEL: self.n_mels, PITCH: 2, ENERGY: 1, NONE: 0}
+        return own[self.kind] * (1 + self.deltas)
+
+    @property
+    def pitch_lags(self) -> tuple[int, int]:
+        """Shortest and longest period of ``pitch``, in samples."""
+        highest = self.sample_rate / 2 if self.f_max is None else self.f_max
+        if self.f_min <= 0:
+            raise ConfigError(f"pitch needs f_min above 0, got {self.f_min}")
+        return math.floor(self.sample_rate / highest), math.ceil(self.sample_rate / self.f_min)
+
+    @property
+    def first_seconds(self) -> float:
+        """Middle of the first frame."""
+        return 0.0 if self.center else self.win_length / 2 / self.sample_rate
 
     @property
     def frame_rate(self) -> float:
@@ -174,6 +201,8 @@ PRESETS: Mapping[str, FeaturesConfig] = MappingProxyType(
         "logmel": _LOGMEL,
         "mfcc_delta": replace(_MFCC, deltas=2),
         "logmel_delta": replace(_LOGMEL, deltas=2),
+        "pitch": FeaturesConfig(kind=PITCH, win_length=640, n_fft=640, f_min=60.0, f_max=500.0),
+        "energy": FeaturesConfig(kind=ENERGY),
         "mfcc_librosa": FeaturesConfig(
             win_length=2048,
             hop_length=512,

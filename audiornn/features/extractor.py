@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from audiornn.errors import AudioError, ConfigError
-from audiornn.features.config import FeaturesConfig
+from audiornn.features.config import ENERGY, NONE, PITCH, FeaturesConfig
 from audiornn.features.deltas import compute_deltas
 from audiornn.features.frames import FrameTransform
+from audiornn.features.pitch import EnergyTransform, PitchTransform
 from audiornn.padding import (
     Frames,
     absent_frames,
@@ -66,7 +67,7 @@ class FeatureExtractor(nn.Module):
         self.config = config
         self.register_buffer("mean", torch.zeros(config.num_features))
         self.register_buffer("std", torch.ones(config.num_features))
-        self._transform = FrameTransform(config)
+        self._transform = _frame_transform(config)
         self._frame_length = self._transform.frame_length
         # Samples of the first window that lie before the first sample.
         self._left = config.n_fft // 2 - (config.n_fft - config.win_length) // 2 if config.center else 0
@@ -147,6 +148,8 @@ class FeatureExtractor(nn.Module):
         generator: torch.Generator | None = None,
     ) -> Frames:
         """As :meth:`forward`, with a mask of the missing frames; without normalising, what statistics are made of."""
+        if self.config.kind == NONE:
+            return Frames(waveforms.new_zeros(len(waveforms), 0, 0), torch.zeros_like(lengths))
         if not waveforms.is_floating_point():
             raise AudioError(f"expected floating-point waveforms in [-1, 1], got {waveforms.dtype}")
         if torch.is_autocast_enabled(waveforms.device.type):
@@ -221,7 +224,10 @@ class FeatureExtractor(nn.Module):
 
     def _columns(self, frames: Tensor) -> Tensor:
         columns: Tensor = self._transform(frames)
-        return columns if self.config.top_db is not None else self._transform.cepstra(columns)
+        return columns if self.config.top_db is not None else self._cepstra(columns)
+
+    def _cepstra(self, columns: Tensor) -> Tensor:
+        return self._transform.cepstra(columns) if isinstance(self._transform, FrameTransform) else columns
 
     def _over_frames(
         self, features: Tensor, frame_lengths: Tensor, missing: Tensor | None, *, normalise: bool
@@ -229,7 +235,7 @@ class FeatureExtractor(nn.Module):
         """All that looks along an utterance; its padding and its missing frames end as zeros."""
         if self.config.top_db is not None:
             absent = absent_frames(frame_lengths, missing, features.shape[1])
-            features = self._transform.cepstra(self._within_range(features, absent, self.config.top_db))
+            features = self._cepstra(self._within_range(features, absent, self.config.top_db))
         if self.config.deltas:
             features = self._with_deltas(features, frame_lengths, missing)
         if normalise:
@@ -278,3 +284,10 @@ class FeatureExtractor(nn.Module):
             return features - masked_mean(features, absent)[:, None]
         mean, std = masked_mean_std(features, absent)
         return (features - mean[:, None]).div_(std[:, None])
+
+
+def _frame_transform(config: FeaturesConfig) -> FrameTransform | PitchTransform | EnergyTransform:
+    """The module for a kind of features."""
+    if config.kind == PITCH:
+        return PitchTransform(config)
+    return EnergyTransform(config) if config.kind == ENERGY else FrameTransform(config)

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from audiornn.features.config import FeaturesConfig
+from audiornn.features.config import LOGMEL, MFCC, FeaturesConfig
 from audiornn.features.mel import dct_matrix, lifter_weights, mel_filter_bank, window_function
 
 # A triangle touches few bins: a product per group of neighbouring bands skips most of the zeros.
@@ -58,7 +58,7 @@ class FrameTransform(nn.Module):
         window = np.pad(window, (0, self.frame_length - config.win_length))
         self.register_buffer("window", _constant(window), persistent=False)
         self._bins = self._register_bands()
-        if config.kind == "mfcc":
+        if config.kind == MFCC:
             dct = dct_matrix(config.n_mels, config.n_mfcc, config.dct_norm)
             dct *= lifter_weights(config.n_mfcc, config.lifter)
             self.register_buffer("dct", _constant(dct), persistent=False)
@@ -116,7 +116,7 @@ class FrameTransform(nn.Module):
         Shape:
             columns as :meth:`forward` returns them -> ``(batch, frames, n_mfcc)`` or ``(batch, frames, n_mels)``.
         """
-        if self.config.kind == "logmel":
+        if self.config.kind == LOGMEL:
             return columns
         if not self.config.use_energy:
             return columns @ self.dct

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from audiornn.clock import Clock
+from audiornn.errors import ConfigError
 from audiornn.features import FeatureExtractor, FeaturesConfig
+from audiornn.features.streams import AUDIO, Inputs, Origins, SequenceInput, StreamConfig, join
 from audiornn.models.encoder import EncoderConfig, RecurrentEncoder
 from audiornn.models.heads import EmbeddingLayer, HeadConfig, LinearHead
 from audiornn.models.pooling import PoolingConfig, build_pooling
-from audiornn.padding import Frames
+from audiornn.padding import Frames, is_captured
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +26,12 @@ class ModelConfig:
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     pooling: PoolingConfig = field(default_factory=PoolingConfig)
     head: HeadConfig = field(default_factory=HeadConfig)
+    projection: int = 64
+    """Units that each of several input streams is projected to."""
+
+    def __post_init__(self) -> None:
+        if self.projection < 1:
+            raise ConfigError(f"projection must be at least 1, got {self.projection}")
 
 
 class ClassifierOutput(NamedTuple):
@@ -43,6 +53,29 @@ class ClassifierOutput(NamedTuple):
     """bool ``(batch, frames)``, frames of which nothing was heard; None = none, or no frame has outputs."""
 
 
+PaddedSequences = tuple[Tensor, Tensor]
+"""``(batch, frames, features)`` and int64 ``(batch,)``."""
+
+
+class StreamProjections(nn.Module):
+    """A linear map for each of several streams that stand side by side; without a constant, so that 0 stays 0.
+
+    Args:
+        sizes: features of each.
+        size: units that each is mapped to.
+    """
+
+    def __init__(self, sizes: Sequence[int], size: int) -> None:
+        super().__init__()
+        self._sizes = list(sizes)
+        self.linears = nn.ModuleList(nn.Linear(own, size, bias=False) for own in sizes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shape: ``(batch, frames, sum(sizes))`` -> ``(batch, frames, len(sizes) * size)``."""
+        parts = torch.split(x, self._sizes, dim=2)
+        return torch.cat([linear(part) for linear, part in zip(self.linears, parts, strict=True)], dim=2)
+
+
 class RecurrentClassifier(nn.Module):
     """Front end, recurrent encoder, pooling, embedding, head, in one module.
 
@@ -54,26 +87,82 @@ class RecurrentClassifier(nn.Module):
         model: encoder, pooling and head.
         num_outputs: of all tasks together, for the utterance.
         num_frame_outputs: of all tasks together, for every frame.
+        streams: further inputs by name, with the sizes of their frames.
     """
 
     def __init__(
-        self, features: FeaturesConfig, model: ModelConfig, num_outputs: int, num_frame_outputs: int = 0
+        self,
+        features: FeaturesConfig,
+        model: ModelConfig,
+        num_outputs: int,
+        num_frame_outputs: int = 0,
+        streams: Mapping[str, StreamConfig] | None = None,
     ) -> None:
         super().__init__()
+        self.inputs = Inputs(features=features, streams=streams or {})
         self.features = FeatureExtractor(features)
-        self.encoder = RecurrentEncoder(model.encoder, self.features.num_features)
+        self.streams = nn.ModuleDict()
+        for name, stream in self.inputs.streams.items():
+            self.streams[name] = FeatureExtractor(stream.features) if stream.kind == AUDIO else SequenceInput(stream)
+        sizes = self.inputs.sizes
+        self.projections = StreamProjections(sizes, model.projection) if len(sizes) > 1 else None
+        self.encoder = RecurrentEncoder(model.encoder, sum(sizes) if len(sizes) == 1 else len(sizes) * model.projection)
         self.pooling = build_pooling(model.pooling, self.encoder.output_size, bidirectional=model.encoder.bidirectional)
         self.embedding = EmbeddingLayer(model.head, self.pooling.output_size)
         self.head = LinearHead(model.head, self.embedding.output_size, num_outputs) if num_outputs else None
         self.frame_head = nn.Linear(self.encoder.output_size, num_frame_outputs) if num_frame_outputs else None
 
-    def forward(self, waveforms: Tensor, lengths: Tensor) -> ClassifierOutput:
-        """Shape: waveforms ``(batch, samples)`` float32 at the front end's rate, lengths ``(batch,)`` int64 counts."""
-        return self.classify(self.features.frames(waveforms, lengths))
+    def forward(
+        self, waveforms: Tensor, lengths: Tensor, sequences: Mapping[str, PaddedSequences] | None = None
+    ) -> ClassifierOutput:
+        """Shape: waveforms ``(batch, samples)`` float32 at the front end's rate, lengths ``(batch,)`` int64 counts.
+
+        ``sequences`` has, by name, ``(batch, frames, features)`` and counts ``(batch,)``, NaN where missing.
+        """
+        return self.classify(self.frames(waveforms, lengths, sequences))
+
+    def frames(
+        self,
+        waveforms: Tensor,
+        lengths: Tensor,
+        sequences: Mapping[str, PaddedSequences] | None = None,
+        *,
+        origins: Origins | None = None,
+    ) -> Frames:
+        """Normalised frames of all inputs side by side, see `audiornn.features.streams.join`.
+
+        Args:
+            waveforms, lengths, sequences: as in `forward`.
+            origins: where each moment of augmented audio was in the recording, whose clock the sequences keep.
+        """
+        if not self.streams:
+            return self.features.frames(waveforms, lengths)
+        parts: list[tuple[Frames, Clock]] = []
+        moved: list[Origins | None] = []
+        if self.inputs.reads_audio:
+            parts.append((self.features.frames(waveforms, lengths), self.inputs.clock))
+            moved.append(None)
+        for name, module in self.streams.items():
+            clock = self.inputs.streams[name].clock
+            if isinstance(module, FeatureExtractor):
+                parts.append((module.frames(waveforms, lengths), clock))
+                moved.append(None)
+                continue
+            assert isinstance(module, SequenceInput)
+            given = (sequences or {}).get(name)
+            if given is None:
+                given = (waveforms.new_zeros(len(lengths), 0, len(module.mean)), torch.zeros_like(lengths))
+            parts.append((module.frames(*given), clock))
+            moved.append(origins)
+        joined = join(parts, self.inputs.clock, origins=moved)
+        assert joined.missing is not None
+        spared = joined.values.device.type == "cpu" and not is_captured() and not bool(joined.missing.any())
+        return joined._replace(missing=None) if spared else joined
 
     def classify(self, frames: Frames) -> ClassifierOutput:
         """What follows the front end."""
-        x, lengths, missing = self.encoder(*frames)
+        values = frames.values if self.projections is None else self.projections(frames.values)
+        x, lengths, missing = self.encoder(values, frames.lengths, frames.missing)
         embedding = self.embedding(self.pooling(x, lengths, missing))
         logits = embedding.new_zeros(len(embedding), 0) if self.head is None else self.head(embedding)
         if self.frame_head is None:
@@ -84,8 +173,6 @@ class RecurrentClassifier(nn.Module):
 
     def frame_times(self, frames: Tensor) -> Tensor:
         """Middle of each frame that leaves the encoder. Shape: ``(batch, frames, ...)`` -> float64 ``(frames,)``, s."""
-        config = self.features.config
-        first = 0 if config.center else config.win_length / 2
-        step = config.hop_length * self.encoder.frame_stride
+        clock = self.inputs.clock
         positions = torch.arange(frames.shape[1], device=frames.device, dtype=torch.float64)
-        return (first + step * positions) / config.sample_rate
+        return clock.first_seconds + positions * (self.encoder.frame_stride / clock.frame_rate)

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from audiornn.errors import ConfigError, CorpusError
-from audiornn.models.classifier import ClassifierOutput
+from audiornn.features.streams import Inputs
+from audiornn.models.classifier import ClassifierOutput, ModelConfig
 from audiornn.objectives.classes import CLASS_WEIGHTS, accuracies, check_choice
 from audiornn.objectives.objective import Outcome, TaskConfig, TaskObjective, present
 from audiornn.padding import absent_frames
@@ -92,6 +93,13 @@ class FramesObjective(TaskObjective):
         absent = absent_frames(output.frame_lengths, output.frame_missing, outputs.shape[1])
         valid = ~absent & present(targets)[:, None]
         return outputs[valid], classes[valid]
+
+    def check_model(self, model: ModelConfig, inputs: Inputs) -> None:
+        del model
+        if inputs.audio.moves_time:
+            raise ConfigError(
+                "objective=frames: expected audio whose intervals stay where they are, got audio.steps with trim"
+            )
 
     def moved(self, targets: Tensor, times: Callable[[Tensor], Tensor]) -> Tensor:
         starts, ends, classes = targets.unbind(dim=2)

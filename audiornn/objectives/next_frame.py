@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from audiornn.errors import ConfigError
-from audiornn.features import FeaturesConfig
+from audiornn.features.streams import Inputs
 from audiornn.models.classifier import ClassifierOutput, ModelConfig
 from audiornn.objectives.objective import Objective, ObjectiveConfig, Outcome, TaskObjective
 from audiornn.padding import absent_frames
@@ -63,9 +63,14 @@ class NextFrameObjective(TaskObjective):
         self.spec = spec
         self._steps = config.steps_ahead
 
-    def check_model(self, model: ModelConfig, features: FeaturesConfig) -> None:
+    def check_model(self, model: ModelConfig, inputs: Inputs) -> None:
+        features = inputs.features
+        if len(inputs.sizes) > 1:
+            raise ConfigError("objective=next_frame: expected one input, got several; take streams=none")
         ahead = (self._steps - features.deltas * features.delta_window) * features.hop_length
-        if features.normalisation.startswith("utterance") or features.top_db is not None or ahead < features.win_length:
+        if inputs.reads_audio and (
+            features.normalisation.startswith("utterance") or features.top_db is not None or ahead < features.win_length
+        ):
             raise ConfigError(
                 "objective=next_frame: expected frames that know nothing of the one that is predicted: normalisation "
                 "global or none, no top_db, and steps_ahead frames, less the reach of differences, no shorter than a "

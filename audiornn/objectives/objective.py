@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from audiornn.errors import ConfigError, CorpusError
-from audiornn.features import FeaturesConfig
+from audiornn.features.streams import Inputs
 from audiornn.manifest import Utterance
 from audiornn.models.classifier import ClassifierOutput, ModelConfig
 from audiornn.tasks import (
@@ -43,8 +43,8 @@ class TaskObjective(nn.Module):
     spec: TaskSpec
     monitors: Mapping[str, str]
 
-    def check_model(self, model: ModelConfig, features: FeaturesConfig) -> None:
-        """Raise `ConfigError` for a network or a front end that this task can't be learned with."""
+    def check_model(self, model: ModelConfig, inputs: Inputs) -> None:
+        """Raise `ConfigError` for a network or inputs that this task can't be learned with."""
 
     def select(self, outputs: Tensor, output: ClassifierOutput, targets: Tensor, *, complete: bool) -> Outcome:
         """What `forward` and `figures` compare; here outputs and targets of the utterances that have a target.
@@ -120,10 +120,10 @@ class Objective(nn.Module):
             f"validation_{task.spec.name}_{name}": mode for task in self._each() for name, mode in task.monitors.items()
         }
 
-    def check_model(self, model: ModelConfig, features: FeaturesConfig) -> None:
-        """Raise `ConfigError` for a network or a front end that a task can't be learned with."""
+    def check_model(self, model: ModelConfig, inputs: Inputs) -> None:
+        """Raise `ConfigError` for a network or inputs that a task can't be learned with."""
         for task in self._each():
-            task.check_model(model, features)
+            task.check_model(model, inputs)
         weighted = model.pooling.kind in ("attention", "multihead_attention") or model.head.embedding_size > 0
         if weighted and not any(spec.num_outputs for spec in self.specs):
             raise ConfigError(
@@ -253,7 +253,7 @@ class ObjectiveConfig:
 
         Args:
             source: the corpus.
-            num_features: values per frame of the front end.
+            num_features: values per frame of all that is heard.
 
         Raises:
             CorpusError: the corpus does not have them.
@@ -264,19 +264,19 @@ class ObjectiveConfig:
         utterances: Sequence[Utterance],
         *,
         model: ModelConfig,
-        features: FeaturesConfig,
+        inputs: Inputs,
         splits: Sequence[str] = (),
     ) -> None:
         """Raise what is wrong with the targets of a corpus or with the network for them, before it is prepared.
 
         Args:
             utterances: all of the corpus.
-            model, features: what is to learn the targets.
+            model, inputs: what is to learn the targets.
             splits: further ones that will be measured.
         """
         source = UtteranceSource(utterances)
         objective = self.build(source)
-        objective.check_model(model, features)
+        objective.check_model(model, inputs)
         objective.read_targets(source)
         for split in splits:
             for spec in objective.specs:

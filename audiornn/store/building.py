@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +18,14 @@ import soundfile
 import soxr
 
 from audiornn import __version__
-from audiornn.audio import AudioConfig, Faults
+from audiornn.audio import Faults
 from audiornn.corpora.corpus import Corpus, Progress
 from audiornn.errors import ConfigError, CorpusError
 from audiornn.files.unfinished import remove_abandoned, unfinished_folder
 from audiornn.labels import order_labels
 from audiornn.manifest import NOISE, Utterance, check_utterances
-from audiornn.store.decoding import Chunk, Decoded, Segment, available_cores, decode_chunks
+from audiornn.sequences import sequence_files
+from audiornn.store.decoding import Chunk, Decoded, Heard, Segment, Wanted, available_cores, decode_chunks
 from audiornn.store.files import (
     DESCRIPTION_NAME,
     FORMAT,
@@ -56,8 +59,7 @@ def build_store(
     corpus: Corpus,
     *,
     data_dir: Path,
-    sample_rate: int,
-    audio: AudioConfig,
+    wanted: Wanted,
     num_workers: int | None,
     strict: bool,
     max_seconds: float | None,
@@ -66,26 +68,21 @@ def build_store(
 ) -> Path:
     """Folder of the finished store of a corpus, built if it is not there. See `audiornn.store.prepare`."""
     if (
-        sample_rate < 1
+        wanted.sample_rate < 1
         or (num_workers is not None and num_workers < 0)
         or (max_seconds is not None and max_seconds <= 0)
     ):
         raise ConfigError(
             "sample_rate must be at least 1, num_workers at least 0 and max_seconds above 0, "
-            f"got {sample_rate=}, {num_workers=}, {max_seconds=}"
+            f"got {wanted.sample_rate=}, {num_workers=}, {max_seconds=}"
         )
     corpus.make(data_dir, progress=progress)
     rows = corpus.utterances(data_dir)
     check_utterances(rows, f"data={corpus.name}")
     if check is not None:
         check(rows)
-    build = _Build(
-        rows,
-        _settings(corpus, sample_rate, max_seconds, audio),
-        audio,
-        data_dir.absolute() / STORES_FOLDER,
-        corpus.name,
-    )
+    settings = _settings(corpus, wanted, max_seconds)
+    build = _Build(rows, settings, wanted, data_dir.absolute() / STORES_FOLDER, corpus.name)
     with _write_errors(build.root):
         remove_abandoned(build.root)
         if (folder := build.find_finished()) is not None:
@@ -103,7 +100,7 @@ class _Build:
 
     rows: list[Utterance]
     settings: dict[str, Any]
-    audio: AudioConfig
+    wanted: Wanted
     root: Path
     name: str
     states: dict[str, FileState | None] = field(default_factory=dict)
@@ -112,10 +109,32 @@ class _Build:
     kept: list[Utterance] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
     faulty: list[tuple[Utterance, Faults]] = field(default_factory=list)
+    sizes: dict[str, int] = field(default_factory=dict)
 
     @property
     def fingerprint(self) -> str:
-        return compute_fingerprint(self.settings, self.rows, self.digests)
+        return compute_fingerprint(self.settings, self.rows, self.digests, self.sequences)
+
+    @cached_property
+    def sequences(self) -> list[dict[str, str]]:
+        """Files of the sequences of every row that has them, by name."""
+        names, reads_audio = self.wanted.clocks, self.wanted.reads_audio
+        if not names:
+            return [{}] * len(self.rows)
+        found = []
+        for row in self.rows:
+            told = {
+                name: os.path.normpath(Path(row.folder, row.columns[name])) for name in names if name in row.columns
+            }
+            files = {} if row.split == NOISE else sequence_files(row.path, names, reads_audio=reads_audio, told=told)
+            found.append({name: path for name, path in files.items() if path})
+        return found
+
+    def files(self) -> Iterator[str]:
+        """Every file that is read, in order, some more than once."""
+        for row, sequences in zip(self.rows, self.sequences, strict=True):
+            yield row.path
+            yield from sequences.values()
 
     @property
     def folder(self) -> Path:
@@ -127,7 +146,7 @@ class _Build:
         if not stores:
             return None
         stores.sort(key=lambda folder: folder.stat().st_mtime, reverse=True)
-        self.states = {path: file_state(path) for path in dict.fromkeys(row.path for row in self.rows)}
+        self.states = {path: file_state(path) for path in dict.fromkeys(self.files())}
         known = remembered_digests(stores, self.states)
         if all(digest == MISSING for digest in known.values()) and not self._may_have_moved(stores):
             return None
@@ -149,14 +168,15 @@ class _Build:
 
     def decode(self, folder: Path, num_workers: int | None, *, strict: bool, progress: Progress | None) -> None:
         """Write the table and the rejected rows, and note state and digest of every file."""
-        states = {path: self.states.get(path) or file_state(path) for path in {row.path for row in self.rows}}
+        states = {path: self.states.get(path) or file_state(path) for path in set(self.files())}
         sizes = {path: 0 if state is None else state.size for path, state in states.items()}
         self.states, self.digests = {}, {}
         workers = _choose_workers(sizes) if num_workers is None else num_workers
         chunks = self._chunks(sizes)
         results = decode_chunks(chunks, workers)
         further = list(dict.fromkeys(name for row in self.rows for name in row.columns))
-        with TableWriter(folder / TABLE_NAME, further) as writer, contextlib.closing(results):
+        table = TableWriter(folder / TABLE_NAME, further, list(self.wanted.clocks))
+        with table as writer, contextlib.closing(results):
             done = 0
             for decoded in results:
                 rows = self.rows[done : done + len(decoded.reasons)]
@@ -170,18 +190,20 @@ class _Build:
 
     def _chunks(self, sizes: Mapping[str, int]) -> Iterator[Chunk]:
         """Chunks of rows in order; what earlier chunks found out about a file spares later ones to digest it again."""
-        sample_rate, limit = self.settings["sample_rate"], self.settings["max_seconds"]
+        limit = self.settings["max_seconds"]
         segments: list[Segment] = []
         size = 0.0
-        for position, row in enumerate(self.rows, start=1):
+        for position, (row, sequences) in enumerate(zip(self.rows, self.sequences, strict=True), start=1):
             max_seconds = None if row.split == NOISE else limit
-            segments.append(Segment(row.path, row.start_seconds, row.end_seconds, row.gaps, max_seconds))
+            files = tuple(sequences.items())
+            segments.append(Segment(row.path, row.start_seconds, row.end_seconds, row.gaps, files, max_seconds))
             seconds = math.inf if row.end_seconds is None else row.end_seconds - row.start_seconds
-            size += min(sizes[row.path], seconds * _BYTES_PER_SECOND)
+            size += min(sizes[row.path], seconds * _BYTES_PER_SECOND) + sum(sizes[path] for _, path in files)
             if len(segments) >= _CHUNK_ROWS or size >= _CHUNK_BYTES or position == len(self.rows):
-                paths = {segment.path for segment in segments} & self.digests.keys()
+                read = {path for segment in segments for path in (segment.path, *dict(segment.sequences).values())}
+                paths = read & self.digests.keys()
                 known = {path: (self.states[path], self.digests[path]) for path in paths}
-                yield Chunk(tuple(segments), sample_rate, self.audio, known)
+                yield Chunk(tuple(segments), self.wanted, known)
                 segments, size = [], 0.0
 
     def _take(self, decoded: Decoded, rows: Sequence[Utterance], writer: TableWriter, *, strict: bool) -> None:
@@ -190,16 +212,25 @@ class _Build:
                 raise CorpusError(f"expected files at rest, got {path!r} changed while it was prepared; prepare again")
             self.states[path] = state
             self.file_numbers.setdefault(path, len(self.file_numbers))
-        for row, sound, reason in zip(rows, decoded.sounds, decoded.reasons, strict=True):
-            if sound is None:
+        for row, heard, failure in zip(rows, decoded.heard, decoded.reasons, strict=True):
+            reason = failure or self._odd_size(heard)
+            if heard is None or reason:
                 if strict:
                     raise CorpusError(f"{row.utterance_id}: {reason} from {row.path!r}")
                 self.rejected.append(Rejected(row.utterance_id, row.path, reason))
             else:
                 self.kept.append(row)
-                if sound.faults.notable:
-                    self.faulty.append((row, sound.faults))
-                writer.add(row, self.file_numbers[row.path], sound)
+                if heard.faults.notable:
+                    self.faulty.append((row, heard.faults))
+                writer.add(row, self.file_numbers[row.path], heard)
+
+    def _odd_size(self, heard: Heard | None) -> str:
+        """What is wrong with the number of features of a sequence, if it is another than the first one's."""
+        for name, values in heard.sequences.items() if heard else ():
+            size = self.sizes.setdefault(name, values.shape[1])
+            if values.shape[1] != size:
+                return f"expected {size} features in {name!r} as in the first, got {values.shape[1]}"
+        return ""
 
     def describe(self, folder: Path, corpus: Corpus, *, split_rule: str) -> None:
         """Write the file index, and last what makes the folder a store."""
@@ -212,6 +243,8 @@ class _Build:
             "corpus": asdict(corpus),
             "max_seconds": self.settings["max_seconds"],
             "audio": self.settings["audio"],
+            "reads_audio": self.wanted.reads_audio,
+            "sequences": self.sizes,
             "split_rule": split_rule,
             "labels": order_labels(row.label for row in self.kept if row.label),
             "num_utterances": len(self.kept),
@@ -243,15 +276,17 @@ class _Build:
         raise CorpusError(f"could not replace the damaged store {str(final)!r}; remove it")
 
 
-def _settings(corpus: Corpus, sample_rate: int, max_seconds: float | None, audio: AudioConfig) -> dict[str, Any]:
+def _settings(corpus: Corpus, wanted: Wanted, max_seconds: float | None) -> dict[str, Any]:
     """What shapes a store beside the content of its files. Where these lie does not."""
     fields = {name: value for name, value in asdict(corpus).items() if name != "path"}
     return {
         "format": FORMAT,
         "corpus": fields,
-        "sample_rate": sample_rate,
+        "sample_rate": wanted.sample_rate,
         "max_seconds": max_seconds,
-        "audio": asdict(audio),
+        "audio": asdict(wanted.audio),
+        "reads_audio": wanted.reads_audio,
+        "sequences": wanted.clocks,
         "resampler": "soxr HQ",
     }
 

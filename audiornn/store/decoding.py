@@ -17,13 +17,18 @@ import sys
 import threading
 import traceback
 from collections import deque
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from audiornn.audio import AudioConfig, Faults, Recording, find_faults, is_silent, read_recording
+from audiornn.clock import Clock
 from audiornn.errors import AudioError
+from audiornn.sequences import read_sequence
 from audiornn.store.fingerprint import MISSING, FileState, digest_file, file_state
 
 _logger = logging.getLogger(__name__)
@@ -36,14 +41,30 @@ class Segment(NamedTuple):
     start_seconds: float
     end_seconds: float | None
     gaps: tuple[tuple[float, float], ...] = ()
+    sequences: tuple[tuple[str, str], ...] = ()
+    """Name and file of each sequence that it has."""
     max_seconds: float | None = None
 
 
-class Sound(NamedTuple):
-    """A recording as it is stored, and what was wrong with it as it came."""
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is read of every segment."""
+
+    sample_rate: int
+    audio: AudioConfig = field(default_factory=AudioConfig)
+    reads_audio: bool = True
+    clocks: Mapping[str, Clock] = field(default_factory=dict)
+    """When the frames of each sequence are."""
+
+
+class Heard(NamedTuple):
+    """A recording as it is stored, what was wrong with it as it came, and its sequences."""
 
     recording: Recording
     faults: Faults
+    sequences: dict[str, NDArray[np.float32]]
+    num_samples: int
+    """How long all of it is, at the sample rate."""
 
 
 _START_WORKER = (
@@ -57,16 +78,15 @@ class Chunk:
     """Segments to decode together. ``known`` holds state and digest of files that were digested before."""
 
     segments: tuple[Segment, ...]
-    sample_rate: int
-    audio: AudioConfig = field(default_factory=AudioConfig)
+    wanted: Wanted
     known: dict[str, tuple[FileState | None, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """One entry per segment: sound, or a reason why there is none. ``files`` holds state and digest by path."""
+    """One entry per segment: what was heard, or a reason why nothing. ``files`` holds state and digest by path."""
 
-    sounds: list[Sound | None]
+    heard: list[Heard | None]
     reasons: list[str]
     files: dict[str, tuple[FileState | None, str]]
 
@@ -75,37 +95,61 @@ def decode_chunk(chunk: Chunk) -> Decoded:
     """Decode, check and digest. Files are read here only, so samples and digest belong together."""
     decoded = Decoded([], [], {})
     for segment in chunk.segments:
-        path = segment.path
-        if path not in decoded.files:
-            state = file_state(path)
-            known_state, digest = chunk.known.get(path, (None, MISSING))
-            if state is not None and state != known_state:
-                digest = digest_file(path)
-            decoded.files[path] = (state, digest)
+        paths = [segment.path, *(path for _, path in segment.sequences)]
+        for path in paths:
+            if path not in decoded.files:
+                state = file_state(path)
+                known_state, digest = chunk.known.get(path, (None, MISSING))
+                if state is not None and state != known_state:
+                    digest = digest_file(path)
+                decoded.files[path] = (state, digest)
         try:
-            sound = _read_segment(segment, chunk.sample_rate, chunk.audio)
-            if file_state(path) != decoded.files[path][0]:
+            heard = _read_segment(segment, chunk.wanted)
+            if any(file_state(path) != decoded.files[path][0] for path in paths):
                 raise AudioError("expected a file at rest, got one that changed while it was read")
         except AudioError as error:
-            decoded.sounds.append(None)
-            decoded.reasons.append(str(error).replace(f" from {path!r}", ""))
+            decoded.heard.append(None)
+            decoded.reasons.append(str(error).replace(f" from {segment.path!r}", ""))
         else:
-            decoded.sounds.append(sound)
+            decoded.heard.append(heard)
             decoded.reasons.append("")
     return decoded
 
 
-def _read_segment(segment: Segment, sample_rate: int, audio: AudioConfig) -> Sound:
-    path, start, end, gaps, max_seconds = segment
-    recording = read_recording(path, sample_rate=sample_rate, start_seconds=start, end_seconds=end, gaps=gaps)
-    faults = find_faults(recording)
-    recording = audio.apply(recording, sample_rate)
-    if is_silent(recording.heard):
-        raise AudioError(f"expected a signal, got {recording.heard.size} equal samples (silent)")
+def _read_segment(segment: Segment, wanted: Wanted) -> Heard:
+    rate = wanted.sample_rate
+    recording, faults = Recording(np.zeros(0, dtype=np.int16)), Faults(0, 0.0, 0, 0)
+    if wanted.reads_audio:
+        recording = read_recording(
+            segment.path,
+            sample_rate=rate,
+            start_seconds=segment.start_seconds,
+            end_seconds=segment.end_seconds,
+            gaps=segment.gaps,
+        )
+        faults = find_faults(recording)
+        recording = wanted.audio.apply(recording, rate)
+        if is_silent(recording.heard):
+            raise AudioError(f"expected a signal, got {recording.heard.size} equal samples (silent)")
+    sequences = {name: _read_part(path, segment, wanted.clocks[name]) for name, path in segment.sequences}
     size = recording.samples.size
-    if max_seconds is not None and size > max_seconds * sample_rate:
-        raise AudioError(f"expected at most {max_seconds:g} s, got {size / sample_rate:g} s")
-    return Sound(recording, faults)
+    if not wanted.reads_audio:
+        if not sequences:
+            raise AudioError(f"expected at least one sequence of {', '.join(wanted.clocks)}, got none")
+        size = max(round(wanted.clocks[name].end(len(values)) * rate) for name, values in sequences.items())
+    if segment.max_seconds is not None and size > segment.max_seconds * rate:
+        raise AudioError(f"expected at most {segment.max_seconds:g} s, got {size / rate:g} s")
+    return Heard(recording, faults, sequences, size)
+
+
+def _read_part(path: str, segment: Segment, clock: Clock) -> NDArray[np.float32]:
+    """The frames of a sequence whose moments lie in a segment."""
+    values = read_sequence(path)
+    first = clock.frames_until(segment.start_seconds) if segment.start_seconds else 0
+    stop = len(values) if segment.end_seconds is None else clock.frames_until(segment.end_seconds)
+    if not 0 <= first < min(stop, len(values)):
+        raise AudioError(f"expected frames inside the segment, got none from {path!r}")
+    return values[first:stop]
 
 
 def decode_chunks(chunks: Iterable[Chunk], num_workers: int) -> Generator[Decoded, None, None]:
@@ -157,7 +201,7 @@ class _Workers:
         if len(chunk.segments) > 1:
             parts = [self.decode(replace(chunk, segments=(segment,))) for segment in chunk.segments]
             return Decoded(
-                [sound for part in parts for sound in part.sounds],
+                [heard for part in parts for heard in part.heard],
                 [reason for part in parts for reason in part.reasons],
                 {path: found for part in parts for path, found in part.files.items()},
             )

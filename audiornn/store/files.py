@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from audiornn.audio import Faults
 from audiornn.manifest import Utterance
-from audiornn.store.decoding import Sound
+from audiornn.store.decoding import Heard
 
 FORMAT = 3
 TABLE_NAME, DESCRIPTION_NAME, REJECTED_NAME = "utterances.arrow", "store.json", "rejected.csv"
@@ -22,6 +23,9 @@ FAULTS_NAME = "faults.csv"
 
 COLUMN_PREFIX = "column "
 """Before the names of the further columns of the utterances, which may be any."""
+
+SEQUENCE_PREFIX = "sequence "
+"""Before the names of the sequences, whose frames stand one after the other."""
 
 _BATCH_ROWS, _BATCH_SAMPLES = 1024, 8 << 20
 
@@ -72,13 +76,15 @@ class TableWriter:
     Args:
         path: of the file.
         further: names of the utterances' further columns.
+        sequences: names of their sequences.
     """
 
-    def __init__(self, path: Path, further: Sequence[str] = ()) -> None:
+    def __init__(self, path: Path, further: Sequence[str] = (), sequences: Sequence[str] = ()) -> None:
         import pyarrow as pa
 
         self._pa = pa
         self._further = further
+        self._sequences = sequences
         text = pa.string()
         self._schema = pa.schema(
             {
@@ -93,13 +99,14 @@ class TableWriter:
                 "gaps": pa.list_(pa.int64()),
                 **{name: pa.float64() if name == "dc_offset" else pa.int64() for name in Faults._fields},
                 **{COLUMN_PREFIX + name: text for name in further},
+                **{SEQUENCE_PREFIX + name: pa.large_list(pa.float32()) for name in sequences},
                 "waveform": pa.large_list(pa.int16()),
             }
         )
         self._file = path.open("wb")
         self._writer = pa.ipc.new_file(self._file, self._schema)
         self._rows: list[tuple[Utterance, int]] = []
-        self._sounds: list[Sound] = []
+        self._heard: list[Heard] = []
         self._num_samples = 0
 
     def __enter__(self) -> TableWriter:
@@ -115,31 +122,34 @@ class TableWriter:
         finally:
             self._file.close()
 
-    def add(self, row: Utterance, file_number: int, sound: Sound) -> None:
+    def add(self, row: Utterance, file_number: int, heard: Heard) -> None:
         self._rows.append((row, file_number))
-        self._sounds.append(sound)
-        self._num_samples += sound.recording.samples.size
+        self._heard.append(heard)
+        self._num_samples += heard.recording.samples.size + 2 * sum(each.size for each in heard.sequences.values())
         if len(self._rows) >= _BATCH_ROWS or self._num_samples >= _BATCH_SAMPLES:
             self._flush()
 
     def _flush(self) -> None:
         if not self._rows:
             return
-        samples = [sound.recording.samples for sound in self._sounds]
-        lengths = np.array([waveform.size for waveform in samples], dtype=np.int64)
-        offsets = np.concatenate([[0], np.cumsum(lengths)])
         rows = [row for row, _ in self._rows]
         columns = [
             [row.utterance_id for row in rows],
             [number for _, number in self._rows],
             *([getattr(row, name) for row in rows] for name in self._schema.names[2:7]),
-            lengths,
-            [sound.recording.gaps.reshape(-1) for sound in self._sounds],
-            *zip(*(sound.faults for sound in self._sounds), strict=True),
+            [heard.num_samples for heard in self._heard],
+            [heard.recording.gaps.reshape(-1) for heard in self._heard],
+            *zip(*(heard.faults for heard in self._heard), strict=True),
             *([row.columns.get(name, "") for row in rows] for name in self._further),
         ]
         arrays = [self._pa.array(column, kind) for column, kind in zip(columns, self._schema.types, strict=False)]
-        values = self._pa.array(np.concatenate(samples))
-        arrays.append(self._pa.LargeListArray.from_arrays(self._pa.array(offsets), values))
+        for name in self._sequences:
+            empty = np.zeros(0, dtype=np.float32)
+            arrays.append(self._lists([heard.sequences.get(name, empty).reshape(-1) for heard in self._heard]))
+        arrays.append(self._lists([heard.recording.samples for heard in self._heard]))
         self._writer.write_batch(self._pa.record_batch(arrays, schema=self._schema))
-        self._rows, self._sounds, self._num_samples = [], [], 0
+        self._rows, self._heard, self._num_samples = [], [], 0
+
+    def _lists(self, values: Sequence[NDArray[Any]]) -> Any:
+        offsets = np.concatenate([[0], np.cumsum([each.size for each in values], dtype=np.int64)])
+        return self._pa.LargeListArray.from_arrays(self._pa.array(offsets), self._pa.array(np.concatenate(values)))

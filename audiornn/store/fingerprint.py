@@ -55,11 +55,14 @@ def digest_files(paths: Sequence[str], num_threads: int) -> dict[str, str]:
 
 
 def compute_fingerprint(
-    settings: Mapping[str, Any], utterances: Iterable[Utterance], digests: Mapping[str, str]
+    settings: Mapping[str, Any],
+    utterances: Iterable[Utterance],
+    digests: Mapping[str, str],
+    sequences: Iterable[Mapping[str, str]],
 ) -> str:
     """64 hexadecimal digits. Where the files lie is not part of it, so a corpus may be moved."""
     key = hashlib.blake2b(json.dumps(settings, sort_keys=True, default=str).encode(), digest_size=32)
-    for row in utterances:
+    for row, files in zip(utterances, sequences, strict=True):
         fields = (
             row.utterance_id,
             row.label,
@@ -70,6 +73,7 @@ def compute_fingerprint(
             row.gaps,
             digests[row.path],
             sorted(row.columns.items()),
+            [(name, digests[path]) for name, path in files.items()],
         )
         key.update(repr(fields).encode("utf-8", "surrogatepass"))
     return key.hexdigest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,11 +15,22 @@ from numpy.typing import NDArray
 
 from audiornn.audio import NOTABLE_OFFSET, AudioConfig, Faults, Gaps, Recording, Waveform
 from audiornn.audio.recording import NO_GAPS
+from audiornn.clock import Clock
 from audiornn.corpora.corpus import Corpus, Progress
 from audiornn.errors import CorpusError
 from audiornn.manifest import NOISE, OWN_COLUMNS, SPLITS, Utterance
+from audiornn.sequences import Signals
 from audiornn.store.building import build_store
-from audiornn.store.files import COLUMN_PREFIX, REJECTED_NAME, TABLE_NAME, Rejected, read_description, read_rejected
+from audiornn.store.decoding import Wanted
+from audiornn.store.files import (
+    COLUMN_PREFIX,
+    REJECTED_NAME,
+    SEQUENCE_PREFIX,
+    TABLE_NAME,
+    Rejected,
+    read_description,
+    read_rejected,
+)
 from audiornn.store.fingerprint import read_file_index
 
 
@@ -28,6 +40,8 @@ def prepare(
     data_dir: Path,
     sample_rate: int,
     audio: AudioConfig | None = None,
+    reads_audio: bool = True,
+    sequences: Mapping[str, Clock] | None = None,
     num_workers: int | None = None,
     strict: bool = False,
     max_seconds: float | None = None,
@@ -44,6 +58,8 @@ def prepare(
     Args:
         sample_rate: of the stored samples, Hz.
         audio: what is done to every recording; None = nothing.
+        reads_audio: False = there are only sequences.
+        sequences: precomputed frames that belong to the recordings, see `audiornn.sequences.sequence_files`.
         num_workers: decoding processes; 0 decodes in this one; None chooses by the size of the corpus.
         strict: stop at the first utterance that can't be used.
         max_seconds: longest utterance that is taken.
@@ -58,8 +74,7 @@ def prepare(
     folder = build_store(
         corpus,
         data_dir=Path(data_dir),
-        sample_rate=sample_rate,
-        audio=audio or AudioConfig(),
+        wanted=Wanted(sample_rate, audio or AudioConfig(), reads_audio, dict(sequences or {})),
         num_workers=num_workers,
         strict=strict,
         max_seconds=max_seconds,
@@ -86,6 +101,9 @@ class Store:
         self.labels: list[str] = description["labels"]
         """Class names in the order that ``label_indices`` number."""
         self.split_rule: str = description["split_rule"]
+        self.reads_audio: bool = description["reads_audio"]
+        self.sequence_sizes: dict[str, int] = description["sequences"]
+        """Features of each sequence that any row has."""
         self.num_rejected: int = description["num_rejected"]
         self.description = description
         self._length: int = description["num_utterances"]
@@ -125,7 +143,7 @@ class Store:
         0 where samples are missing, see `gaps` and `audio`.
         """
         start = self._starts[index]
-        return self._samples[start : start + self._lengths[index]]
+        return self._samples[start : start + (self._lengths[index] if self.reads_audio else 0)]
 
     def gaps(self, index: int) -> Gaps:
         """Stretches of missing samples of a row, ``(gaps, 2)`` start and stop."""
@@ -134,6 +152,17 @@ class Store:
     def audio(self, index: int) -> Waveform:
         """``(samples,)`` float32 of a row in [-1, 1), NaN where missing."""
         return Recording(self.waveform(index), self.gaps(index)).waveform
+
+    def sequence(self, index: int, name: str) -> NDArray[np.float32]:
+        """``(frames, features)`` of a row, NaN where missing; a read-only view; no frame where there is none."""
+        values, bounds = self._sequences[name]
+        start, stop = bounds[index]
+        return values[start:stop].reshape(-1, self.sequence_sizes.get(name, 1))
+
+    def signals(self, index: int) -> Signals:
+        """All that a row gives a network to hear."""
+        sequences = {name: self.sequence(index, name) for name in self.sequence_sizes}
+        return Signals(self.audio(index), self._lengths[index] / self.sample_rate, sequences)
 
     @cached_property
     def utterance_ids(self) -> list[str]:
@@ -281,6 +310,21 @@ class Store:
             for row in np.flatnonzero(lengths).tolist():
                 found[first + row] = np.array(column[row].as_py(), dtype=np.int64).reshape(-1, 2)
             first += batch.num_rows
+        return found
+
+    @cached_property
+    def _sequences(self) -> dict[str, tuple[NDArray[np.float32], list[tuple[int, int]]]]:
+        """The whole file as float32, and where in it each row's values start and stop, by name."""
+        floats = np.frombuffer(self._buffer, dtype=np.float32, count=self._buffer.size // 4)
+        found = {}
+        for name in self._batches[0].schema.names if self._batches else ():
+            if name.startswith(SEQUENCE_PREFIX):
+                bounds: list[tuple[int, int]] = []
+                for batch in self._batches:
+                    column = batch.column(name)
+                    base = (column.values.buffers()[1].address - self._buffer.address) // 4 if len(column.values) else 0
+                    bounds += itertools.pairwise((base + column.offsets.to_numpy()).tolist())
+                found[name.removeprefix(SEQUENCE_PREFIX)] = (floats, bounds)
         return found
 
     @cached_property
