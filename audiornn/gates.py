@@ -127,11 +127,15 @@ def recall_rows(config: GatesConfig, *, progress: Progress | None = None) -> lis
 
 
 def recall(cell: str, length: int, config: GatesConfig) -> tuple[float, int]:
-    """Share of bits that a cell carries over a number of frames after training, and the steps that took."""
+    """Share of bits that a cell carries over a number of frames after training, and the steps that took.
+
+    Gates start out open for about that long, see `RecurrentLayer.remember`; a plain cell has nothing to open.
+    """
     generator = torch.Generator().manual_seed(config.seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         layer = RecurrentLayer(cell, 2, config.hidden_size, bidirectional=False)
+        layer.remember(length)
         head = nn.Linear(config.hidden_size, 1)
     parameters = [*layer.parameters(), *head.parameters()]
     optimizer = torch.optim.Adam(parameters, lr=3e-3)

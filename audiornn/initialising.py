@@ -81,7 +81,7 @@ def start_from(network: RecurrentClassifier, folder: Path) -> None:
 
 
 # What shapes no weight may differ.
-_FREE = ("dropout", "input_dropout", "dither")
+_FREE = ("dropout", "input_dropout", "dither", "memory_frames")
 
 
 def _differing(own: FeaturesConfig | object, other: object) -> list[str]:

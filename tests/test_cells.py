@@ -76,3 +76,24 @@ def test_an_item_without_frames_gives_zeros():
 def test_unknown_cell_is_refused_with_the_choices():
     with pytest.raises(ConfigError, match="rnn_tanh, rnn_relu, gru, lstm, got 'sru'"):
         RecurrentLayer("sru", 2, 3, bidirectional=False)
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+def test_gates_that_remember_forget_over_the_frames_asked_for(bidirectional):
+    generator = torch.Generator().manual_seed(0)
+    for cell in ("gru", "lstm"):
+        layer = RecurrentLayer(cell, 3, 500, bidirectional=bidirectional)
+        layer.remember(200, generator)
+        for suffix in ("", "_reverse") if bidirectional else ("",):
+            biases = getattr(layer.rnn, f"bias_ih_l0{suffix}") + getattr(layer.rnn, f"bias_hh_l0{suffix}")
+            kept = torch.sigmoid(biases[500:1000])
+            frames = 1 / (1 - kept)
+            assert frames.min() >= 2 and frames.max() <= 200
+            assert abs(frames.mean() - 101) < 10, "uniform from 2 to 200"
+            if cell == "lstm":
+                torch.testing.assert_close(torch.sigmoid(biases[:500]), 1 - kept)
+            assert not biases[1000:].any()
+    plain = RecurrentLayer("rnn_tanh", 3, 5, bidirectional=bidirectional)
+    before = plain.rnn.bias_ih_l0.clone()
+    plain.remember(200)
+    assert torch.equal(plain.rnn.bias_ih_l0, before)

@@ -73,7 +73,11 @@ NEEDED = {
 def three_utterances() -> UtteranceSource:
     """Targets for every objective."""
     columns = [{"tags": "x;y", "pitch": "1"}, {"tags": "y", "pitch": "2", "level": "0"}, {"tags": "", "level": "-3"}]
-    more = [{"parity": "odd", "speech_seconds": "1"}, {"parity": "even", "speech_seconds": "2"}, {"parity": "odd"}]
+    more = [
+        {"parity": "odd", "digit": "3", "speech_seconds": "1"},
+        {"parity": "even", "digit": "4", "speech_seconds": "2"},
+        {"parity": "odd", "digit": "5"},
+    ]
     intervals = '[[0.1, 0.2, "x"]]'
     columns = [
         {**each, **further, "intervals": intervals, "speech": intervals}

@@ -44,6 +44,27 @@ class RecurrentLayer(nn.Module):
                 input_size, hidden_size, nonlinearity=cell[4:], batch_first=True, bidirectional=bidirectional
             )
 
+    @torch.no_grad()
+    def remember(self, longest: int, generator: torch.Generator | None = None) -> None:
+        """Set the biases of the gates so that units forget over times drawn between 1 and ``longest`` frames.
+
+        Chrono initialisation (Tallec & Ollivier, 2018): a gate that keeps ``sigmoid(b)`` of its unit forgets over
+        ``1 + exp(b)`` frames; torch's biases around 0 forget over two. Plain cells have no gate to set.
+        """
+        if self.cell not in ("gru", "lstm"):
+            return
+        size = self.rnn.hidden_size
+        for suffix in ("", "_reverse") if self.rnn.bidirectional else ("",):
+            draws = torch.rand(size, generator=generator)
+            kept = torch.log(1 + draws * max(1.0, longest - 2))
+            for name in ("bias_ih", "bias_hh"):
+                getattr(self.rnn, f"{name}_l0{suffix}").zero_()
+            bias = getattr(self.rnn, f"bias_ih_l0{suffix}")
+            # Gates in torch's order: input, forget, ... of an LSTM; reset, update, ... of a GRU.
+            bias[size : 2 * size] = kept
+            if self.cell == "lstm":
+                bias[:size] = -kept
+
     @property
     def output_size(self) -> int:
         return self.rnn.hidden_size * (2 if self.rnn.bidirectional else 1)

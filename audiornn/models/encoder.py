@@ -29,6 +29,8 @@ class EncoderConfig:
     """Dropout between recurrent layers and after the last, in [0, 1): see `SequenceDropout`."""
     input_dropout: float = 0.0
     """Dropout on what enters the first recurrent layer, in [0, 1)."""
+    memory_frames: int = 0
+    """Gates start out keeping what they hold over up to so many frames, see `RecurrentLayer.remember`; 0 = over two."""
     stem: StemConfig = field(default_factory=StemConfig)
     """Convolutions before the recurrent layers."""
 
@@ -38,6 +40,8 @@ class EncoderConfig:
         for name in ("hidden_size", "num_layers"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.memory_frames < 0:
+            raise ConfigError(f"memory_frames must be at least 0, got {self.memory_frames}")
         for name in ("dropout", "input_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be in [0, 1), got {getattr(self, name)}")
@@ -78,6 +82,8 @@ class RecurrentEncoder(nn.Module):
         self.layers = nn.ModuleList()
         for _ in range(config.num_layers):
             layer = RecurrentLayer(config.cell, size, config.hidden_size, bidirectional=config.bidirectional)
+            if config.memory_frames:
+                layer.remember(config.memory_frames)
             self.layers.append(layer)
             size = layer.output_size
         self.input_dropout = SequenceDropout(config.input_dropout)
