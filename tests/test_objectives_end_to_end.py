@@ -133,6 +133,44 @@ def test_eight_clips_are_learned_by_heart_and_the_model_keeps_its_promises(manif
     assert_evaluation_is_read_back_the_same(name, store, result, tmp_path / "evaluation")
 
 
+class _PulledPlugError(Exception):
+    pass
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_stopped_and_resumed_run_ends_in_the_same_bits(manifest, tmp_path, name, monkeypatch):
+    from audiornn.engine import ClassifierTraining
+
+    config = settings(
+        manifest,
+        name,
+        augment=AugmentConfig(speed_percent=5, shift_ms=20, time_masks=1),
+        loader=LoaderConfig(batch_size=4),
+        trainer=TrainerConfig(max_epochs=3, accelerator="cpu"),
+    )
+    store = config.prepare(tmp_path)
+    whole = train(config, store, run_dir=tmp_path / "whole")
+    original = ClassifierTraining.training_step
+
+    def dies_in_the_second_epoch(module, batch, batch_index):
+        if module.current_epoch == 1 and batch_index == 2:
+            raise _PulledPlugError
+        return original(module, batch, batch_index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ClassifierTraining, "training_step", dies_in_the_second_epoch)
+        with pytest.raises(_PulledPlugError):
+            train(config, store, run_dir=tmp_path / "stopped")
+    resumed = train(config, store, run_dir=tmp_path / "stopped", resume=True)
+    states = (whole.classifier.network.state_dict(), resumed.classifier.network.state_dict())
+    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+    assert resumed.classifier.tasks == whole.classifier.tasks
+    drop = ("seconds",)
+    histories = [[{k: v for k, v in row.items() if k not in drop} for row in run.history] for run in (whole, resumed)]
+    assert histories[0] == histories[1]
+
+
 def assert_learned(name: str, result: TrainResult) -> None:
     first, last = result.history[0]["train_loss"], result.history[-1]["train_loss"]
     # Noise can't be foretold.

@@ -48,7 +48,7 @@ def find_faults(recording: Recording) -> Faults:
     heard = recording.heard
     return Faults(
         clipped=int(np.diff(find_clipping(recording.samples), axis=1).sum()),
-        dc_offset=float(heard.mean() / FULL_SCALE) if heard.size else 0.0,
+        dc_offset=int(heard.sum(dtype=np.int64)) / (heard.size * FULL_SCALE) if heard.size else 0.0,
         clicks=len(find_clicks(recording)),
         missing=recording.samples.size - heard.size,
     )
@@ -68,30 +68,31 @@ def find_clipping(samples: Samples) -> Gaps:
 def find_clicks(recording: Recording) -> Gaps:
     """Stretches that bend far more sharply than what is around. Shape: -> ``(clicks, 2)`` start and stop."""
     samples = recording.samples
+    none = np.zeros((0, 2), dtype=np.int64)
     if samples.size < 2 * _CLICK_BLOCK:
-        return np.zeros((0, 2), dtype=np.int64)
+        return none
     # The bend at each sample: how far it is from the middle of its neighbours.
-    bends = np.zeros(samples.size, dtype=np.float32)
-    wide = samples.astype(np.float32)
-    steps = wide[1:] - wide[:-1]
-    np.abs(steps[1:] - steps[:-1], out=bends[1:-1])
-    bends *= 0.5
+    bends = np.zeros(-(-samples.size // _CLICK_BLOCK) * _CLICK_BLOCK, dtype=np.float32)
+    steps = np.subtract(samples[1:], samples[:-1], dtype=np.float32)
+    inner = bends[1 : samples.size - 1]
+    np.abs(np.subtract(steps[1:], steps[:-1], out=inner), out=inner)
+    inner *= 0.5
     for start, stop in recording.gaps.tolist():
         bends[max(0, start - 1) : stop + 1] = 0
-    if not (bends > _SHARPEST_HARMLESS).any():
-        return np.zeros((0, 2), dtype=np.int64)
-    blocks = bends[: bends.size // _CLICK_BLOCK * _CLICK_BLOCK].reshape(-1, _CLICK_BLOCK)
+    blocks = bends.reshape(-1, _CLICK_BLOCK)
+    sharpest = blocks.max(axis=1)
     # The mean without a click, which bends by as much again on its two sides together.
-    means = (blocks.sum(axis=1) - 2 * blocks.max(axis=1)) / _CLICK_BLOCK
-    # The sharpest of a block and its neighbours: before an onset it is quiet too.
-    around = np.maximum(means, np.maximum(np.append(means[1:], 0), np.append(0, means[:-1])))
+    means = (blocks.sum(axis=1) - 2 * sharpest) / _CLICK_BLOCK
+    # The larger one of a block and its neighbours: before an onset it is quiet too.
+    around = means.copy()
+    np.maximum(around[1:], means[:-1], out=around[1:])
+    np.maximum(around[:-1], means[1:], out=around[:-1])
     limits = np.maximum(_CLICK_FACTOR * around, _SHARPEST_HARMLESS)
-    rest = bends.size - blocks.size
-    stretches = runs(np.concatenate([(blocks > limits[:, None]).reshape(-1), bends[bends.size - rest :] > limits[-1]]))
-    if not len(stretches):
-        return stretches
+    if not (sharpest > limits).any():
+        return none
+    stretches = runs((blocks > limits[:, None]).reshape(-1))
     # Bends close together are one click, unless that grows too long for one.
-    apart = np.flatnonzero(np.diff(stretches.reshape(-1))[1::2] > _CLICK_SAMPLES)
+    apart = np.flatnonzero(stretches[1:, 0] - stretches[:-1, 1] > _CLICK_SAMPLES)
     starts = stretches[np.append(0, apart + 1), 0]
     stops = stretches[np.append(apart, len(stretches) - 1), 1]
     clicks: Gaps = np.stack([starts, stops], axis=1)[stops - starts <= _CLICK_SAMPLES]
