@@ -176,6 +176,8 @@ def _resumed(overrides: list[str]) -> list[str]:
 def _with_source(overrides: list[str]) -> list[str]:
     """With ``init=...``: the model folder that it means now, for all runs of a sweep and for resuming."""
     wanted = _values(overrides, "init")
+    if _values(overrides, "resume"):  # it was told in full when the run began, and may be gone
+        return overrides
     if not wanted or wanted[-1].lower() in ("none", "null", ""):
         return overrides
     from audiornn.runs import resolve_model

@@ -17,7 +17,6 @@ PROBABILITY_PREFIX = "probability of "
 VALUE_PREFIX = "value of "
 NEXT_FRAME_ERROR = "mean absolute error"
 """Of next-frame prediction: how unlike the training audio an utterance is."""
-_JOINT = ";"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +45,8 @@ class LabelsPrediction:
     probabilities: dict[str, float]
     """Every label's."""
     duration_seconds: float
+    separator: str = ";"
+    """Between labels in one cell, as in the corpus."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,6 +133,7 @@ def _of_task(task: TaskSpec, scores: Any, durations: Sequence[float]) -> list[Ta
                 labels=[label for label, is_in in zip(task.labels, chosen, strict=True) if is_in],
                 probabilities=row,
                 duration_seconds=seconds,
+                separator=task.separator or ";",
             )
             for chosen, row, seconds in zip(task.decide(scores).tolist(), named, durations, strict=True)
         ]
@@ -203,7 +205,7 @@ def _cells(prediction: TaskPrediction, top_k: int) -> dict[str, Any]:
         return {"intervals": intervals_text(prediction.intervals)}
     cells: dict[str, Any] = {f"{PROBABILITY_PREFIX}{name}": share for name, share in prediction.probabilities.items()}
     if isinstance(prediction, LabelsPrediction):
-        return {"labels": _JOINT.join(prediction.labels), **cells}
+        return {"labels": prediction.separator.join(prediction.labels), **cells}
     for rank, (label, probability) in enumerate(prediction.top(top_k), 1):
         suffix = "" if rank == 1 else f"_{rank}"
         cells |= {f"label{suffix}": label, f"probability{suffix}": probability}

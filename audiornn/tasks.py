@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -185,15 +185,24 @@ class TaskSpec:
         return (scores >= np.array(self.thresholds, dtype=np.float32)).astype(np.int64)
 
 
-def lagged(features: NDArray[np.float64], order: int, steps: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Past of every predicted frame, and the frame: ``(t, features, order + 1)`` with a 1 last, ``(t, features)``.
+def lagged(
+    features: Floats, order: int, steps: int, *, most: int = 4096
+) -> Iterator[tuple[slice, NDArray[np.float64], NDArray[np.float64]]]:
+    """Past of every predicted frame, and the frame, some at a time: side by side they would fill the memory.
 
     Before the first frame there are zeros, the mean of normalised features.
+
+    Yields:
+        which of the frames that are heard, ``(t, features, order + 1)`` with a 1 last, and ``(t, features)``.
     """
     count = max(0, len(features) - steps)
-    padded = np.concatenate([np.zeros((order - 1, features.shape[1])), features])
-    past = [padded[order - 1 - lag : order - 1 - lag + count] for lag in range(order)]
-    return np.stack([*past, np.ones((count, features.shape[1]))], axis=2), features[steps:]
+    padded = np.concatenate([np.zeros((order - 1, features.shape[1]), dtype=features.dtype), features])
+    for start in range(0, count, most):
+        stop = min(start + most, count)
+        past = [padded[order - 1 - lag + start : order - 1 - lag + stop] for lag in range(order)]
+        ones = np.ones((stop - start, features.shape[1]))
+        ahead = features[start + steps : stop + steps].astype(np.float64)
+        yield slice(start, stop), np.stack([*past, ones], axis=2).astype(np.float64), ahead
 
 
 def multiclass_task(labels: Sequence[str], *, column: str = "label", name: str | None = None) -> TaskSpec:

@@ -34,6 +34,7 @@ from audiornn.models.classifier import ModelConfig, RecurrentClassifier
 from audiornn.objectives import MulticlassConfig, Objective, ObjectiveConfig
 from audiornn.objectives.next_frame import with_linear_prediction
 from audiornn.optimization import OptimizerConfig, ScheduleConfig
+from audiornn.padding import absent_frames
 from audiornn.runs import RunFolder, environment, write_json
 from audiornn.splits import hash_order
 from audiornn.store import Progress, Store, prepare
@@ -94,18 +95,26 @@ class TrainConfig:
         """What the network hears."""
         return Inputs(audio=self.audio, features=self.features, streams=self.streams)
 
-    def prepare(self, data_dir: Path, *, splits: Sequence[str] = (), progress: Progress | None = None) -> Store:
+    def prepare(
+        self,
+        data_dir: Path,
+        *,
+        splits: Sequence[str] = (),
+        resume: bool = False,
+        progress: Progress | None = None,
+    ) -> Store:
         """The corpus as `train` wants it; returns at once when it has been prepared before.
 
         Args:
             data_dir: where corpora and prepared stores lie.
             splits: further splits whose targets will be asked for, to be checked now.
+            resume: for a run that goes on, which needs the model of ``init`` no more.
             progress: called with (files done, files in all).
 
         Raises:
             CorpusError: the corpus can't be used, or lacks the objective's targets.
         """
-        if self.init is not None:
+        if self.init is not None and not resume:
             check_source(Path(self.init), self.inputs, self.model, self.freeze)
         return prepare(
             self.data,
@@ -174,14 +183,15 @@ def train(
     if config.loader.overfit_clips:
         store = overfitting_subset(store, config.loader.overfit_clips)
     objective.check_model(config.model, config.inputs)
-    source = None if config.init is None else read_config(Path(config.init))["weights_sha256"]
+    checkpoint = run.last_checkpoint if resume and run.last_checkpoint.is_file() else None
+    source = _source(config, checkpoint)
     monitor = objective.monitor(config.trainer.monitor)
     trainer = build_trainer(config.trainer, run_dir, monitor=monitor, tensorboard=config.tensorboard)
     loaders = StoreLoaders(store, config.loader, objective, seed=config.seed)
     with _locked(run):
         _start(run, record or {})
         try:
-            result = _train(_Parts(config, store, objective, trainer, loaders, monitor[0], source), run, resume=resume)
+            result = _train(_Parts(config, store, objective, trainer, loaders, monitor[0], source), run, checkpoint)
             run.write_status("finished")
         except BaseException as error:
             run.write_status("failed", reason=type(error).__name__)
@@ -228,12 +238,22 @@ class _Parts:
     init_weights_sha256: str | None
 
 
-def _train(parts: _Parts, run: RunFolder, *, resume: bool) -> TrainResult:
+def _source(config: TrainConfig, checkpoint: Path | None) -> str | None:
+    """Digest of the weights that ``config.init`` names; a run that goes on knows it when that model is gone."""
+    if config.init is None:
+        return None
+    if checkpoint is not None and not Path(config.init).is_dir():
+        known: str | None = read_training_checkpoint(checkpoint).identity.get("init weights")
+        return known
+    digest: str = read_config(Path(config.init))["weights_sha256"]
+    return digest
+
+
+def _train(parts: _Parts, run: RunFolder, checkpoint: Path | None) -> TrainResult:
     from audiornn.engine import fit
 
     config, store, trainer = parts.config, parts.store, parts.trainer
-    identity = _identity(config, store)
-    checkpoint = run.last_checkpoint if resume and run.last_checkpoint.is_file() else None
+    identity = {**_identity(config, store), "init weights": parts.init_weights_sha256}
     if checkpoint is not None:
         _check_resumable(checkpoint, identity)
     module = build_module(config, store, parts.objective, init=checkpoint is None)
@@ -290,12 +310,14 @@ def _with_baseline(task: TaskSpec, classifier: Classifier, store: Store, loader:
     if task.kind != NEXT_FRAME:
         return task
 
-    def utterances() -> Iterator[NDArray[np.float32]]:
+    def utterances() -> Iterator[tuple[NDArray[np.float32], NDArray[np.bool_]]]:
         with torch.inference_mode():
             for batch in evaluation_loader(store, loader, {}, "train"):
                 frames = classifier.network.frames(*batch.heard(classifier.device))
-                for of_row, length in zip(frames.values.cpu().numpy(), frames.lengths.tolist(), strict=True):
-                    yield of_row[:length]
+                absent = absent_frames(frames.lengths, frames.missing, frames.values.shape[1]).cpu().numpy()
+                values = frames.values.cpu().numpy()
+                for of_row, gaps, length in zip(values, absent, frames.lengths.tolist(), strict=True):
+                    yield of_row[:length], gaps[:length]
 
     return with_linear_prediction(task, utterances())
 

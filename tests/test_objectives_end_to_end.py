@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,7 +23,7 @@ from audiornn.augment import AugmentConfig
 from audiornn.checkpoint import ModelSpec, load_model, save_model
 from audiornn.corpora.manifest_file import ManifestCorpus
 from audiornn.data import LoaderConfig, StoreDataset
-from audiornn.errors import ConfigError
+from audiornn.errors import ConfigError, ModelError
 from audiornn.evaluation import evaluate, load_evaluation, metrics_document, save_evaluation
 from audiornn.inference import Classifier
 from audiornn.models.classifier import ModelConfig
@@ -169,6 +170,35 @@ def test_stopped_and_resumed_run_ends_in_the_same_bits(manifest, tmp_path, name,
     drop = ("seconds",)
     histories = [[{k: v for k, v in row.items() if k not in drop} for row in run.history] for run in (whole, resumed)]
     assert histories[0] == histories[1]
+
+
+@pytest.mark.slow
+def test_run_that_began_from_a_model_goes_on_without_it(manifest, tmp_path, monkeypatch):
+    from audiornn.engine import ClassifierTraining
+
+    first = settings(manifest, "binary", trainer=TrainerConfig(max_epochs=1, accelerator="cpu"))
+    store = first.prepare(tmp_path)
+    train(first, store, run_dir=tmp_path / "first")
+    model = tmp_path / "first" / "model"
+    trainer = TrainerConfig(max_epochs=2, accelerator="cpu")
+    config = settings(manifest, "multilabel", init=str(model), trainer=trainer, loader=LoaderConfig(batch_size=4))
+    digest = train(config, store, run_dir=tmp_path / "whole").classifier.spec.training["init_weights_sha256"]
+
+    def dies_in_the_second_epoch(module, batch, batch_index):
+        if module.current_epoch == 1:
+            raise _PulledPlugError
+        return original(module, batch, batch_index)
+
+    original = ClassifierTraining.training_step
+    with monkeypatch.context() as patch:
+        patch.setattr(ClassifierTraining, "training_step", dies_in_the_second_epoch)
+        with pytest.raises(_PulledPlugError):
+            train(config, store, run_dir=tmp_path / "stopped")
+    shutil.rmtree(model)
+    resumed = train(config, config.prepare(tmp_path, resume=True), run_dir=tmp_path / "stopped", resume=True)
+    assert resumed.classifier.spec.training["init_weights_sha256"] == digest
+    with pytest.raises(ModelError, match="expected a model folder"):
+        config.prepare(tmp_path)
 
 
 def assert_learned(name: str, result: TrainResult) -> None:

@@ -44,7 +44,8 @@ def run(command: TrainCommand, *, settings_yaml: str, overrides: list[str]) -> f
     config = TrainConfig(**settings)
     with progress_bar("prepare") as progress:
         splits = ("test",) if command.evaluate_test else ()
-        store = config.prepare(Path(command.data_dir), splits=splits, progress=progress)
+        resume = command.resume is not None
+        store = config.prepare(Path(command.data_dir), splits=splits, resume=resume, progress=progress)
     print_store(store)
     if command.evaluate_test and not len(store.indices("test")):
         raise CorpusError(f"evaluate_test: expected utterances in the test split of '{store.folder}', found none")
@@ -53,7 +54,7 @@ def run(command: TrainCommand, *, settings_yaml: str, overrides: list[str]) -> f
             config,
             store,
             run_dir=run_folder.path,
-            resume=command.resume is not None,
+            resume=resume,
             record={run_folder.config.name: settings_yaml, run_folder.overrides.name: overrides},
         )
     print_lines(

@@ -115,22 +115,24 @@ class NextFrameObjective(TaskObjective):
 
 
 def with_linear_prediction(
-    spec: TaskSpec, utterances: Iterable[NDArray[np.float32]], *, ridge: float = 1e-6
+    spec: TaskSpec, utterances: Iterable[tuple[NDArray[np.float32], NDArray[np.bool_]]], *, ridge: float = 1e-6
 ) -> TaskSpec:
     """The spec with the linear prediction that fits training frames best, each feature from its own past.
 
     Args:
         spec: of next-frame prediction.
-        utterances: features ``(frames, features)`` of each.
+        utterances: features ``(frames, features)`` of each, and which frames are missing.
         ridge: added to the diagonal of the normal equations, for features that never change.
     """
     order = len(spec.predictor[0]) - 1
     products = np.zeros((spec.size, order + 1, order + 1))
     wanted = np.zeros((spec.size, order + 1))
-    for features in utterances:
-        past, ahead = lagged(features.astype(np.float64), order, spec.steps_ahead)
-        products += np.einsum("tfi,tfj->fij", past, past)
-        wanted += np.einsum("tfi,tf->fi", past, ahead)
+    for features, missing in utterances:
+        known = ~(missing[spec.steps_ahead :] | missing[: -spec.steps_ahead])
+        for part, past, ahead in lagged(features, order, spec.steps_ahead):
+            heard = past[known[part]]
+            products += np.einsum("tfi,tfj->fij", heard, heard)
+            wanted += np.einsum("tfi,tf->fi", heard, ahead[known[part]])
     products += ridge * np.eye(order + 1)
     coefficients = np.linalg.solve(products, wanted[:, :, None])[:, :, 0]
     return dataclasses.replace(spec, predictor=coefficients.tolist())
