@@ -28,7 +28,7 @@ from audiornn.audio import AudioConfig
 from audiornn.card import model_card
 from audiornn.errors import ModelError
 from audiornn.features import FeaturesConfig
-from audiornn.features.streams import Inputs, StreamConfig
+from audiornn.inputs import Inputs, StreamConfig
 from audiornn.models.classifier import ModelConfig, RecurrentClassifier
 from audiornn.tasks import TaskSpec
 

@@ -61,6 +61,8 @@ class Batch:
     """By task, ``(batch, ...)``, see `audiornn.tasks.read_targets`."""
     utterances: Tensor
     """int64 ``(batch,)``, rows of the store."""
+    has_gaps: bool = False
+    """Whether any sample is missing."""
     sequences: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
     """By name: float32 ``(batch, frames, features)``, zeros as padding, NaN where missing, and int64 ``(batch,)``."""
 
@@ -102,15 +104,18 @@ class StoreDataset(Dataset[int]):
         rows = np.asarray(indices, dtype=np.int64)
         lengths = self.store.num_samples[rows] if self.store.reads_audio else np.zeros(len(rows), dtype=np.int64)
         waveforms = torch.zeros(len(rows), int(lengths.max()))
+        has_gaps = False
         for row, index, length in zip(waveforms.numpy(), indices, lengths, strict=True):
             np.multiply(self.store.waveform(index), np.float32(1 / 32768), out=row[:length], casting="unsafe")
             for start, stop in self.store.gaps(index).tolist():
                 row[start:stop] = np.nan
+                has_gaps = True
         return Batch(
             waveforms=waveforms,
             lengths=torch.from_numpy(lengths.copy()),
             targets={name: torch.from_numpy(values[rows]) for name, values in self.targets.items()},
             utterances=torch.from_numpy(rows),
+            has_gaps=has_gaps,
             sequences={
                 name: pad_sequences([self.store.sequence(index, name) for index in indices], size)
                 for name, size in self.store.sequence_sizes.items()

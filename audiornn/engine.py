@@ -27,6 +27,7 @@ from audiornn.models.classifier import RecurrentClassifier
 from audiornn.objectives import Objective
 from audiornn.objectives.objective import Outcome
 from audiornn.optimization import OptimizerConfig, ScheduleConfig, build_optimizer, build_schedule
+from audiornn.padding import Frames
 from audiornn.runs import LOG_FORMAT, RunFolder
 from audiornn.store import Store
 from audiornn.trainer_config import PRECISIONS, TrainerConfig
@@ -100,11 +101,11 @@ class ClassifierTraining(pl.LightningModule):
         torch.manual_seed(int(np.random.SeedSequence(position).generate_state(1)[0]))
         draws = self.augmenter.draw(self.current_epoch, batch.utterances)
         with torch.no_grad():
-            waveforms, lengths = self.augmenter.waveforms(batch.waveforms, batch.lengths, draws)
-            origins = partial(self.augmenter.origins, draws=draws)
-            frames = self.network.frames(waveforms, lengths, batch.sequences, origins=origins)
+            frames = self._frames(batch, draws)
             masked = frames._replace(values=self.augmenter.features(frames.values, frames.lengths, draws))
-        targets = self.objective.moved(batch.targets, partial(self.augmenter.times, draws=draws))
+        targets = batch.targets
+        if self.network.inputs.reads_audio:
+            targets = self.objective.moved(targets, partial(self.augmenter.times, draws=draws))
         output = self.network.classify(masked)
         if output.features is not None:  # what is to be foretold has no masks
             output = output._replace(features=frames.values)
@@ -112,10 +113,19 @@ class ClassifierTraining(pl.LightningModule):
         self._train_losses.append(loss.detach())
         return loss
 
+    def _frames(self, batch: Batch, draws: Tensor) -> Frames:
+        """What is heard of a batch whose audio is varied; sequences follow it."""
+        waveforms, lengths, sequences = batch.heard()
+        origins = None
+        if self.network.inputs.reads_audio:
+            waveforms, lengths = self.augmenter.waveforms(waveforms, lengths, draws)
+            origins = partial(self.augmenter.origins, draws=draws)
+        return self.network.frames(waveforms, lengths, sequences, origins=origins, has_gaps=batch.has_gaps)
+
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Keep the outputs of a batch for the figures of the epoch."""
         del batch_index
-        output = self.network(*batch.heard())
+        output = self.network(*batch.heard(), has_gaps=batch.has_gaps)
         found = self.objective.outcomes(output, batch.targets)
         self._outcomes.append({name: (outputs.float(), targets) for name, (outputs, targets) in found.items()})
 

@@ -97,7 +97,7 @@ def gradient_norms(
     batch = StoreDataset(store, objective.read_targets(store)).collate(rows.tolist())
     network = network.cpu()
     with torch.no_grad():
-        frames = network.frames(batch.waveforms, batch.lengths)
+        frames = network.frames(*batch.heard())
     features, lengths = frames.values.requires_grad_(), frames.lengths
     output = network.classify(frames)
     # A sum over clips: the gradient of each clip is that of its own loss.

@@ -19,7 +19,7 @@ from audiornn.errors import AudioError, ConfigError
 from audiornn.models.classifier import ClassifierOutput, RecurrentClassifier
 from audiornn.padding import pad_sequences, pad_waveforms
 from audiornn.predictions import AnyPrediction, FileResult, predictions_of
-from audiornn.sequences import Signals, check_sequence, find_sequences, read_sequence, sequence_files
+from audiornn.sequences import Signals, check_sequence, find_sequences, read_sequence, seconds_of, sequence_files
 from audiornn.tasks import FRAMES, NEXT_FRAME, TaskSpec
 
 Waveform = NDArray[np.float32]
@@ -85,9 +85,9 @@ class Classifier:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Front end, network and training, nested."""
+        """What is heard, network and training, nested."""
         spec = dataclasses.asdict(self.spec)
-        return {name: spec[name] for name in ("features", "model", "training")}
+        return {name: spec[name] for name in ("audio", "features", "streams", "model", "training")}
 
     @property
     def tasks(self) -> list[TaskSpec]:
@@ -166,7 +166,8 @@ class Classifier:
         Raises:
             AudioError: no such folder, or no such file in it.
         """
-        return find_audio(folder) if self.spec.inputs.reads_audio else find_sequences(folder)
+        inputs = self.spec.inputs
+        return find_audio(folder) if inputs.reads_audio else find_sequences(folder, inputs.companions)
 
     def predict_files(self, paths: Iterable[AudioPath], *, batch_size: int = 64) -> Iterator[FileResult]:
         """`predict_folder` for given files."""
@@ -235,7 +236,10 @@ class Classifier:
             none = np.zeros((0, stream.num_features), dtype=np.float32)
             values, counts = pad_sequences([each.sequences.get(name, none) for each in signals], stream.num_features)
             sequences[name] = (values.to(self.device), counts.to(self.device))
-        output: ClassifierOutput = self.network(waveforms.to(self.device), lengths.to(self.device), sequences)
+        # Asked here, where it costs nothing, and not on a GPU.
+        has_gaps = bool(waveforms.sum().isnan())
+        waveforms, lengths = waveforms.to(self.device), lengths.to(self.device)
+        output: ClassifierOutput = self.network(waveforms, lengths, sequences, has_gaps=has_gaps)
         return output
 
     def _scores_of_frames(self, output: ClassifierOutput, durations: Sequence[float]) -> dict[str, list[Any]]:
@@ -318,13 +322,14 @@ class Classifier:
         return self._heard(None, sequences)
 
     def _heard(self, recording: Recording | None, sequences: Mapping[str, NDArray[np.float32]]) -> Signals:
-        clocks = self.spec.inputs.sequences
+        inputs = self.spec.inputs
         for name, values in sequences.items():
-            if values.shape[1] != clocks[name].num_features:
-                raise AudioError(f"expected {clocks[name].num_features} features in {name!r}, got {values.shape[1]}")
+            size = inputs.sequences[name].num_features
+            if values.shape[1] != size:
+                raise AudioError(f"expected {size} features in {name!r}, got {values.shape[1]}")
         if recording is None:
-            seconds = max(clocks[name].clock.end(len(values)) for name, values in sequences.items())
-            return Signals(np.zeros(0, dtype=np.float32), seconds, sequences)
+            size = round(seconds_of(sequences, inputs.clocks) * self.sample_rate)
+            return Signals(np.zeros(0, dtype=np.float32), size / self.sample_rate, sequences)
         waveform = self.spec.audio.apply(recording, self.sample_rate).waveform
         return Signals(waveform, len(waveform) / self.sample_rate, sequences)
 

@@ -11,7 +11,7 @@ from torch import nn
 from audiornn.checkpoint import load_model, read_spec
 from audiornn.errors import ConfigError
 from audiornn.features import FeaturesConfig
-from audiornn.features.streams import Inputs, StreamConfig
+from audiornn.inputs import Inputs, StreamConfig
 from audiornn.models.classifier import ModelConfig, RecurrentClassifier
 
 
@@ -49,14 +49,17 @@ def check_source(folder: Path, inputs: Inputs, model: ModelConfig, freeze: int) 
     own_streams, other_streams = (_without_sizes(streams) for streams in (inputs.streams, spec.streams))
     if own_streams != other_streams:
         raise ConfigError(
-            f"init: expected the streams of '{folder}', {', '.join(spec.streams) or 'none'}, with their settings, "
-            f"got {', '.join(inputs.streams) or 'none'}"
+            f"init: expected the streams of '{folder}', {', '.join(spec.streams) or 'none'}, in their order and with "
+            f"their settings, got {', '.join(inputs.streams) or 'none'}"
         )
 
 
-def _without_sizes(streams: Mapping[str, StreamConfig]) -> dict[str, StreamConfig]:
+def _without_sizes(streams: Mapping[str, StreamConfig]) -> list[tuple[str, StreamConfig]]:
     """The number of features follows from the corpus, and the weights tell whether it fits."""
-    return {name: dataclasses.replace(stream, num_features=0) for name, stream in streams.items()}
+    return [
+        (name, dataclasses.replace(stream, num_features=0) if stream.num_features else stream)
+        for name, stream in streams.items()
+    ]
 
 
 def start_from(network: RecurrentClassifier, folder: Path) -> None:
@@ -80,7 +83,7 @@ def start_from(network: RecurrentClassifier, folder: Path) -> None:
     network.load_state_dict({**own, **state})
 
 
-# What shapes no weight may differ.
+# What shapes no weight may differ; so may the steps before the front end, which change what is heard, not its shape.
 _FREE = ("dropout", "input_dropout", "dither", "memory_frames")
 
 

@@ -14,6 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from audiornn.errors import AudioError
+
 
 class Frames(NamedTuple):
     """Sequences of frames, padded to one length."""
@@ -226,5 +228,7 @@ def pad_sequences(sequences: Sequence[NDArray[np.float32]], num_features: int) -
     lengths = torch.tensor([len(sequence) for sequence in sequences], dtype=torch.int64)
     batch = torch.zeros(len(sequences), int(lengths.max()) if len(sequences) else 0, num_features)
     for row, sequence in zip(batch.numpy(), sequences, strict=True):
+        if sequence.shape[1] != num_features:
+            raise AudioError(f"expected sequences of {num_features} features, got {sequence.shape[1]}")
         row[: len(sequence)] = sequence
     return batch, lengths

@@ -3,36 +3,41 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from audiornn.audio.reading import list_files
+from audiornn.clock import Clock
 from audiornn.errors import AudioError
 
-Sequence = NDArray[np.float32]
+FrameArray = NDArray[np.float32]
 """``(frames, features)``; a frame with a NaN is missing."""
 
 SEQUENCE_SUFFIX = ".npy"
 
 
-class Signals(NamedTuple):
+@dataclass(frozen=True)
+class Signals:
     """What one utterance gives a network to hear."""
 
     waveform: NDArray[np.float32]
     """``(samples,)``, NaN where missing; no sample without audio."""
     seconds: float
     """How long it lasts."""
-    sequences: Mapping[str, Sequence] = MappingProxyType({})
+    sequences: Mapping[str, FrameArray] = field(default_factory=dict)
     """By name; one that is not there is missing."""
 
 
-def read_sequence(path: str | os.PathLike[str]) -> Sequence:
+def read_sequence(path: str | os.PathLike[str], *, start: int = 0, count: int | None = None) -> FrameArray:
     """Read ``(frames, features)``, or ``(frames,)`` of one feature, from a ``.npy`` file; pickled ones are refused.
+
+    Args:
+        path: of the file.
+        start, count: the part of its frames that is read; None = to its end. Past the end it is empty.
 
     Raises:
         AudioError: no such file, not a NumPy file, of another shape or type, no frame, or infinite values.
@@ -41,20 +46,21 @@ def read_sequence(path: str | os.PathLike[str]) -> Sequence:
     if not Path(path).is_file():
         raise AudioError(f"expected a sequence, got no file at {name!r}")
     try:
-        # Mapped: a header that claims more than the file holds is refused before there is memory for it.
+        # Mapped: a header that claims more than the file holds is refused before there is memory for it, and only the
+        # part is read.
         values = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise AudioError(f"expected a NumPy file of numbers, got {error} from {name!r}") from None
     if not isinstance(values, np.ndarray):
         raise AudioError(f"expected one array, got several from {name!r}")
     try:
-        return check_sequence(values)
+        return check_sequence(values, start=start, count=count)
     except AudioError as error:
         raise AudioError(f"{error} from {name!r}") from None
 
 
-def check_sequence(values: ArrayLike) -> Sequence:
-    """An array as a sequence.
+def check_sequence(values: ArrayLike, *, start: int = 0, count: int | None = None) -> FrameArray:
+    """An array, or a part of its frames, as a sequence.
 
     Raises:
         AudioError: another shape or type, no frame, or infinite values.
@@ -62,11 +68,25 @@ def check_sequence(values: ArrayLike) -> Sequence:
     array = np.asarray(values)
     if array.dtype.kind not in "fiub" or array.ndim not in (1, 2) or 0 in array.shape:
         raise AudioError(f"expected real numbers (frames, features), got {array.shape} of {array.dtype}")
+    part = array[start:] if count is None else array[start : start + count]
     with np.errstate(over="ignore"):
-        sequence = np.array(array, dtype=np.float32).reshape(len(array), -1)
+        sequence = np.array(part, dtype=np.float32).reshape(len(part), 1 if array.ndim == 1 else array.shape[1])
     if np.isinf(sequence).any():
         raise AudioError("expected finite values, or NaN for missing ones, got infinity")
     return sequence
+
+
+def seconds_of(sequences: Mapping[str, FrameArray], clocks: Mapping[str, Clock]) -> float:
+    """How long sequences last that have no audio beside them.
+
+    Raises:
+        AudioError: none of them has a frame with a value.
+    """
+    known = {name: values for name, values in sequences.items() if not np.isnan(values).any(axis=1).all()}
+    seconds = max((clocks[name].end(len(values)) for name, values in known.items()), default=0.0)
+    if seconds <= 0:
+        raise AudioError(f"expected a frame of {' or '.join(clocks)}, got none")
+    return seconds
 
 
 def companion(path: str, name: str) -> str:
@@ -97,26 +117,35 @@ def sequence_files(
     return found
 
 
-def find_sequences(folder: str | os.PathLike[str]) -> list[Path]:
-    """Every sequence below ``folder``, sorted; hidden files and folders, and companions of others, are left out.
+def find_sequences(folder: str | os.PathLike[str], companions: Collection[str] = ()) -> list[Path]:
+    """Every sequence below ``folder``, sorted; hidden files and folders are left out.
+
+    Args:
+        folder: where to look.
+        companions: names of streams whose files, such as ``walk.gyro.npy`` of ``walk.npy``, are no clips of their own.
 
     Raises:
         AudioError: no such folder, or no sequence in it.
     """
     if not Path(folder).is_dir():
         raise AudioError(f"expected a folder, got {'a file' if Path(folder).exists() else 'nothing'} at '{folder}'")
-    names = without_companions(list_files(folder, [SEQUENCE_SUFFIX]))
+    names = list_sequences(folder, companions)
     if not names:
         raise AudioError(f"expected {SEQUENCE_SUFFIX} files below '{os.fspath(folder)}', found none")
     return [Path(folder, name) for name in names]
 
 
-def without_companions(names: Iterable[str]) -> list[str]:
-    """Paths of sequences but those that are companions of others of them, such as ``walk.gyro.npy`` of ``walk.npy``."""
+def list_sequences(folder: str | os.PathLike[str], companions: Collection[str] = ()) -> list[str]:
+    """As `find_sequences`, relative with forward slashes; none is no error."""
+    return without_companions(list_files(folder, [SEQUENCE_SUFFIX]), companions)
+
+
+def without_companions(names: Sequence[str], companions: Collection[str]) -> list[str]:
+    """Paths but those of sequences that lie beside another one of them."""
     known = set(names)
 
     def is_companion(name: str) -> bool:
-        stem = os.path.splitext(os.path.splitext(name)[0])  # noqa: PTH122
-        return bool(stem[1]) and stem[0] + SEQUENCE_SUFFIX in known
+        stem, kind = os.path.splitext(os.path.splitext(name)[0])  # noqa: PTH122
+        return kind[1:] in companions and stem + SEQUENCE_SUFFIX in known
 
-    return sorted(name for name in known if not is_companion(name))
+    return [name for name in names if not is_companion(name)]

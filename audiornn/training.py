@@ -26,10 +26,11 @@ from audiornn.data import LoaderConfig, evaluation_loader
 from audiornn.errors import ConfigError, CorpusError
 from audiornn.evaluation import SplitEvaluation, answer, evaluate, save_evaluation
 from audiornn.features import FeatureExtractor, FeaturesConfig, FeatureStatistics
-from audiornn.features.streams import Inputs, SequenceInput, parse_streams, with_sizes
+from audiornn.features.joining import SequenceInput
 from audiornn.files.atomic import write_text
 from audiornn.inference import Classifier
 from audiornn.initialising import check_source, frozen_parts, start_from
+from audiornn.inputs import FRONT_END, Inputs, parse_streams, with_sizes
 from audiornn.models.classifier import ModelConfig, RecurrentClassifier
 from audiornn.objectives import MulticlassConfig, Objective, ObjectiveConfig
 from audiornn.objectives.next_frame import with_linear_prediction
@@ -175,7 +176,7 @@ def train(
     # Whatever is refused, is refused before there is a run folder.
     _check_splits(store)
     config = dataclasses.replace(config, streams=with_sizes(config.streams, store.sequence_sizes))
-    num_features = sum(config.inputs.sizes)
+    num_features = sum(config.inputs.sizes.values())
     objective = config.objective.build(store, num_features=num_features)
     if config.loader.train_share < 1:
         store = training_share(store, config.loader.train_share, objective)
@@ -328,7 +329,8 @@ def _identity(config: TrainConfig, store: Store) -> dict[str, Any]:
         "corpus": store.fingerprint,
         "audio": dataclasses.asdict(config.audio),
         "features": dataclasses.asdict(config.features),
-        "streams": {name: dataclasses.asdict(stream) for name, stream in config.streams.items()},
+        # A list: their order is that of the weights.
+        "streams": [[name, dataclasses.asdict(stream)] for name, stream in config.streams.items()],
         "model": dataclasses.asdict(config.model),
         "objective": dataclasses.asdict(config.objective),
         "init": [config.freeze, config.encoder_learning_rate],
@@ -386,11 +388,10 @@ def build_module(config: TrainConfig, store: Store, objective: Objective, *, ini
 def set_statistics(network: RecurrentClassifier, store: Store, loader: LoaderConfig) -> None:
     """Give the front ends that want them the mean and the deviation of each feature over all training frames."""
     parts: dict[str, tuple[FeatureExtractor | SequenceInput, FeatureStatistics]] = {}
-    for name, part in {"": network.features, **dict(network.streams.items())}.items():
-        if isinstance(part, FeatureExtractor) and part.config.normalisation == "global" and part.num_features:
+    for name, part in [(FRONT_END, network.features), *network.stream_inputs()]:
+        wanted = part.normalise if isinstance(part, SequenceInput) else part.config.normalisation == "global"
+        if wanted and part.num_features:
             parts[name] = (part, FeatureStatistics(part.num_features))
-        elif isinstance(part, SequenceInput) and part.config.normalise:
-            parts[name] = (part, FeatureStatistics(part.config.num_features))
     if not parts:
         return
     network.eval()  # no dither

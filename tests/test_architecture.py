@@ -14,9 +14,11 @@ import audiornn
 PACKAGE = Path(audiornn.__file__).parent
 
 RUNGS = (
-    {"errors", "labels", "padding", "card", "clock"},
+    {"errors", "labels", "card", "clock"},
+    {"padding"},
     {"audio", "files", "manifest", "augment", "optimization", "trainer_config", "help"},
     {"features", "sequences"},
+    {"inputs"},
     {"models", "splits", "runs", "tasks"},
     {"objectives", "predictions", "corpora", "checkpoint"},
     {"evaluation", "store", "inference", "initialising"},
@@ -73,6 +75,7 @@ def modules_after(statement: str) -> set[str]:
     [
         ("import audiornn", {"torch", "numpy", "hydra", "lightning", "librosa", "matplotlib"}),
         ("import audiornn.audio, audiornn.store", {"torch", "hydra", "lightning", "scipy"}),
+        ("import audiornn.commands.predict, audiornn.commands.embed, audiornn.inputs", {"torch", "hydra", "lightning"}),
         ("import audiornn.inference", {"hydra", "omegaconf", "lightning", "matplotlib", "sklearn", "librosa"}),
         ("import audiornn.cli, audiornn.help; audiornn.help.verb_help('train')", {"torch", "numpy", "hydra"}),
     ],

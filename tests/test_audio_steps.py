@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import librosa
 import numpy as np
 import pytest
@@ -161,3 +163,44 @@ def test_prepare_reports_faults_as_recorded_and_stores_the_repaired(tmp_path):
         repaired.waveform(row),
         run(["remove_dc", "declick"], read_recording(tmp_path / "c" / "a" / "1.wav", sample_rate=16_000)).samples,
     )
+
+
+def test_click_is_found_in_any_part_of_a_long_recording(monkeypatch):
+    waveform = 0.3 * np.tile(chirp(100, 1_000), 3) + noise(48_000, amplitude=0.002)
+    at = [255, 256, 8_191, 8_192, 47_000]
+    for index in at:
+        waveform[index] += 0.5
+    whole = find_clicks(recorded(waveform))
+    assert len(whole) == 3, "neighbours are one click"
+    monkeypatch.setattr("audiornn.audio.faults._PART", 8_192)
+    np.testing.assert_array_equal(find_clicks(recorded(waveform)), whole)
+    assert all(any(start <= index < stop for start, stop in whole) for index in at)
+
+
+def test_faults_of_a_long_recording_take_little_memory():
+    recording = Recording((noise(16_000 * 120) * 20_000).astype(np.int16))
+    tracemalloc.start()
+    find_faults(recording)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 3 * recording.samples.nbytes
+
+
+def test_declip_beside_a_gap_leaves_the_clip_alone():
+    clean = tone(150, 0.5, amplitude=0.9)
+    recording = recorded(clean.clip(-0.6, 0.6))
+    start = int(find_clipping(recording.samples)[2][0])
+    holed = Recording(recording.samples.copy(), np.array([[start - 40, start - 1]]))
+    holed.samples[start - 40 : start - 1] = 0
+    repaired = run(["declip"], holed)
+    far = np.abs(clean) < 0.59
+    far[start - 40 : start] = False
+    np.testing.assert_allclose(from_int16(repaired.samples)[far], clean[far], atol=1e-4)
+
+
+def test_key_of_the_steps_is_that_of_what_they_do():
+    assert AudioConfig(trim_db=50).key == AudioConfig().key == []
+    assert AudioConfig(steps=["trim"], dropout_ms=3).key == AudioConfig(steps=["trim"]).key
+    assert AudioConfig(steps=["trim"], trim_db=50).key != AudioConfig(steps=["trim"]).key
+    assert AudioConfig(steps=["trim"]).key[0]["librosa"] == librosa.__version__
+    assert AudioConfig(steps=["remove_dc", "declick"]).key != AudioConfig(steps=["declick", "remove_dc"]).key

@@ -23,8 +23,8 @@ from audiornn.augment import Augmenter, NoiseBank
 from audiornn.checkpoint import build_network
 from audiornn.engine import build_trainer
 from audiornn.errors import ConfigError
-from audiornn.features.streams import with_sizes
 from audiornn.help import VERBS, conf_dir, verb_help
+from audiornn.inputs import with_sizes
 from audiornn.manifest import Utterance
 from audiornn.optimization import build_optimizer, build_schedule
 from audiornn.tasks import UtteranceSource, read_targets
@@ -97,7 +97,7 @@ def step(command: Any) -> float:
     rate = command.features.sample_rate
     source = three_utterances()
     inputs = dataclasses.replace(command.inputs, streams=with_sizes(command.streams, {"sequence": 3}))
-    objective = command.objective.build(source, num_features=sum(inputs.sizes))
+    objective = command.objective.build(source, num_features=sum(inputs.sizes.values()))
     objective.check_model(command.model, inputs)
     network = build_network(inputs, command.model, objective.specs)
     optimizer = build_optimizer(command.optimizer, network)

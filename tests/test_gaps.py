@@ -28,6 +28,7 @@ from audiornn.models.classifier import RecurrentClassifier
 from audiornn.models.encoder import EncoderConfig, RecurrentEncoder
 from audiornn.models.pooling import POOLINGS, PoolingConfig, build_pooling
 from audiornn.models.stem import StemConfig
+from audiornn.objectives.next_frame import NextFrameConfig, with_linear_prediction
 from audiornn.padding import absent_frames, pad_waveforms, with_missing, without_missing
 from audiornn.store import prepare
 from audiornn.tasks import NEXT_FRAME, TaskSpec, multiclass_task
@@ -152,14 +153,37 @@ def test_stem_keeps_a_frame_that_heard_anything():
     assert states.shape[1] == lengths.item() == 3 and after.tolist() == [[False, True, False]]
 
 
-@pytest.mark.parametrize("kind", POOLINGS)
-def test_pooling_of_missing_frames_is_pooling_without_them(kind):
+@pytest.mark.parametrize("gap", [[0, 4, 5], [0, 1, 2, 3, 4, 5], [6, 7], list(range(11))])
+@pytest.mark.parametrize(
+    "config",
+    [*(PoolingConfig(kind=kind) for kind in POOLINGS), PoolingConfig(kind="multihead_attention", query="middle")],
+    ids=lambda config: f"{config.kind}-{config.query}",
+)
+def test_pooling_of_missing_frames_is_pooling_without_them(config, gap):
     torch.manual_seed(1)
-    pooling = build_pooling(PoolingConfig(kind=kind), 6, bidirectional=False)
-    x, missing = torch.randn(1, 12, 6), torch.zeros(1, 12, dtype=torch.bool)
-    missing[0, [0, 4, 5]] = True
+    pooling = build_pooling(config, 6, bidirectional=False)
+    x, missing = torch.randn(1, 14, 6), torch.zeros(1, 14, dtype=torch.bool)
+    missing[0, gap] = True
     got = pooling(x, torch.tensor([12]), missing)
-    torch.testing.assert_close(got, pooling(x[:, ~missing[0]], torch.tensor([9])), atol=1e-6, rtol=1e-6)
+    present = x[:, :12][:, ~missing[0, :12]]
+    torch.testing.assert_close(got, pooling(present, torch.tensor([12 - len(gap)])), atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "stem", [StemConfig(), StemConfig(channels=[3, 4], frame_strides=[2, 3])], ids=["plain", "stem"]
+)
+def test_mask_that_masks_nothing_changes_nothing(stem):
+    """What a GPU and an exported graph always carry."""
+    torch.manual_seed(0)
+    model = dataclasses.replace(TINY_MODEL, encoder=EncoderConfig(hidden_size=8, stem=stem))
+    network = RecurrentClassifier(TINY_FEATURES, model, 3, 2)
+    clips = pad_waveforms([noise(9_000), noise(4_000, seed=1), noise(100, seed=2)])
+    for training in (True, False):
+        network.train(training)
+        masked, plain = network(*clips, has_gaps=True), network(*clips, has_gaps=False)
+        assert masked.frame_missing is not None and plain.frame_missing is None
+        torch.testing.assert_close(masked.logits, plain.logits, atol=1e-6, rtol=1e-6)
+        torch.testing.assert_close(masked.frame_logits, plain.frame_logits, atol=1e-6, rtol=1e-6)
 
 
 @pytest.mark.parametrize("stem", [StemConfig(), STEM], ids=["plain", "stem"])
@@ -229,6 +253,13 @@ def test_nan_in_a_float_file_is_a_gap_and_so_is_one_of_several_channels(tmp_path
     assert prepare_recording(waveform.T, 16_000, 16_000).gaps.tolist() == [[100, 200]]
 
 
+def test_gaps_that_leave_nothing_at_another_rate_are_refused():
+    waveform = noise(480)
+    waveform[1::6] = np.nan
+    with pytest.raises(AudioError, match="leave none"):
+        prepare_recording(waveform, 48_000, 8_000)
+
+
 def test_lost_packets_are_gaps():
     packets = [noise(160), None, (noise(160, seed=2) * 32_767).astype(np.int16)]
     waveform = join_packets(packets, 160)
@@ -258,7 +289,6 @@ def test_declared_gap_goes_through_manifest_store_and_batch_to_the_same_answer(t
     for name, filling in (("silence", 0.0), ("roar", 0.9)):
         store = prepare(corpus_with_gap(tmp_path / name, filling), data_dir=tmp_path / name, sample_rate=16_000)
         assert store.gaps(3).tolist() == [[1_600, 4_000]] and store.gaps(2).tolist() == []
-        assert store.utterance(3).gaps == ((0.1, 0.25),)
         assert store.faults("missing").tolist() == [0, 0, 0, 2_400, 0, 0]
         answers.append(classifier.run([store.audio(row) for row in range(6)]).logits)
         from audiornn.data import StoreDataset
@@ -310,7 +340,7 @@ def test_augmentation_moves_gaps_with_the_audio_and_keeps_them():
 
 def test_missing_frames_are_neither_foretold_nor_foretold_from():
     task = TaskSpec(
-        name="next", kind=NEXT_FRAME, labels=[], columns=[], size=2, steps_ahead=2, predictor=[[0.0, 0.0], [0.0, 0.0]]
+        name="next", kind=NEXT_FRAME, labels=[], columns=[], size=2, steps_ahead=2, predictor=[[0.5, 0.1], [-0.5, 0.0]]
     )
     rng = np.random.default_rng(0)
     features, predicted = rng.normal(size=(2, 10, 2)).astype(np.float32)
@@ -319,7 +349,20 @@ def test_missing_frames_are_neither_foretold_nor_foretold_from():
     sums = task.frame_errors(predicted, features, missing)
     known = [at for at in range(8) if at != 4 and at + 2 != 4]
     want = sum(np.abs(predicted[at] - features[at + 2]).sum() for at in known)
-    np.testing.assert_allclose(sums[[0, 3]], [want, 12], rtol=1e-6)
+    linear = sum(np.abs(features[at] * [0.5, -0.5] + [0.1, 0.0] - features[at + 2]).sum() for at in known)
+    copied = sum(np.abs(features[at] - features[at + 2]).sum() for at in known)
+    np.testing.assert_allclose(sums, [want, copied, linear, 12], rtol=1e-5)
+
+
+def test_linear_prediction_is_fitted_to_frames_that_were_heard():
+    rng = np.random.default_rng(0)
+    features = np.zeros((9_000, 1), dtype=np.float32)
+    for at in range(1, len(features)):  # longer than what is taken at a time
+        features[at] = 0.8 * features[at - 1] + 0.5 + 0.1 * rng.normal()
+    missing = rng.random(len(features)) < 0.2
+    spec = NextFrameConfig(steps_ahead=1, baseline_order=1).build(None, num_features=1).specs[0]
+    fitted = with_linear_prediction(spec, [(np.where(missing[:, None], 0, features).astype(np.float32), missing)])
+    np.testing.assert_allclose(fitted.predictor, [[0.8, 0.5]], atol=0.05)
 
 
 def test_absent_is_padding_or_missing():

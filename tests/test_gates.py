@@ -15,8 +15,8 @@ from audiornn.audio import from_int16
 from audiornn.checkpoint import build_network
 from audiornn.corpora.folder import FolderCorpus
 from audiornn.errors import ConfigError
-from audiornn.features.streams import Inputs
 from audiornn.gates import GatesConfig, bits_and_noise, gradient_norms, recall
+from audiornn.inputs import Inputs
 from audiornn.models.classifier import ModelConfig
 from audiornn.models.encoder import EncoderConfig
 from audiornn.models.pooling import PoolingConfig

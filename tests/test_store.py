@@ -16,6 +16,7 @@ import pytest
 from signals import noise, read_int16, silence, tone, write_wav
 
 import audiornn.store.building
+from audiornn.clock import Clock
 from audiornn.corpora.folder import FolderCorpus
 from audiornn.corpora.manifest_file import ManifestCorpus
 from audiornn.corpora.speech_commands import SpeechCommands
@@ -453,8 +454,11 @@ def test_file_that_kills_its_decoder_costs_only_itself(corpus: FolderCorpus, tmp
         "d.serve()"
     )
     monkeypatch.setattr("audiornn.store.decoding._START_WORKER", killer)
-    store = make(corpus, tmp_path, num_workers=1)
-    assert len(store) == 19
+    for row in corpus.utterances(tmp_path):
+        np.save(Path(row.path).with_suffix(".imu.npy"), np.zeros((3, 1)))
+    clocks = {"imu": Clock(0.0, 10.0)}
+    store = prepare(corpus, data_dir=tmp_path, sample_rate=SAMPLE_RATE, num_workers=1, sequences=clocks)
+    assert len(store) == 19 and len(store.sequence(0, "imu")) == 3
     assert [row.utterance_id for row in store.rejected] == ["a/u_4.flac"]
     assert "crashed" in store.rejected[0].reason
 

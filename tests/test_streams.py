@@ -23,7 +23,8 @@ from audiornn.data import LoaderConfig
 from audiornn.errors import AudioError, ConfigError
 from audiornn.evaluation import evaluate
 from audiornn.features import FeaturesConfig
-from audiornn.features.streams import StreamConfig, join, parse_streams
+from audiornn.features.joining import join
+from audiornn.inputs import StreamConfig, parse_streams
 from audiornn.models.classifier import RecurrentClassifier
 from audiornn.objectives.next_frame import NextFrameConfig
 from audiornn.optimization import OptimizerConfig
@@ -118,6 +119,8 @@ def test_sequences_follow_their_audio_through_augmentation():
 
 # The network
 
+IMU = {"imu": StreamConfig(kind="sequence", frame_rate=50.0)}
+
 STREAMS = {
     "pitch": StreamConfig(
         features=FeaturesConfig(kind="pitch", win_length=640, n_fft=640, hop_length=200, f_min=60.0, f_max=500.0)
@@ -164,17 +167,40 @@ def test_network_with_streams_gives_each_item_what_it_gets_alone():
 def test_projections_are_one_for_each_stream_and_nothing_stays_nothing():
     network, waveforms, imu = network_and_signals()
     assert network.projections is not None
-    assert [linear.in_features for linear in network.projections.linears] == [12, 2, 20, 3]
+    assert [linear.in_features for linear in network.projections.linears.values()] == [12, 2, 20, 3]
     assert network.encoder.layers[0].rnn.input_size == 4 * 64
     frames = network.frames(*pad_waveforms([waveforms[2]]), pad([imu[2]]))
     projected = network.projections(frames.values)
     assert projected[0, :, :192].abs().sum() > 0 and not projected[0, :, 192:].any()
 
 
+def test_order_of_streams_is_that_of_the_weights(tmp_path):
+    folder = write_recordings(tmp_path / "c")
+    for path in sorted(folder.glob("*.imu.npy")):
+        np.save(path.with_name(path.name.replace(".imu.", ".gyro.")), np.load(path)[:, ::-1])
+    trainer = TrainerConfig(max_epochs=1, accelerator="cpu", ema_decay=0.0)
+    both = {"imu": IMU["imu"], "gyro": IMU["imu"]}
+    config = settings(folder, streams=both, trainer=trainer)
+    train(config, config.prepare(tmp_path), run_dir=tmp_path / "run")
+    swapped = dataclasses.replace(config, streams={name: both[name] for name in ("gyro", "imu")})
+    with pytest.raises(ConfigError, match="streams that the run"):
+        train(swapped, swapped.prepare(tmp_path), run_dir=tmp_path / "run", resume=True)
+    with pytest.raises(ConfigError, match="in their order"):
+        dataclasses.replace(swapped, init=str(tmp_path / "run" / "model")).prepare(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["values", "type", "forward", "keys", "train"])
+def test_stream_may_be_called_like_a_method_of_a_module(name):
+    network = RecurrentClassifier(TINY_FEATURES, TINY_MODEL, 3, streams={name: STREAMS["imu"]})
+    assert dict(network.stream_inputs())[name].num_features == 3
+    half = network.half()
+    assert all(part.mean.dtype == torch.float32 for _, part in half.stream_inputs())
+
+
 def test_gradient_reaches_every_projection_but_not_that_of_a_stream_that_is_missing():
     network, waveforms, _ = network_and_signals()
     network(*pad_waveforms(waveforms[:2])).logits.sum().backward()
-    gradients = [linear.weight.grad.abs().sum().item() for linear in network.projections.linears]
+    gradients = [linear.weight.grad.abs().sum().item() for linear in network.projections.linears.values()]
     assert all(value > 0 for value in gradients[:3]) and gradients[3] == 0
 
 
@@ -191,7 +217,8 @@ def test_sequence_files_are_told_or_lie_beside_the_recording(tmp_path):
     walk = str(tmp_path / "walk.npy")
     found = sequence_files(walk, ["imu", "gyro"], reads_audio=False)
     assert found == {"imu": walk, "gyro": str(tmp_path / "walk.gyro.npy")}
-    assert [path.name for path in find_sequences(tmp_path)] == ["a.b.imu.npy", "walk.npy"]
+    assert [path.name for path in find_sequences(tmp_path)] == ["a.b.imu.npy", "walk.gyro.npy", "walk.npy"]
+    assert [path.name for path in find_sequences(tmp_path, ["gyro"])] == ["a.b.imu.npy", "walk.npy"]
 
 
 def test_sequence_of_numbers_is_read_as_float32(tmp_path):
@@ -234,7 +261,11 @@ def test_what_is_no_sequence_is_refused(kind, tmp_path):
         ({"a": {"kind": "video"}}, "streams.a: kind must be audio or sequence"),
         ({"a": {"kind": "sequence"}}, "streams.a: frame_rate must be above 0"),
         ({"a": {"frame_rte": 3}}, "streams.a: .*frame_rte"),
-        ({"a b": {}}, "names of letters"),
+        ({"a": {"frame_rate": 3.0}}, "streams.a: frame_rate does not belong to kind=audio"),
+        (
+            {"a": {"kind": "sequence", "frame_rate": 3.0, "features": {"n_mels": 3, "n_mfcc": 3}}},
+            "features does not belong",
+        ),
         ({"a": 3}, "streams.a: expected settings"),
         ({"a": {"features": {"kind": "none"}}}, "streams.a: features.kind"),
     ],
@@ -249,6 +280,12 @@ def test_bad_streams_are_refused_by_name(streams, says):
     [
         ({"features": FeaturesConfig(kind="none")}, "features=none: expected streams"),
         ({"streams": {"x": StreamConfig(features=FeaturesConfig(sample_rate=8_000, f_max=None))}}, "sample_rate=16000"),
+        ({"streams": {"a b": STREAMS["imu"]}}, "names of letters"),
+        ({"streams": {"audio": STREAMS["imu"]}}, "got 'audio'"),
+        (
+            {"streams": IMU, "features": dataclasses.replace(TINY_FEATURES, normalisation="none")},
+            "features.normalisation",
+        ),
         ({"streams": {"x": STREAMS["imu"]}, "audio": AudioConfig(steps=["trim"])}, "no trim beside sequences"),
         (
             {"streams": {"x": STREAMS["slow"]}, "features": FeaturesConfig(kind="none")},
@@ -290,9 +327,6 @@ def write_recordings(folder: Path, *, audio: bool = True, count: int = 16) -> Pa
             rows.append(f"{index:02d}.npy,{label},{split},")
     (folder / "clips.csv").write_text("\n".join(rows) + "\n")
     return folder
-
-
-IMU = {"imu": StreamConfig(kind="sequence", frame_rate=50.0)}
 
 
 def settings(folder, **changes):
@@ -342,6 +376,11 @@ def test_model_learns_from_a_sensor_what_no_ear_can_hear(tmp_path):
         classifier.predict({"imu": np.zeros((5, 2))})
     with pytest.raises(AudioError, match="out of audio, imu, got video"):
         classifier.predict({"video": np.zeros((5, 2))})
+    with pytest.raises(AudioError, match="expected a frame of imu, got none"):
+        classifier.predict({"imu": np.full((5, 3), np.nan)})
+    deaf_store = dataclasses.replace(config, streams={}).prepare(tmp_path)
+    with pytest.raises(ConfigError, match=r"streams\.imu: expected sequences in the corpus"):
+        evaluate(classifier, deaf_store, "test")
 
 
 def test_store_is_made_anew_when_a_sequence_changes_and_odd_ones_are_left_out(tmp_path):
@@ -361,20 +400,36 @@ def test_store_is_made_anew_when_a_sequence_changes_and_odd_ones_are_left_out(tm
     assert plain.folder != after.folder and plain.sequence_sizes == {} and not plain.num_rejected
 
 
-def test_segment_of_a_recording_takes_its_part_of_a_sequence(tmp_path):
-    write_wav(tmp_path / "long.wav", noise(32_000))
-    np.save(tmp_path / "long.imu.npy", np.arange(100.0))
-    rows = [
-        "path,label,split,start,end",
-        "long.wav,a,train,0.5,1.2",
-        "long.wav,b,train,1.2,",
-        "long.wav,a,validation,0,0.5",
-    ]
-    (tmp_path / "clips.csv").write_text("\n".join(rows) + "\n")
+@pytest.mark.parametrize("first_seconds", [0.0, 2.0, -1.0])
+@pytest.mark.parametrize("rate", [1.0, 10.0, 50.0])
+def test_segment_of_a_recording_takes_its_part_of_a_sequence(tmp_path, first_seconds, rate):
+    write_wav(tmp_path / "long.wav", noise(160_000))
+    clock = Clock(first_seconds, rate)
+    stamps = first_seconds + np.arange(clock.frames_until(10.0)) / rate
+    np.save(tmp_path / "long.imu.npy", stamps)
+    starts = (0.0, 0.5, 5.04, 7.31)
+    rows = ["path,label,split,start,end", *(f"long.wav,{start},train,{start},{start + 2.5}" for start in starts)]
+    (tmp_path / "clips.csv").write_text("\n".join([*rows, "long.wav,b,validation,9.8,"]) + "\n")
     corpus = ManifestCorpus(path=str(tmp_path / "clips.csv"))
-    store = prepare(corpus, data_dir=tmp_path, sample_rate=16_000, sequences={"imu": Clock(0.0, 50.0)})
-    found = [store.sequence(row, "imu")[:, 0].tolist() for row in range(3)]
-    assert found == [list(range(25, 60)), list(range(60, 100)), list(range(25))]
+    store = prepare(corpus, data_dir=tmp_path, sample_rate=16_000, sequences={"imu": clock})
+    assert len(store) == 5
+    for row, start in enumerate(starts):
+        values = store.sequence(row, "imu")[:, 0]
+        # The clock, from the start of the segment, against what the frames say.
+        told = start + first_seconds + np.arange(len(values)) / rate
+        assert np.abs(values - told).max(initial=0) <= 0.5 / rate + 1e-6
+        assert told.max(initial=0) < start + 2.5
+        assert len(values) >= (2.5 - max(0, first_seconds)) * rate - 1
+
+
+def test_part_of_a_sequence_is_read_without_the_rest(tmp_path):
+    values = np.arange(20.0).reshape(10, 2)
+    values[9] = np.inf
+    np.save(tmp_path / "s.npy", values)
+    np.testing.assert_array_equal(read_sequence(tmp_path / "s.npy", start=3, count=2), values[3:5])
+    assert read_sequence(tmp_path / "s.npy", start=30, count=2).shape == (0, 2)
+    with pytest.raises(AudioError, match="infinity"):
+        read_sequence(tmp_path / "s.npy", start=8)
 
 
 def test_corpus_without_the_sequence_is_refused_with_the_remedy(tmp_path):
@@ -395,7 +450,7 @@ def test_encoder_with_streams_starts_another_and_a_different_one_is_refused(tmp_
     assert all(torch.equal(source[name], other[name]) for name in source if name.startswith(("streams.", "encoder.")))
     slower = {"imu": dataclasses.replace(IMU["imu"], frame_rate=25.0)}
     for changes, says in (
-        ({"streams": {}}, "expected the streams of .*, imu, with their settings, got none"),
+        ({"streams": {}}, "expected the streams of .*, imu, in their order and with their settings, got none"),
         ({"streams": slower}, "with their settings"),
         ({"model": TINY_MODEL}, "model.projection=8"),
     ):
@@ -432,7 +487,7 @@ def test_command_line_trains_on_sensors_without_audio_and_predicts_a_folder_of_t
     tiny = [word for word in TINY_OVERRIDES if not word.startswith("features")]
     succeed(
         "train", "data=manifest", "data.path=c/clips.csv", "features=none", streams, *tiny, "run_dir=run",
-        "evaluate_test=true", "augment=none", "trainer.max_epochs=12", cwd=tmp_path,
+        "evaluate_test=true", "trainer.max_epochs=12", cwd=tmp_path,
     )  # fmt: skip
     text = succeed("evaluate", "model=run", cwd=tmp_path)
     assert "accuracy" in text
@@ -455,7 +510,8 @@ def test_folder_of_sequences_is_a_corpus(tmp_path):
         for index in range(6):
             np.save(tmp_path / "c" / label / f"{index}.npy", rng.normal(size=(12, 2)))
             np.save(tmp_path / "c" / label / f"{index}.gyro.npy", rng.normal(size=(24, 1)))
-    corpus = FolderCorpus(path=str(tmp_path / "c"), files="sequences")
+    assert len(FolderCorpus(path=str(tmp_path / "c"), files="sequences").utterances(tmp_path)) == 24
+    corpus = FolderCorpus(path=str(tmp_path / "c"), files="sequences", companions=["gyro"])
     clocks = {"imu": Clock(0.0, 10.0), "gyro": Clock(0.0, 20.0)}
     store = prepare(corpus, data_dir=tmp_path, sample_rate=16_000, reads_audio=False, sequences=clocks)
     assert len(store) == 12 and store.sequence_sizes == {"imu": 2, "gyro": 1}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from audiornn.audio.recording import FULL_SCALE, Gaps, Recording, runs
 
 Samples = NDArray[np.int16]
+Floats = NDArray[np.float32]
 
 NOTABLE_OFFSET = 0.01
 """Offsets from here on, in units of full scale, are reported: -40 dB."""
@@ -21,6 +23,8 @@ _CLIPPED_LEVEL = 0.05 * FULL_SCALE
 _CLICK_SAMPLES = 16
 _CLICK_FACTOR = 30
 _CLICK_BLOCK = 256
+# Samples that are looked at together, whole blocks.
+_PART = 1 << 18
 # Bends below are rounding and dither, and clicks are heard from about here on.
 _SHARPEST_HARMLESS = 0.02 * FULL_SCALE
 
@@ -67,33 +71,54 @@ def find_clipping(samples: Samples) -> Gaps:
 
 def find_clicks(recording: Recording) -> Gaps:
     """Stretches that bend far more sharply than what is around. Shape: -> ``(clicks, 2)`` start and stop."""
-    samples = recording.samples
+    size = recording.samples.size
     none = np.zeros((0, 2), dtype=np.int64)
-    if samples.size < 2 * _CLICK_BLOCK:
+    if size < 2 * _CLICK_BLOCK:
         return none
-    # The bend at each sample: how far it is from the middle of its neighbours.
-    bends = np.zeros(-(-samples.size // _CLICK_BLOCK) * _CLICK_BLOCK, dtype=np.float32)
-    steps = np.subtract(samples[1:], samples[:-1], dtype=np.float32)
-    inner = bends[1 : samples.size - 1]
-    np.abs(np.subtract(steps[1:], steps[:-1], out=inner), out=inner)
-    inner *= 0.5
-    for start, stop in recording.gaps.tolist():
-        bends[max(0, start - 1) : stop + 1] = 0
-    blocks = bends.reshape(-1, _CLICK_BLOCK)
-    sharpest = blocks.max(axis=1)
-    # The mean without a click, which bends by as much again on its two sides together.
-    means = (blocks.sum(axis=1) - 2 * sharpest) / _CLICK_BLOCK
+    # Per block of samples; a part of a long recording at a time.
+    sharpest, means = (np.concatenate(found) for found in zip(*_blocks_of_bends(recording), strict=True))
+    if not (sharpest > _SHARPEST_HARMLESS).any():
+        return none
     # The larger one of a block and its neighbours: before an onset it is quiet too.
     around = means.copy()
     np.maximum(around[1:], means[:-1], out=around[1:])
     np.maximum(around[:-1], means[1:], out=around[:-1])
     limits = np.maximum(_CLICK_FACTOR * around, _SHARPEST_HARMLESS)
-    if not (sharpest > limits).any():
+    found = [none]
+    for block in np.flatnonzero(sharpest > limits).tolist():
+        start = block * _CLICK_BLOCK
+        found.append(start + runs(_bends(recording, start, min(start + _CLICK_BLOCK, size)) > limits[block]))
+    stretches = np.concatenate(found)
+    if not len(stretches):
         return none
-    stretches = runs((blocks > limits[:, None]).reshape(-1))
     # Bends close together are one click, unless that grows too long for one.
     apart = np.flatnonzero(stretches[1:, 0] - stretches[:-1, 1] > _CLICK_SAMPLES)
     starts = stretches[np.append(0, apart + 1), 0]
     stops = stretches[np.append(apart, len(stretches) - 1), 1]
     clicks: Gaps = np.stack([starts, stops], axis=1)[stops - starts <= _CLICK_SAMPLES]
     return clicks
+
+
+def _blocks_of_bends(recording: Recording) -> Iterator[tuple[Floats, Floats]]:
+    """Sharpest bend of each block, and the mean without a click, which bends as much on its two sides together."""
+    for start in range(0, recording.samples.size, _PART):
+        bends = _bends(recording, start, min(start + _PART, recording.samples.size))
+        if rest := -bends.size % _CLICK_BLOCK:
+            bends = np.concatenate([bends, np.zeros(rest, dtype=np.float32)])
+        blocks = bends.reshape(-1, _CLICK_BLOCK)
+        sharpest = blocks.max(axis=1)
+        yield sharpest, (blocks.sum(axis=1) - 2 * sharpest) / _CLICK_BLOCK
+
+
+def _bends(recording: Recording, start: int, stop: int) -> Floats:
+    """How far each sample is from the middle of its neighbours; 0 at the ends and by gaps. Shape: ``(samples,)``."""
+    samples = recording.samples
+    first, last = max(start, 1), min(stop, samples.size - 1)
+    bends = np.zeros(stop - start, dtype=np.float32)
+    steps = np.subtract(samples[first : last + 1], samples[first - 1 : last], dtype=np.float32)
+    inner = bends[first - start : last - start]
+    np.abs(np.subtract(steps[1:], steps[:-1], out=inner), out=inner)
+    inner *= 0.5
+    for gap_start, gap_stop in recording.gaps.tolist():
+        bends[max(0, gap_start - 1 - start) : max(0, gap_stop + 1 - start)] = 0
+    return bends

@@ -143,6 +143,8 @@ def _convert(
     converted = to_int16(resample(mono, native_rate, sample_rate))
     gaps = gaps_at_rate(gaps, native_rate, sample_rate, len(converted))
     if len(gaps):
+        if (gaps[0] == [0, len(converted)]).all():
+            raise AudioError(f"expected a signal, got gaps that leave none of {len(converted)} samples")
         converted[covered(gaps, len(converted))] = 0
     return Recording(converted, gaps)
 

@@ -16,6 +16,7 @@ Gaps = NDArray[np.int64]
 
 FULL_SCALE = 32_768
 NO_GAPS: Gaps = np.zeros((0, 2), dtype=np.int64)
+NO_GAPS.setflags(write=False)
 
 
 class Recording(NamedTuple):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib import metadata
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +46,21 @@ class AudioConfig:
                 raise ConfigError(f"{name} must be above 0, got {getattr(self, name)}")
 
     @property
+    def key(self) -> list[dict[str, Any]]:
+        """What a prepared recording depends on: the steps, with the settings and the libraries that each has."""
+        libraries = {"trim": "librosa", "declip": "scipy"}
+        own = {"dropouts": {"dropout_ms": float(self.dropout_ms)}, "trim": {"trim_db": float(self.trim_db)}}
+        return [
+            {
+                "step": step,
+                "version": _VERSION,
+                **own.get(step, {}),
+                **({libraries[step]: _library_version(libraries[step])} if step in libraries else {}),
+            }
+            for step in self.steps
+        ]
+
+    @property
     def moves_time(self) -> bool:
         """Whether a moment of the recording may come elsewhere."""
         return "trim" in self.steps
@@ -57,6 +74,17 @@ class AudioConfig:
         for step in self.steps:
             recording = _STEPS[step](recording, self, sample_rate)
         return recording
+
+
+# To be raised when a step gives other samples than before.
+_VERSION = 1
+
+
+def _library_version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 def _remove_dc(recording: Recording, config: AudioConfig, sample_rate: int) -> Recording:
@@ -95,8 +123,11 @@ def _declick(recording: Recording, config: AudioConfig, sample_rate: int) -> Rec
 def _declip(recording: Recording, config: AudioConfig, sample_rate: int) -> Recording:
     del config, sample_rate
     stretches = find_clipping(recording.samples)
-    # A curve needs two samples on both sides.
+    # A curve needs two samples on both sides, that were heard.
     stretches = stretches[(stretches[:, 0] >= 2) & (stretches[:, 1] <= recording.samples.size - 2)]
+    missing = recording.missing
+    beside = np.stack([stretches[:, 0] - 2, stretches[:, 0] - 1, stretches[:, 1], stretches[:, 1] + 1], axis=1)
+    stretches = stretches[~missing[beside].any(axis=1)]
     if not len(stretches):
         return recording
     from scipy.interpolate import CubicHermiteSpline

@@ -11,11 +11,15 @@ from typing import TYPE_CHECKING, Any
 from audiornn.audio import AUDIO_SUFFIXES, find_audio, list_files
 from audiornn.errors import AudioError, ConfigError
 from audiornn.features.config import NONE
+from audiornn.inputs import SEQUENCE
 from audiornn.runs import resolve_model
-from audiornn.sequences import SEQUENCE_SUFFIX, find_sequences
+from audiornn.sequences import find_sequences, list_sequences, without_companions
 
 if TYPE_CHECKING:
     from audiornn.inference import Classifier
+
+
+CONFIG_NAME = "config.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,10 +44,30 @@ class InputCommand:
             raise ConfigError(f"batch_size must be at least 1, got {self.batch_size}")
         check_inputs(self.input)
         model = resolve_model(self.model_path, Path(self.runs_dir))
-        paths = expand_inputs(self.input, sequences=not reads_audio(model))
+        paths = expand_inputs(self.input, kind_of(model))
         from audiornn.inference import load
 
         return load(model, device=self.device), paths
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What files a model takes."""
+
+    sequences: bool = False
+    """Sequences, and no audio."""
+    companions: tuple[str, ...] = ()
+    """Streams whose files are no clips of their own."""
+
+
+def kind_of(model: Path) -> Kind:
+    """What files a model takes, found without torch."""
+    try:
+        document = json.loads((model / CONFIG_NAME).read_text("utf-8"))
+        named = [name for name, stream in document["streams"].items() if stream["kind"] == SEQUENCE]
+        return Kind() if document["features"]["kind"] != NONE else Kind(True, tuple(named[1:]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return Kind()  # what is wrong with it is told when it is loaded
 
 
 def check_inputs(inputs: Any) -> None:
@@ -52,29 +76,20 @@ def check_inputs(inputs: Any) -> None:
         expand_inputs(inputs)
     except AudioError as error:
         try:
-            expand_inputs(inputs, sequences=True)
+            expand_inputs(inputs, Kind(sequences=True))
         except AudioError:
             raise error from None
 
 
-def reads_audio(model: Path) -> bool:
-    """Whether a model hears audio, and not only sequences; found without torch."""
-    try:
-        document = json.loads((model / "config.json").read_text("utf-8"))
-        return bool(document["features"]["kind"] != NONE)
-    except (OSError, ValueError, KeyError, TypeError):
-        return True  # what is wrong with it is told when it is loaded
-
-
-def expand_inputs(inputs: Any, *, sequences: bool = False) -> list[str]:
+def expand_inputs(inputs: Any, kind: Kind | None = None) -> list[str]:
     """The files meant, in the order named; folders and globs sorted by path.
 
-    In a folder that is every audio file, or with ``sequences`` every sequence. A named file is taken whatever its
-    ending, even when it does not exist: it becomes a row with its reason.
+    In a folder that is every file of the kind, audio by default. A named file is taken whatever its ending, even when
+    it does not exist: it becomes a row with its reason.
 
     Raises:
         ConfigError: neither text nor a list of texts.
-        AudioError: a folder without audio, or a glob that matches nothing.
+        AudioError: a folder without such files, or a glob that matches nothing.
     """
     given = inputs if isinstance(inputs, list) else [inputs]
     # A folder called 2024 comes as a number.
@@ -83,23 +98,24 @@ def expand_inputs(inputs: Any, *, sequences: bool = False) -> list[str]:
         raise ConfigError(f"input must be a file, a folder, a glob, or a list of them, got {inputs!r}")
     paths: list[str] = []
     for name in names:
-        paths += _expand(name, sequences=sequences)
+        paths += _expand(name, kind or Kind())
     return paths
 
 
-def _expand(name: str, *, sequences: bool) -> list[str]:
+def _expand(name: str, kind: Kind) -> list[str]:
     path = Path(name)
     if path.is_dir():
-        return [str(found) for found in (find_sequences(path) if sequences else find_audio(path))]
+        return [str(found) for found in (find_sequences(path, kind.companions) if kind.sequences else find_audio(path))]
     if path.exists() or not glob.has_magic(name):
         if not path.exists() and not path.suffix:
             raise AudioError(f"expected a file, a folder or a glob, found nothing at '{name}'")
         return [name]
     matches: list[str] = []
-    for match in sorted(glob.glob(name, recursive=True)):  # noqa: PTH207  # Path.glob takes no absolute patterns
-        if Path(match).is_dir():  # one of several: without audio it is passed over
-            suffixes = [SEQUENCE_SUFFIX] if sequences else AUDIO_SUFFIXES
-            matches += [str(Path(match, found)) for found in list_files(match, suffixes)]
+    found = sorted(glob.glob(name, recursive=True))  # noqa: PTH207  # Path.glob takes no absolute patterns
+    for match in without_companions(found, kind.companions):
+        if Path(match).is_dir():  # one of several: without such files it is passed over
+            inside = list_sequences(match, kind.companions) if kind.sequences else list_files(match, AUDIO_SUFFIXES)
+            matches += [str(Path(match, name)) for name in inside]
         else:
             matches.append(match)
     if not matches:

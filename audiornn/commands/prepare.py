@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from audiornn.audio import DEFAULT_SAMPLE_RATE, AudioConfig
 from audiornn.corpora.corpus import Corpus
@@ -16,6 +17,8 @@ class PrepareCommand:
     data: Corpus
     data_dir: str
     audio: AudioConfig = field(default_factory=AudioConfig)
+    streams: dict[str, Any] = field(default_factory=dict)
+    reads_audio: bool = True
     sample_rate: int = DEFAULT_SAMPLE_RATE
     strict: bool = False
     num_workers: int | None = None
@@ -24,14 +27,19 @@ class PrepareCommand:
 def run(command: PrepareCommand) -> int:
     """Prepare the corpus and print what is in it."""
     from audiornn.commands.console import print_lines, print_store, progress_bar
+    from audiornn.inputs import SEQUENCE, parse_streams
     from audiornn.store import prepare
 
+    streams = parse_streams(command.streams)
+    clocks = {name: stream.clock for name, stream in streams.items() if stream.kind == SEQUENCE}
     with progress_bar("prepare") as progress:
         store = prepare(
             command.data,
             data_dir=Path(command.data_dir),
             sample_rate=command.sample_rate,
             audio=command.audio,
+            reads_audio=command.reads_audio,
+            sequences=clocks,
             strict=command.strict,
             num_workers=command.num_workers,
             progress=progress,

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from audiornn.audio import AUDIO_SUFFIXES, UNREADABLE_SUFFIXES, list_files
 from audiornn.corpora.corpus import Corpus, corpus_folder, splits_from_lists
 from audiornn.errors import ConfigError, CorpusError
 from audiornn.manifest import NOISE, SPLITS, Utterance
-from audiornn.sequences import SEQUENCE_SUFFIX, without_companions
+from audiornn.sequences import SEQUENCE_SUFFIX, list_sequences
 from audiornn.splits import check_fractions, split_by_speaker, split_randomly, split_stratified
 
 _SPLIT_NAMES = {
@@ -51,6 +51,8 @@ class FolderCorpus(Corpus):
     path: str
     files: str = "audio"
     """``audio``, or ``sequences``: ``.npy`` files for a model that hears nothing else (features=none)."""
+    companions: list[str] = field(default_factory=list)
+    """Of ``sequences``: streams whose files, such as ``walk.gyro.npy`` of ``walk.npy``, are no clips of their own."""
     split: str = "auto"
     speaker_pattern: str | None = None
     """Regular expression searched in ``<class>/**/<file>``; its first group, or all of it, is the speaker."""
@@ -99,7 +101,7 @@ class FolderCorpus(Corpus):
     def _list(self, folder: Path) -> list[str]:
         """Files of the corpus, the kinds that can't be read included: these are reported when they are prepared."""
         if self.files == "sequences":
-            names = without_companions(list_files(folder, [SEQUENCE_SUFFIX]))
+            names = list_sequences(folder, self.companions)
         else:
             names = list_files(folder, AUDIO_SUFFIXES | UNREADABLE_SUFFIXES)
         if not names:

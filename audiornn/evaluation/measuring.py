@@ -18,6 +18,7 @@ from audiornn.evaluation.label_sets import evaluate_label_sets
 from audiornn.evaluation.next_frame import evaluate_next_frame
 from audiornn.evaluation.numbers import evaluate_numbers
 from audiornn.evaluation.segments import evaluate_intervals
+from audiornn.inputs import with_sizes
 from audiornn.manifest import SPLITS
 from audiornn.tasks import (
     FRAMES,
@@ -87,6 +88,11 @@ def evaluate(
         raise CorpusError(
             f"expected a store at {classifier.sample_rate} Hz, got {store.sample_rate} in '{store.folder}'"
         )
+    inputs = classifier.spec.inputs
+    with_sizes(inputs.streams, store.sequence_sizes)
+    if store.reads_audio != inputs.reads_audio:
+        wanted = "audio" if inputs.reads_audio else "sequences alone"
+        raise CorpusError(f"expected a store of {wanted}, as the model hears, got another in '{store.folder}'")
     several = len(classifier.tasks) > 1
     # A corpus may lack what some of several tasks want.
     asked = [

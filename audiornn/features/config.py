@@ -123,6 +123,9 @@ class FeaturesConfig:
         check(0 < self.amplitude_scale < float("inf"), "amplitude_scale must be positive", "amplitude_scale")
         check(0 <= self.dither < float("inf"), "dither must not be negative", "dither")
         check(0 <= self.pre_emphasis <= 1, "pre_emphasis must be between 0 and 1", "pre_emphasis")
+        check(0 < self.log_floor < float("inf"), "log_floor must be positive", "log_floor")
+        check(self.top_db is None or self.top_db > 0, "top_db must be positive", "top_db")
+        check(self.top_db is None or self.kind in (MFCC, LOGMEL), "top_db needs mel bands", "top_db", "kind")
 
         if self.kind == PITCH:
             rule = "pitch needs a window of two periods of f_min, and f_max below a quarter of the sample rate"
@@ -130,15 +133,14 @@ class FeaturesConfig:
             check(longest * 2 <= self.win_length and 4 <= shortest < longest, rule, "win_length", "f_min", "f_max")
 
     def _check_bands(self) -> None:
+        if self.kind in (ENERGY, NONE):
+            return
         check, half = self._check, self.sample_rate / 2
         check(0 <= self.f_min < half, "f_min must be below half the sample rate", "f_min", "sample_rate")
         if self.f_max is not None:
             rule = "f_max must be at most half the sample rate (null takes that half)"
             check(self.f_max <= half, rule, "f_max", "sample_rate")
             check(self.f_min < self.f_max, "f_min must be below f_max", "f_min", "f_max")
-        check(0 < self.log_floor < float("inf"), "log_floor must be positive", "log_floor")
-        check(self.top_db is None or self.top_db > 0, "top_db must be positive", "top_db")
-        check(self.top_db is None or self.kind in (MFCC, LOGMEL), "top_db needs mel bands", "top_db", "kind")
 
     def _check_output(self) -> None:
         check = self._check

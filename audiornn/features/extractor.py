@@ -8,10 +8,9 @@ holds. A sample that is NaN is missing: so are the frames that it would have bee
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import pad
 
 from audiornn.errors import AudioError, ConfigError
@@ -19,6 +18,7 @@ from audiornn.features.config import ENERGY, NONE, PITCH, FeaturesConfig
 from audiornn.features.deltas import compute_deltas
 from audiornn.features.frames import FrameTransform
 from audiornn.features.pitch import EnergyTransform, PitchTransform
+from audiornn.features.precision import KeepsPrecision
 from audiornn.padding import (
     Frames,
     absent_frames,
@@ -38,7 +38,7 @@ _BLOCK_SIZE = 3 * 2**17
 _FEWEST_FRAMES = 8
 
 
-class FeatureExtractor(nn.Module):
+class FeatureExtractor(KeepsPrecision):
     """Waveforms to features, batched, differentiable, in float32 also under autocast and after ``.half()``.
 
     Args:
@@ -59,28 +59,13 @@ class FeatureExtractor(nn.Module):
     ((2, 101, 40), [101, 51])
     """
 
-    mean: Tensor
-    std: Tensor
-
     def __init__(self, config: FeaturesConfig) -> None:
-        super().__init__()
+        super().__init__(config.num_features)
         self.config = config
-        self.register_buffer("mean", torch.zeros(config.num_features))
-        self.register_buffer("std", torch.ones(config.num_features))
         self._transform = _frame_transform(config)
         self._frame_length = self._transform.frame_length
         # Samples of the first window that lie before the first sample.
         self._left = config.n_fft // 2 - (config.n_fft - config.win_length) // 2 if config.center else 0
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> FeatureExtractor:
-        """Move between devices, but never to another precision: a filter bank rounded to 8 bits is another one."""
-
-        def move(tensor: Tensor) -> Tensor:
-            moved = fn(tensor)
-            return moved if moved.dtype == tensor.dtype else tensor.to(moved.device)
-
-        super()._apply(move, recurse)  # type: ignore[no-untyped-call]
-        return self
 
     @property
     def num_features(self) -> int:
@@ -118,13 +103,7 @@ class FeatureExtractor(nn.Module):
         """
         if self.config.normalisation != "global":
             raise ConfigError(f"statistics need normalisation='global', got {self.config.normalisation!r}")
-        for name, value in (("mean", mean), ("std", std)):
-            if value.shape != self.mean.shape:
-                raise ConfigError(f"expected {name} of shape {tuple(self.mean.shape)}, got {tuple(value.shape)}")
-        if not (mean.isfinite().all() and std.isfinite().all() and (std > 0).all()):
-            raise ConfigError("expected a finite mean and a finite, positive std per feature, got others")
-        self.mean.copy_(mean)
-        self.std.copy_(std)
+        super().set_statistics(mean, std)
 
     def forward(
         self, waveforms: Tensor, lengths: Tensor, *, generator: torch.Generator | None = None
@@ -145,20 +124,27 @@ class FeatureExtractor(nn.Module):
         lengths: Tensor,
         *,
         normalise: bool = True,
+        has_gaps: bool | None = None,
         generator: torch.Generator | None = None,
     ) -> Frames:
-        """As :meth:`forward`, with a mask of the missing frames; without normalising, what statistics are made of."""
+        """As :meth:`forward`, with a mask of the missing frames.
+
+        Args:
+            waveforms, lengths, generator: as in :meth:`forward`.
+            normalise: False = what statistics are made of.
+            has_gaps: whether any sample may be NaN; None = look, or off the CPU, where looking would stall, expect so.
+        """
         if self.config.kind == NONE:
             return Frames(waveforms.new_zeros(len(waveforms), 0, 0), torch.zeros_like(lengths))
         if not waveforms.is_floating_point():
             raise AudioError(f"expected floating-point waveforms in [-1, 1], got {waveforms.dtype}")
         if torch.is_autocast_enabled(waveforms.device.type):
             with torch.autocast(waveforms.device.type, enabled=False):
-                return self.frames(waveforms, lengths, normalise=normalise, generator=generator)
+                return self.frames(waveforms, lengths, normalise=normalise, has_gaps=has_gaps, generator=generator)
         frame_lengths = self.frame_lengths(lengths)
         waveforms = self._scaled(waveforms.float(), generator)
         if is_captured():
-            waveforms, missing = self._without_gaps(waveforms, lengths)
+            waveforms, missing = self._without_gaps(waveforms, lengths, has_gaps)
             features = self._per_frame(waveforms, lengths, blocks=1)
             features = self._over_frames(features, frame_lengths, missing, normalise=normalise)
             return Frames(features, frame_lengths, missing)
@@ -168,19 +154,16 @@ class FeatureExtractor(nn.Module):
         if num_frames < _FEWEST_FRAMES:
             fewest_samples = self.config.win_length + _FEWEST_FRAMES * self.config.hop_length
             waveforms = pad(waveforms, (0, fewest_samples - waveforms.shape[1]))
-        waveforms, missing = self._without_gaps(waveforms, lengths)
+        waveforms, missing = self._without_gaps(waveforms, lengths, has_gaps)
         features = self._over_frames(self._in_groups(waveforms, lengths), frame_lengths, missing, normalise=normalise)
         if features.shape[1] > num_frames:
             features, missing = features[:, :num_frames], None if missing is None else missing[:, :num_frames]
         return Frames(features, frame_lengths, missing)
 
-    def _without_gaps(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Waveforms with zeros for missing samples, and the frames that these touch; None where nothing is missing.
-
-        Where asking whether there is a NaN would cost nothing it is asked; elsewhere there is always a mask.
-        """
-        asking = waveforms.device.type == "cpu" and not is_captured()
-        if asking and not bool(waveforms.sum().isnan()):
+    def _without_gaps(self, waveforms: Tensor, lengths: Tensor, has_gaps: bool | None) -> tuple[Tensor, Tensor | None]:
+        """Waveforms with zeros for missing samples, and the frames that these touch; None where nothing is missing."""
+        asking = has_gaps is None and waveforms.device.type == "cpu" and not is_captured()
+        if has_gaps is False or (asking and not bool(waveforms.sum().isnan())):
             return waveforms, None
         gaps = waveforms.isnan() & ~lengths_to_padding_mask(lengths, waveforms.shape[1])
         if asking and not bool(gaps.any()):

@@ -46,7 +46,7 @@ class RecurrentLayer(nn.Module):
 
     @torch.no_grad()
     def remember(self, longest: int, generator: torch.Generator | None = None) -> None:
-        """Set the biases of the gates so that units forget over times drawn between 1 and ``longest`` frames.
+        """Set the biases of the gates so that units forget over times drawn between 2 and ``longest`` frames.
 
         Chrono initialisation (Tallec & Ollivier, 2018): a gate that keeps ``sigmoid(b)`` of its unit forgets over
         ``1 + exp(b)`` frames; torch's biases around 0 forget over two. Plain cells have no gate to set.
@@ -56,7 +56,7 @@ class RecurrentLayer(nn.Module):
         size = self.rnn.hidden_size
         for suffix in ("", "_reverse") if self.rnn.bidirectional else ("",):
             draws = torch.rand(size, generator=generator)
-            kept = torch.log(1 + draws * max(1.0, longest - 2))
+            kept = torch.log(1 + draws * max(0, longest - 2))
             for name in ("bias_ih", "bias_hh"):
                 getattr(self.rnn, f"{name}_l0{suffix}").zero_()
             bias = getattr(self.rnn, f"bias_ih_l0{suffix}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from audiornn.clock import Clock
 from audiornn.errors import ConfigError
 from audiornn.features import FeatureExtractor, FeaturesConfig
-from audiornn.features.streams import AUDIO, Inputs, Origins, SequenceInput, StreamConfig, join
+from audiornn.features.joining import Origins, SequenceInput, join
+from audiornn.inputs import AUDIO, Inputs, StreamConfig
 from audiornn.models.encoder import EncoderConfig, RecurrentEncoder
 from audiornn.models.heads import EmbeddingLayer, HeadConfig, LinearHead
 from audiornn.models.pooling import PoolingConfig, build_pooling
@@ -53,6 +54,8 @@ class ClassifierOutput(NamedTuple):
     """bool ``(batch, frames)``, frames of which nothing was heard; None = none, or no frame has outputs."""
 
 
+_PREFIX = "of_"
+
 PaddedSequences = tuple[Tensor, Tensor]
 """``(batch, frames, features)`` and int64 ``(batch,)``."""
 
@@ -61,19 +64,22 @@ class StreamProjections(nn.Module):
     """A linear map for each of several streams that stand side by side; without a constant, so that 0 stays 0.
 
     Args:
-        sizes: features of each.
+        sizes: features of each, by name.
         size: units that each is mapped to.
     """
 
-    def __init__(self, sizes: Sequence[int], size: int) -> None:
+    def __init__(self, sizes: Mapping[str, int], size: int) -> None:
         super().__init__()
-        self._sizes = list(sizes)
-        self.linears = nn.ModuleList(nn.Linear(own, size, bias=False) for own in sizes)
+        self._sizes = list(sizes.values())
+        self.linears = nn.ModuleDict(
+            {f"{_PREFIX}{name}": nn.Linear(own, size, bias=False) for name, own in sizes.items()}
+        )
+        self.output_size = len(sizes) * size
 
     def forward(self, x: Tensor) -> Tensor:
-        """Shape: ``(batch, frames, sum(sizes))`` -> ``(batch, frames, len(sizes) * size)``."""
+        """Shape: ``(batch, frames, sum of sizes)`` -> ``(batch, frames, output_size)``."""
         parts = torch.split(x, self._sizes, dim=2)
-        return torch.cat([linear(part) for linear, part in zip(self.linears, parts, strict=True)], dim=2)
+        return torch.cat([linear(part) for linear, part in zip(self.linears.values(), parts, strict=True)], dim=2)
 
 
 class RecurrentClassifier(nn.Module):
@@ -103,23 +109,41 @@ class RecurrentClassifier(nn.Module):
         self.features = FeatureExtractor(features)
         self.streams = nn.ModuleDict()
         for name, stream in self.inputs.streams.items():
-            self.streams[name] = FeatureExtractor(stream.features) if stream.kind == AUDIO else SequenceInput(stream)
+            # With a prefix: a module can't be called like a method of the dictionary.
+            part = (
+                FeatureExtractor(stream.features)
+                if stream.kind == AUDIO
+                else SequenceInput(stream.num_features, normalise=stream.normalise)
+            )
+            self.streams[f"{_PREFIX}{name}"] = part
         sizes = self.inputs.sizes
         self.projections = StreamProjections(sizes, model.projection) if len(sizes) > 1 else None
-        self.encoder = RecurrentEncoder(model.encoder, sum(sizes) if len(sizes) == 1 else len(sizes) * model.projection)
+        num_features = sum(sizes.values()) if self.projections is None else self.projections.output_size
+        self.encoder = RecurrentEncoder(model.encoder, num_features)
         self.pooling = build_pooling(model.pooling, self.encoder.output_size, bidirectional=model.encoder.bidirectional)
         self.embedding = EmbeddingLayer(model.head, self.pooling.output_size)
         self.head = LinearHead(model.head, self.embedding.output_size, num_outputs) if num_outputs else None
         self.frame_head = nn.Linear(self.encoder.output_size, num_frame_outputs) if num_frame_outputs else None
 
     def forward(
-        self, waveforms: Tensor, lengths: Tensor, sequences: Mapping[str, PaddedSequences] | None = None
+        self,
+        waveforms: Tensor,
+        lengths: Tensor,
+        sequences: Mapping[str, PaddedSequences] | None = None,
+        *,
+        has_gaps: bool | None = None,
     ) -> ClassifierOutput:
         """Shape: waveforms ``(batch, samples)`` float32 at the front end's rate, lengths ``(batch,)`` int64 counts.
 
         ``sequences`` has, by name, ``(batch, frames, features)`` and counts ``(batch,)``, NaN where missing.
         """
-        return self.classify(self.frames(waveforms, lengths, sequences))
+        return self.classify(self.frames(waveforms, lengths, sequences, has_gaps=has_gaps))
+
+    def stream_inputs(self) -> Iterator[tuple[str, FeatureExtractor | SequenceInput]]:
+        """The front ends of the streams, by name."""
+        for name, part in self.streams.items():
+            assert isinstance(part, FeatureExtractor | SequenceInput)
+            yield name.removeprefix(_PREFIX), part
 
     def frames(
         self,
@@ -128,27 +152,28 @@ class RecurrentClassifier(nn.Module):
         sequences: Mapping[str, PaddedSequences] | None = None,
         *,
         origins: Origins | None = None,
+        has_gaps: bool | None = None,
     ) -> Frames:
-        """Normalised frames of all inputs side by side, see `audiornn.features.streams.join`.
+        """Normalised frames of all inputs side by side, see `audiornn.features.joining.join`.
 
         Args:
             waveforms, lengths, sequences: as in `forward`.
             origins: where each moment of augmented audio was in the recording, whose clock the sequences keep.
+            has_gaps: see `FeatureExtractor.frames`.
         """
         if not self.streams:
-            return self.features.frames(waveforms, lengths)
+            return self.features.frames(waveforms, lengths, has_gaps=has_gaps)
         parts: list[tuple[Frames, Clock]] = []
         moved: list[Origins | None] = []
         if self.inputs.reads_audio:
-            parts.append((self.features.frames(waveforms, lengths), self.inputs.clock))
+            parts.append((self.features.frames(waveforms, lengths, has_gaps=has_gaps), self.inputs.clock))
             moved.append(None)
-        for name, module in self.streams.items():
+        for name, module in self.stream_inputs():
             clock = self.inputs.streams[name].clock
             if isinstance(module, FeatureExtractor):
-                parts.append((module.frames(waveforms, lengths), clock))
+                parts.append((module.frames(waveforms, lengths, has_gaps=has_gaps), clock))
                 moved.append(None)
                 continue
-            assert isinstance(module, SequenceInput)
             given = (sequences or {}).get(name)
             if given is None:
                 given = (waveforms.new_zeros(len(lengths), 0, len(module.mean)), torch.zeros_like(lengths))

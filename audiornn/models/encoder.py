@@ -40,8 +40,8 @@ class EncoderConfig:
         for name in ("hidden_size", "num_layers"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.memory_frames < 0:
-            raise ConfigError(f"memory_frames must be at least 0, got {self.memory_frames}")
+        if self.memory_frames != 0 and self.memory_frames < 3:
+            raise ConfigError(f"memory_frames must be 0 or at least 3, got {self.memory_frames}")
         for name in ("dropout", "input_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be in [0, 1), got {getattr(self, name)}")

@@ -117,7 +117,7 @@ class MultiheadAttentionPooling(nn.Module):
     def weights(self, x: Tensor, lengths: Tensor, missing: Tensor | None = None) -> Tensor:
         """Shape: x ``(batch, frames, features)`` -> ``(batch, frames, heads)``, each sums to 1 over frames."""
         if isinstance(self.query, nn.Linear):
-            middle = last_valid(x, torch.div(lengths, 2, rounding_mode="floor") + (lengths > 0))
+            middle = last_valid(x, _until_middle(lengths, missing, x.shape[1]))
             query = self.query(middle).reshape(len(x), self.num_heads, x.shape[2])
             scores = x @ query.transpose(1, 2)
         else:
@@ -127,6 +127,16 @@ class MultiheadAttentionPooling(nn.Module):
     def forward(self, x: Tensor, lengths: Tensor, missing: Tensor | None = None) -> Tensor:
         """Shape: x ``(batch, frames, features)``, lengths ``(batch,)`` -> ``(batch, heads * features)``."""
         return (self.weights(x, lengths, missing).transpose(1, 2) @ x).flatten(1)
+
+
+def _until_middle(lengths: Tensor, missing: Tensor | None, num_frames: int) -> Tensor:
+    """Frames up to and with the middle one of those that are not missing. Shape: -> int64 ``(batch,)``."""
+    if missing is None:
+        return torch.div(lengths, 2, rounding_mode="floor") + (lengths > 0)
+    counts = (~absent_frames(lengths, missing, num_frames)).long().cumsum(dim=1)
+    total = counts[:, -1:]
+    middle = torch.div(total, 2, rounding_mode="floor") + 1
+    return ((counts < middle).sum(dim=1) + 1) * (total.squeeze(1) > 0)
 
 
 Pooling = LastPooling | StatisticsPooling | AttentionPooling | MultiheadAttentionPooling

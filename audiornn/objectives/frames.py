@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from audiornn.errors import ConfigError, CorpusError
-from audiornn.features.streams import Inputs
+from audiornn.inputs import Inputs
 from audiornn.models.classifier import ClassifierOutput, ModelConfig
 from audiornn.objectives.classes import CLASS_WEIGHTS, accuracies, check_choice
 from audiornn.objectives.objective import Outcome, TaskConfig, TaskObjective, present

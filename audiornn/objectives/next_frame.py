@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from audiornn.errors import ConfigError
-from audiornn.features.streams import Inputs
+from audiornn.inputs import Inputs
 from audiornn.models.classifier import ClassifierOutput, ModelConfig
 from audiornn.objectives.objective import Objective, ObjectiveConfig, Outcome, TaskObjective
 from audiornn.padding import absent_frames

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from audiornn.errors import ConfigError, CorpusError
-from audiornn.features.streams import Inputs
+from audiornn.inputs import Inputs
 from audiornn.manifest import Utterance
 from audiornn.models.classifier import ClassifierOutput, ModelConfig
 from audiornn.tasks import (

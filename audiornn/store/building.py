@@ -79,6 +79,8 @@ def build_store(
     corpus.make(data_dir, progress=progress)
     rows = corpus.utterances(data_dir)
     check_utterances(rows, f"data={corpus.name}")
+    if not wanted.reads_audio:
+        rows = [row for row in rows if row.split != NOISE]
     if check is not None:
         check(rows)
     settings = _settings(corpus, wanted, max_seconds)
@@ -242,7 +244,7 @@ class _Build:
             "sample_rate": self.settings["sample_rate"],
             "corpus": asdict(corpus),
             "max_seconds": self.settings["max_seconds"],
-            "audio": self.settings["audio"],
+            "audio": asdict(self.wanted.audio),
             "reads_audio": self.wanted.reads_audio,
             "sequences": self.sizes,
             "split_rule": split_rule,
@@ -284,9 +286,9 @@ def _settings(corpus: Corpus, wanted: Wanted, max_seconds: float | None) -> dict
         "corpus": fields,
         "sample_rate": wanted.sample_rate,
         "max_seconds": max_seconds,
-        "audio": asdict(wanted.audio),
+        "audio": wanted.audio.key,
         "reads_audio": wanted.reads_audio,
-        "sequences": wanted.clocks,
+        "sequences": {name: [float(value) for value in clock] for name, clock in wanted.clocks.items()},
         "resampler": "soxr HQ",
     }
 

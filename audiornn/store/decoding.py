@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from audiornn.audio import AudioConfig, Faults, Recording, find_faults, is_silent, read_recording
 from audiornn.clock import Clock
 from audiornn.errors import AudioError
-from audiornn.sequences import read_sequence
+from audiornn.sequences import read_sequence, seconds_of
 from audiornn.store.fingerprint import MISSING, FileState, digest_file, file_state
 
 _logger = logging.getLogger(__name__)
@@ -44,6 +44,11 @@ class Segment(NamedTuple):
     sequences: tuple[tuple[str, str], ...] = ()
     """Name and file of each sequence that it has."""
     max_seconds: float | None = None
+
+    @property
+    def paths(self) -> list[str]:
+        """Every file that is read for it."""
+        return [self.path, *(path for _, path in self.sequences)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +100,7 @@ def decode_chunk(chunk: Chunk) -> Decoded:
     """Decode, check and digest. Files are read here only, so samples and digest belong together."""
     decoded = Decoded([], [], {})
     for segment in chunk.segments:
-        paths = [segment.path, *(path for _, path in segment.sequences)]
-        for path in paths:
+        for path in segment.paths:
             if path not in decoded.files:
                 state = file_state(path)
                 known_state, digest = chunk.known.get(path, (None, MISSING))
@@ -105,7 +109,7 @@ def decode_chunk(chunk: Chunk) -> Decoded:
                 decoded.files[path] = (state, digest)
         try:
             heard = _read_segment(segment, chunk.wanted)
-            if any(file_state(path) != decoded.files[path][0] for path in paths):
+            if any(file_state(path) != decoded.files[path][0] for path in segment.paths):
                 raise AudioError("expected a file at rest, got one that changed while it was read")
         except AudioError as error:
             decoded.heard.append(None)
@@ -134,22 +138,24 @@ def _read_segment(segment: Segment, wanted: Wanted) -> Heard:
     sequences = {name: _read_part(path, segment, wanted.clocks[name]) for name, path in segment.sequences}
     size = recording.samples.size
     if not wanted.reads_audio:
-        if not sequences:
-            raise AudioError(f"expected at least one sequence of {', '.join(wanted.clocks)}, got none")
-        size = max(round(wanted.clocks[name].end(len(values)) * rate) for name, values in sequences.items())
+        size = round(seconds_of(sequences, wanted.clocks) * rate)
     if segment.max_seconds is not None and size > segment.max_seconds * rate:
         raise AudioError(f"expected at most {segment.max_seconds:g} s, got {size / rate:g} s")
     return Heard(recording, faults, sequences, size)
 
 
 def _read_part(path: str, segment: Segment, clock: Clock) -> NDArray[np.float32]:
-    """The frames of a sequence whose moments lie in a segment."""
-    values = read_sequence(path)
-    first = clock.frames_until(segment.start_seconds) if segment.start_seconds else 0
-    stop = len(values) if segment.end_seconds is None else clock.frames_until(segment.end_seconds)
-    if not 0 <= first < min(stop, len(values)):
-        raise AudioError(f"expected frames inside the segment, got none from {path!r}")
-    return values[first:stop]
+    """The frames of a sequence that belong to a segment, so that the clock is right from the segment's start.
+
+    To half a frame, since frames are not cut. A sequence that has ended before has none.
+    """
+    if segment.start_seconds == 0 and segment.end_seconds is None:
+        return read_sequence(path)
+    shift = round(segment.start_seconds * clock.frame_rate)
+    count = None
+    if segment.end_seconds is not None:
+        count = clock.frames_until(segment.end_seconds - segment.start_seconds)
+    return read_sequence(path, start=shift, count=count)
 
 
 def decode_chunks(chunks: Iterable[Chunk], num_workers: int) -> Generator[Decoded, None, None]:
@@ -205,9 +211,9 @@ class _Workers:
                 [reason for part in parts for reason in part.reasons],
                 {path: found for part in parts for path, found in part.files.items()},
             )
-        path = chunk.segments[0].path
+        files = {each: (file_state(each), digest_file(each)) for each in chunk.segments[0].paths}
         reason = f"expected audio that decodes, got a decoder that crashed or ran out of memory ({process.returncode})"
-        return Decoded([None], [reason], {path: (file_state(path), digest_file(path))})
+        return Decoded([None], [reason], files)
 
     def close(self) -> None:
         with self._lock:

@@ -240,7 +240,7 @@ class Store:
         return self._indices_by_split.get(split, np.empty(0, np.int64))
 
     def utterance(self, index: int) -> Utterance:
-        """A row without its samples."""
+        """A row without its samples and gaps."""
         ends = self._column("end_seconds")
         label = int(self.label_indices[index])
         return Utterance(
@@ -251,9 +251,6 @@ class Store:
             speaker=self.speakers[index],
             start_seconds=self._column("start_seconds")[index],
             end_seconds=ends[index],
-            gaps=tuple(
-                (start / self.sample_rate, stop / self.sample_rate) for start, stop in self.gaps(index).tolist()
-            ),
             columns={
                 name: value for name in self.column_names[len(OWN_COLUMNS) :] if (value := self.column(name)[index])
             },

@@ -1,24 +1,22 @@
-"""Several input streams: what each is, and how they are brought to one sequence of frames."""
+"""What a network hears: steps before the front end, the front end, further streams. Settings only, without torch."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import dacite
-import torch
-from torch import Tensor, nn
 
 from audiornn.audio.steps import AudioConfig
 from audiornn.clock import Clock
 from audiornn.errors import ConfigError
 from audiornn.features.config import NONE, FeaturesConfig
-from audiornn.padding import Frames, lengths_to_padding_mask, zero_padding, zero_past_lengths_
 
 AUDIO, SEQUENCE = "audio", "sequence"
+FRONT_END = "features"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +45,13 @@ class StreamConfig:
             raise ConfigError(f"kind must be {AUDIO} or {SEQUENCE}, got {self.kind!r}")
         if self.kind == SEQUENCE and not 0 < self.frame_rate < math.inf:
             raise ConfigError(f"frame_rate must be above 0 for a sequence, got {self.frame_rate}")
+        own = ("frame_rate", "first_seconds", "num_features", "normalise")
+        others = own if self.kind == AUDIO else ("features",)
+        defaults = {each.name: each for each in dataclasses.fields(self)}
+        for name in others:
+            default = FeaturesConfig() if name == "features" else defaults[name].default
+            if getattr(self, name) != default:
+                raise ConfigError(f"{name} does not belong to kind={self.kind}, got {getattr(self, name)!r}")
         if self.kind == AUDIO and self.features.kind == NONE:
             raise ConfigError("features.kind must be one that reads audio, got none")
         if self.num_features < 0 or not math.isfinite(self.first_seconds):
@@ -82,6 +87,11 @@ class Inputs:
 
     def __post_init__(self) -> None:
         for name, stream in self.streams.items():
+            if not name.isidentifier() or name in (AUDIO, FRONT_END):
+                raise ConfigError(
+                    f"streams: expected names of letters, digits and underscores, but {AUDIO} and {FRONT_END}, "
+                    f"got {name!r}"
+                )
             rate = stream.features.sample_rate
             if stream.kind == AUDIO and self.features.kind == NONE:
                 raise ConfigError(f"streams.{name}: expected a sequence beside features=none, got audio")
@@ -90,10 +100,20 @@ class Inputs:
                     f"streams.{name}: expected sample_rate={self.features.sample_rate} as in features, got {rate}; "
                     "write ${features.sample_rate}"
                 )
+        for where, features in self._front_ends():
+            if len(self.sizes) > 1 and features.normalisation == "none":
+                raise ConfigError(
+                    f"{where}.normalisation: expected one beside other streams, where 0 is the mean, got none"
+                )
         if self.features.kind == NONE and not self.streams:
             raise ConfigError("features=none: expected streams beside it, got none")
         if self.sequences and self.audio.moves_time:
             raise ConfigError("audio.steps: expected no trim beside sequences, whose clock it would not keep, got trim")
+
+    def _front_ends(self) -> list[tuple[str, FeaturesConfig]]:
+        own = [(FRONT_END, self.features)] if self.reads_audio else []
+        streams = [(f"streams.{name}.features", each.features) for name, each in self.streams.items()]
+        return own + [pair for pair, each in zip(streams, self.streams.values(), strict=True) if each.kind == AUDIO]
 
     @property
     def reads_audio(self) -> bool:
@@ -106,15 +126,20 @@ class Inputs:
         return {name: stream for name, stream in self.streams.items() if stream.kind == SEQUENCE}
 
     @property
+    def companions(self) -> list[str]:
+        """The streams whose files lie beside another one, which is the clip."""
+        return list(self.sequences)[0 if self.reads_audio else 1 :]
+
+    @property
     def clocks(self) -> dict[str, Clock]:
         """Those of the streams that come from files."""
         return {name: stream.clock for name, stream in self.sequences.items()}
 
     @property
-    def sizes(self) -> list[int]:
-        """Values per frame of the front end, if there is one, and of each stream."""
-        own = [self.features.num_features] if self.reads_audio else []
-        return own + [stream.size for stream in self.streams.values()]
+    def sizes(self) -> dict[str, int]:
+        """Values per frame of the front end, which is called ``features``, if there is one, and of each stream."""
+        own = {FRONT_END: self.features.num_features} if self.reads_audio else {}
+        return own | {name: stream.size for name, stream in self.streams.items()}
 
     @property
     def clock(self) -> Clock:
@@ -132,8 +157,6 @@ def parse_streams(streams: Mapping[str, Any]) -> dict[str, StreamConfig]:
     """
     parsed: dict[str, StreamConfig] = {}
     for name, settings in streams.items():
-        if not str(name).isidentifier():
-            raise ConfigError(f"streams: expected names of letters, digits and underscores, got {name!r}")
         if isinstance(settings, StreamConfig):
             parsed[name] = settings
             continue
@@ -166,113 +189,3 @@ def with_sizes(streams: Mapping[str, StreamConfig], sizes: Mapping[str, int]) ->
             raise ConfigError(f"streams.{name}: expected num_features={stream.num_features}, got {sizes[name]}")
         found[name] = dataclasses.replace(stream, num_features=sizes[name])
     return found
-
-
-class SequenceInput(nn.Module):
-    """Precomputed frames, normalised.
-
-    Args:
-        config: of kind ``sequence``, with its number of features.
-
-    Attributes:
-        mean, std: ``(features,)``, 0 and 1 until `set_statistics`.
-    """
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, config: StreamConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.register_buffer("mean", torch.zeros(config.num_features))
-        self.register_buffer("std", torch.ones(config.num_features))
-
-    def set_statistics(self, mean: Tensor, std: Tensor) -> None:
-        """What is subtracted and divided by from now on, ``(features,)`` each."""
-        self.mean.copy_(mean)
-        self.std.copy_(std)
-
-    def frames(self, values: Tensor, lengths: Tensor, *, normalise: bool = True) -> Frames:
-        """Frames with any NaN are missing. Shape: values ``(batch, frames, features)``, lengths ``(batch,)``."""
-        missing = values.isnan().any(dim=2)
-        values = zero_padding(values.float(), missing)
-        if normalise:
-            values = zero_padding((values - self.mean) / self.std, missing)
-        return Frames(zero_past_lengths_(values, lengths), lengths, missing)
-
-
-Origins = Callable[[Tensor], Tensor]
-"""From moments of audio as the network hears it, s ``(frames,)``, to those in the recording, ``(batch, frames)``."""
-
-
-def join(
-    streams: Sequence[tuple[Frames, Clock]], clock: Clock, *, origins: Sequence[Origins | None] | None = None
-) -> Frames:
-    """Streams side by side, frame by frame of one clock.
-
-    A frame gets of each stream the mean of the frames nearest to its moment: those less than half a period away, of
-    the slower of the two clocks. Where a stream has none, its values are 0, which is its mean; a frame is missing where
-    no stream has any. A sequence is as long as the first stream says, or as the longest other one if that has no frame.
-
-    Args:
-        streams: each with its clock; the clock of the first is that of the result, unless it is empty.
-        clock: of the result.
-        origins: for each stream, where its audio came from; None = it is heard when it was.
-    """
-    first = streams[0][0]
-    widths = [clock.frames_until(own.end(frames.values.shape[1])) for frames, own in streams]
-    num_frames = max(widths)
-    lengths = _lengths(streams, clock)
-    moments = clock.first_seconds + torch.arange(num_frames, device=first.values.device, dtype=torch.float64) / (
-        clock.frame_rate
-    )
-    parts, heard = [], []
-    for index, (frames, own) in enumerate(streams):
-        of_stream = None if origins is None else origins[index]
-        times = moments.expand(len(lengths), -1) if of_stream is None else of_stream(moments)
-        values, missing = _at(frames, own, times, period=max(1 / clock.frame_rate, 1 / own.frame_rate))
-        parts.append(values)
-        heard.append(~missing)
-    missing = ~torch.stack(heard).any(dim=0) & ~lengths_to_padding_mask(lengths, num_frames)
-    values = zero_past_lengths_(torch.cat(parts, dim=2), lengths)
-    return Frames(values, lengths, missing)
-
-
-def _lengths(streams: Sequence[tuple[Frames, Clock]], clock: Clock) -> Tensor:
-    """Of the first stream, or for items without it what covers the others. Shape: -> int64 ``(batch,)``."""
-    first, own = streams[0]
-    others = torch.zeros_like(first.lengths)
-    for frames, other in streams[1:]:
-        ends = other.first_seconds + frames.lengths.double() / other.frame_rate
-        covered = ((ends - clock.first_seconds) * clock.frame_rate - 1e-6).ceil().long().clamp(min=0)
-        others = torch.maximum(others, covered.masked_fill(frames.lengths == 0, 0))
-    assert own == clock
-    return torch.where(first.lengths > 0, first.lengths, others)
-
-
-def _at(frames: Frames, clock: Clock, times: Tensor, *, period: float) -> tuple[Tensor, Tensor]:
-    """Mean of a stream's frames around each moment, and where there is none.
-
-    Shape: times ``(batch, moments)``, s -> ``(batch, moments, features)`` and bool ``(batch, moments)``.
-    """
-    values, lengths, missing = frames
-    absent = lengths_to_padding_mask(lengths, values.shape[1])
-    if missing is not None:
-        absent = absent | missing
-    if values.shape[1] == 0:
-        return values.new_zeros(*times.shape, values.shape[2]), torch.ones_like(times, dtype=torch.bool)
-    # A hair earlier, so that a frame half-way between two moments always goes to the later one.
-    position = (times - clock.first_seconds) * clock.frame_rate - 1e-6
-    half = period / 2 * clock.frame_rate
-    begin, end = (position - half).ceil().long(), (position + half).ceil().long()
-    total = values.new_zeros(*times.shape, values.shape[2])
-    count = torch.zeros_like(begin)
-    for offset in range(math.ceil(2 * half)):
-        index = begin + offset
-        inside = (index >= 0) & (index < end) & (index < values.shape[1])
-        index = index.clamp(min=0, max=values.shape[1] - 1)
-        inside = inside & ~absent.gather(1, index)
-        found = values.gather(1, index.unsqueeze(2).expand_as(total))
-        total = total + zero_padding(found, ~inside)
-        count = count + inside.long()
-    return total / count.clamp(min=1).unsqueeze(2), count == 0
