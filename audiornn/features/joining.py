@@ -57,8 +57,8 @@ def join(
 
     A frame gets of each stream the mean of the frames nearest to its moment: those less than half a period away, of
     the slower of the two clocks. Where a stream has none, its values are 0, which is its mean if it is normalised; a
-    frame is missing where no stream has any. An item is as long as its first stream, or as the longest other one if that
-    has no frame.
+    frame is missing where no stream has any. An item is as long as its first stream, or as the longest other one if
+    that has no frame.
 
     Args:
         streams: each with its clock; the clock of the first is that of the result, unless it is empty.
