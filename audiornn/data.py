@@ -14,8 +14,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from audiornn.errors import ConfigError
-from audiornn.objectives import balanced_class_weights
+from audiornn.objectives import Objective, balanced_class_weights
 from audiornn.padding import pad_sequences
+from audiornn.splits import hash_order
 from audiornn.store import Store
 
 
@@ -254,3 +255,25 @@ def _loader(
         pin_memory=torch.cuda.is_available(),
     )
     return loader
+
+
+def training_share(store: Store, share: float, objective: Objective) -> Store:
+    """A store with a share of the training utterances, of every class if there are any: the first by a hash of ids."""
+    train = store.indices("train")
+    targets = next(iter(objective.read_targets(store).values()))
+    classes = targets[train] if targets.ndim == 1 and targets.dtype == np.int64 else np.zeros(len(train))
+    chosen: list[int] = []
+    for label in np.unique(classes):
+        rows = sorted(train[classes == label].tolist(), key=lambda row: hash_order(store.utterance_ids[row], 0))
+        chosen += rows[: math.ceil(round(share * len(rows), 6))]
+    others = {split: store.indices(split) for split in ("validation", "test", "noise")}
+    return store.with_splits({"train": sorted(chosen), **others})
+
+
+def overfitting_subset(store: Store, num_clips: int) -> Store:
+    """A store of a few training clips, classes in turn, that are the validation split too."""
+    train = store.indices("train")
+    by_class = [train[store.label_indices[train] == index] for index in np.unique(store.label_indices[train])]
+    turns = [rows[turn] for turn in range(num_clips) for rows in by_class if turn < len(rows)]
+    chosen = np.array(turns[:num_clips])
+    return store.with_splits({"train": chosen, "validation": chosen, "noise": store.indices("noise")})

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,33 +12,27 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from filelock import FileLock, Timeout
-from numpy.typing import NDArray
 
 from audiornn.audio import AudioConfig
 from audiornn.augment import AugmentConfig, Augmenter, NoiseBank
 from audiornn.checkpoint import ModelSpec, build_network, load_model, read_config, read_training_checkpoint, save_model
 from audiornn.corpora.corpus import Corpus
-from audiornn.data import LoaderConfig, evaluation_loader
+from audiornn.data import LoaderConfig, overfitting_subset, training_share
 from audiornn.errors import ConfigError, CorpusError
-from audiornn.evaluation import SplitEvaluation, answer, evaluate, save_evaluation
-from audiornn.features import FeatureExtractor, FeaturesConfig, FeatureStatistics
-from audiornn.features.joining import SequenceInput
+from audiornn.evaluation import SplitEvaluation, evaluate, save_evaluation
+from audiornn.features import FeaturesConfig
 from audiornn.files.atomic import write_text
+from audiornn.fitting import calibrated, set_statistics
 from audiornn.inference import Classifier
 from audiornn.initialising import check_source, frozen_parts, start_from
-from audiornn.inputs import FRONT_END, Inputs, parse_streams, with_sizes
-from audiornn.models.classifier import ModelConfig, RecurrentClassifier
+from audiornn.inputs import Inputs, parse_streams, with_sizes
+from audiornn.models.classifier import ModelConfig
 from audiornn.objectives import MulticlassConfig, Objective, ObjectiveConfig
-from audiornn.objectives.next_frame import with_linear_prediction
 from audiornn.optimization import OptimizerConfig, ScheduleConfig
-from audiornn.padding import absent_frames
 from audiornn.runs import RunFolder, environment, write_json
-from audiornn.splits import hash_order
 from audiornn.store import Progress, Store, prepare
-from audiornn.tasks import NEXT_FRAME, TaskSpec
 from audiornn.trainer_config import TrainerConfig
 
 if TYPE_CHECKING:
@@ -294,35 +287,6 @@ def _train(parts: _Parts, run: RunFolder, checkpoint: Path | None) -> TrainResul
     )
 
 
-def calibrated(
-    spec: ModelSpec, objective: Objective, classifier: Classifier, store: Store, loader: LoaderConfig
-) -> ModelSpec:
-    """The spec with thresholds chosen on the validation split and baselines fitted to the training split, if any."""
-    spec = dataclasses.replace(spec, tasks=[_with_baseline(task, classifier, store, loader) for task in spec.tasks])
-    if not any(task.thresholds for task in spec.tasks):
-        return spec
-    rows = store.indices("validation")
-    scores = answer(classifier, store, rows, batch_size=loader.eval_batch_size)
-    targets = {name: values[rows] for name, values in objective.read_targets(store).items()}
-    return dataclasses.replace(spec, tasks=objective.calibrated(scores, targets))
-
-
-def _with_baseline(task: TaskSpec, classifier: Classifier, store: Store, loader: LoaderConfig) -> TaskSpec:
-    if task.kind != NEXT_FRAME:
-        return task
-
-    def utterances() -> Iterator[tuple[NDArray[np.float32], NDArray[np.bool_]]]:
-        with torch.inference_mode():
-            for batch in evaluation_loader(store, loader, {}, "train"):
-                frames = classifier.network.frames(*batch.heard(classifier.device))
-                absent = absent_frames(frames.lengths, frames.missing, frames.values.shape[1]).cpu().numpy()
-                values = frames.values.cpu().numpy()
-                for of_row, gaps, length in zip(values, absent, frames.lengths.tolist(), strict=True):
-                    yield of_row[:length], gaps[:length]
-
-    return with_linear_prediction(task, utterances())
-
-
 def _identity(config: TrainConfig, store: Store) -> dict[str, Any]:
     """What may not change when a run is resumed."""
     return {
@@ -384,52 +348,10 @@ def build_module(config: TrainConfig, store: Store, objective: Objective, *, ini
     )
 
 
-@torch.no_grad()
-def set_statistics(network: RecurrentClassifier, store: Store, loader: LoaderConfig) -> None:
-    """Give the front ends that want them the mean and the deviation of each feature over all training frames."""
-    parts: dict[str, tuple[FeatureExtractor | SequenceInput, FeatureStatistics]] = {}
-    for name, part in [(FRONT_END, network.features), *network.stream_inputs()]:
-        wanted = part.normalise if isinstance(part, SequenceInput) else part.config.normalisation == "global"
-        if wanted and part.num_features:
-            parts[name] = (part, FeatureStatistics(part.num_features))
-    if not parts:
-        return
-    network.eval()  # no dither
-    for batch in evaluation_loader(store, loader, {}, "train"):
-        for name, (part, statistics) in parts.items():
-            heard = batch.sequences[name] if isinstance(part, SequenceInput) else (batch.waveforms, batch.lengths)
-            statistics.update(part.frames(*heard, normalise=False))
-    network.train()
-    for part, statistics in parts.values():
-        part.set_statistics(statistics.mean, statistics.std)
-
-
 def _check_splits(store: Store) -> None:
     for split in ("train", "validation"):
         if len(store.indices(split)) == 0:
             raise CorpusError(f"expected utterances in the {split} split of '{store.folder}', found none")
-
-
-def training_share(store: Store, share: float, objective: Objective) -> Store:
-    """A store with a share of the training utterances, of every class if there are any: the first by a hash of ids."""
-    train = store.indices("train")
-    targets = next(iter(objective.read_targets(store).values()))
-    classes = targets[train] if targets.ndim == 1 and targets.dtype == np.int64 else np.zeros(len(train))
-    chosen: list[int] = []
-    for label in np.unique(classes):
-        rows = sorted(train[classes == label].tolist(), key=lambda row: hash_order(store.utterance_ids[row], 0))
-        chosen += rows[: math.ceil(round(share * len(rows), 6))]
-    others = {split: store.indices(split) for split in ("validation", "test", "noise")}
-    return store.with_splits({"train": sorted(chosen), **others})
-
-
-def overfitting_subset(store: Store, num_clips: int) -> Store:
-    """A store of a few training clips, classes in turn, that are the validation split too."""
-    train = store.indices("train")
-    by_class = [train[store.label_indices[train] == index] for index in np.unique(store.label_indices[train])]
-    turns = [rows[turn] for turn in range(num_clips) for rows in by_class if turn < len(rows)]
-    chosen = np.array(turns[:num_clips])
-    return store.with_splits({"train": chosen, "validation": chosen, "noise": store.indices("noise")})
 
 
 def _provenance(config: TrainConfig, store: Store, history: list[dict[str, float]], epoch: int) -> dict[str, Any]:

@@ -24,6 +24,7 @@ RUNGS = (
     {"evaluation", "store", "inference", "initialising"},
     {"data"},
     {"engine"},
+    {"fitting"},
     {"training"},
     {"gates"},
     {"commands"},

@@ -22,7 +22,7 @@ from audiornn.audio import from_int16
 from audiornn.augment import AugmentConfig
 from audiornn.checkpoint import ModelSpec, load_model, save_model
 from audiornn.corpora.manifest_file import ManifestCorpus
-from audiornn.data import LoaderConfig, StoreDataset
+from audiornn.data import LoaderConfig, StoreDataset, training_share
 from audiornn.errors import ConfigError, ModelError
 from audiornn.evaluation import evaluate, load_evaluation, metrics_document, save_evaluation
 from audiornn.inference import Classifier
@@ -44,7 +44,7 @@ from audiornn.predictions import prediction_columns, prediction_row
 from audiornn.store import Store, prepare
 from audiornn.tasks import multiclass_task
 from audiornn.trainer_config import TrainerConfig
-from audiornn.training import TrainConfig, TrainResult, build_module, train, training_share
+from audiornn.training import TrainConfig, TrainResult, build_module, train
 
 OBJECTIVES = {
     "multiclass": MulticlassConfig(),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from audiornn.corpora.corpus import Progress
 from audiornn.store.files import Rejected
-from audiornn.store.prepared import FaultSummary, SplitSummary, Store, prepare, summarise, summarise_faults
+from audiornn.store.prepared import Store, prepare
+from audiornn.store.summary import FaultSummary, SplitSummary, summarise, summarise_faults
 
 __all__ = [
     "FaultSummary",
