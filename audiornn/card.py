@@ -21,7 +21,7 @@ tags: [audio, audio-classification, {encoder["cell"].split("_")[0]}]
 # Audio model: {", ".join(task["name"] for task in document["tasks"])}
 
 A {direction} {encoder["cell"].upper()} of {encoder["num_layers"]} x {encoder["hidden_size"]} units on \
-{features["kind"]} features at {features["sample_rate"]:,} Hz, {document["num_parameters"]:,} parameters, \
+{_inputs(document)}, {document["num_parameters"]:,} parameters, \
 made with audiornn {document["audiornn_version"]}.
 
 {answers}
@@ -32,7 +32,7 @@ made with audiornn {document["audiornn_version"]}.
 import audiornn
 
 classifier = audiornn.load("path/to/this/folder")
-print(classifier.predict("clip.wav"))
+print(classifier.predict("{"clip.npy" if features["kind"] == "none" else "clip.wav"}"))
 ```
 
 ## Training data
@@ -51,6 +51,20 @@ Chosen on the validation split; measure it on a test split with `audiornn evalua
 
 It answers whatever it hears; audio unlike the training data gets an answer too.
 """
+
+
+def _inputs(document: dict[str, Any]) -> str:
+    """What is heard, in words."""
+    features, streams = document["features"], document.get("streams", {})
+    own = [] if features["kind"] == "none" else [f"{features['kind']} features at {features['sample_rate']:,} Hz"]
+    further = [
+        f"the sequence `{name}` at {stream['frame_rate']:g} Hz"
+        if stream["kind"] == "sequence"
+        else f"`{name}` ({stream['features']['kind']})"
+        for name, stream in streams.items()
+    ]
+    steps = document.get("audio", {}).get("steps", [])
+    return ", ".join([*own, *further]) + (f", after {', '.join(steps)}" if steps else "")
 
 
 def _answers(task: dict[str, Any], *, several: bool) -> str:

@@ -191,12 +191,14 @@ class Classifier:
         heard = [signals for _, signals in window if not isinstance(signals, AudioError)]
         outputs = self.run(heard, batch_size=batch_size)
         answers = zip(self._predictions(heard, outputs), outputs.embeddings, strict=True)
+        streams = self.spec.inputs.sequences
         for path, signals in window:
             if isinstance(signals, AudioError):
                 yield FileResult(path=path, prediction=None, error=str(signals))
             else:
                 prediction, embedding = next(answers)
-                yield FileResult(path=path, prediction=prediction, embedding=embedding)
+                without = tuple(name for name in streams if name not in signals.sequences)
+                yield FileResult(path=path, prediction=prediction, embedding=embedding, without=without)
 
     @torch.inference_mode()
     def run(self, signals: Sequence[Signals | Waveform], *, batch_size: int = 64) -> Outputs:

@@ -93,9 +93,10 @@ def _differing(own: FeaturesConfig | object, other: object) -> list[str]:
 
 
 def frozen_parts(network: RecurrentClassifier, freeze: int) -> Sequence[nn.Module]:
-    """Modules of the encoder to hold: none for 0, the stem and the first ``freeze`` layers, all for -1."""
+    """Modules to hold: none for 0, all up to the encoder's stem and its first ``freeze`` layers, all of it for -1."""
     layers = list(network.encoder.layers)
     if freeze == 0:
         return []
+    projections = [network.projections] if network.projections is not None else []
     stem = [network.encoder.stem] if network.encoder.stem is not None else []
-    return [*stem, *(layers if freeze == -1 else layers[:freeze])]
+    return [*projections, *stem, *(layers if freeze == -1 else layers[:freeze])]

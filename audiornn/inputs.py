@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import dacite
@@ -14,9 +14,13 @@ from audiornn.audio.steps import AudioConfig
 from audiornn.clock import Clock
 from audiornn.errors import ConfigError
 from audiornn.features.config import NONE, FeaturesConfig
+from audiornn.manifest import ManifestColumns
 
 AUDIO, SEQUENCE = "audio", "sequence"
 FRONT_END = "features"
+# Words that mean something else in a manifest, or in Python.
+_TAKEN = (AUDIO, FRONT_END, *asdict(ManifestColumns()))
+_SLOWEST, _FASTEST = 0.01, 100_000.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +47,8 @@ class StreamConfig:
     def __post_init__(self) -> None:
         if self.kind not in (AUDIO, SEQUENCE):
             raise ConfigError(f"kind must be {AUDIO} or {SEQUENCE}, got {self.kind!r}")
-        if self.kind == SEQUENCE and not 0 < self.frame_rate < math.inf:
-            raise ConfigError(f"frame_rate must be above 0 for a sequence, got {self.frame_rate}")
+        if self.kind == SEQUENCE and not _SLOWEST <= self.frame_rate <= _FASTEST:
+            raise ConfigError(f"frame_rate must be from {_SLOWEST:g} to {_FASTEST:g} a second, got {self.frame_rate}")
         own = ("frame_rate", "first_seconds", "num_features", "normalise")
         others = own if self.kind == AUDIO else ("features",)
         defaults = {each.name: each for each in dataclasses.fields(self)}
@@ -87,9 +91,9 @@ class Inputs:
 
     def __post_init__(self) -> None:
         for name, stream in self.streams.items():
-            if not name.isidentifier() or name in (AUDIO, FRONT_END):
+            if not name.isidentifier() or name in _TAKEN:
                 raise ConfigError(
-                    f"streams: expected names of letters, digits and underscores, but {AUDIO} and {FRONT_END}, "
+                    f"streams: expected names of letters, digits and underscores, but for {', '.join(_TAKEN)}, "
                     f"got {name!r}"
                 )
             rate = stream.features.sample_rate
@@ -107,6 +111,8 @@ class Inputs:
                 )
         if self.features.kind == NONE and not self.streams:
             raise ConfigError("features=none: expected streams beside it, got none")
+        if self.audio.steps and not self.reads_audio:
+            raise ConfigError("audio.steps: expected none beside features=none, which reads no audio")
         if self.sequences and self.audio.moves_time:
             raise ConfigError("audio.steps: expected no trim beside sequences, whose clock it would not keep, got trim")
 

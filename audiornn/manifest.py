@@ -300,13 +300,19 @@ def _seconds(row: dict[str, Any], column: str, where: str) -> float | None:
     return seconds
 
 
+def _exact(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError("expected a number")
+    return float(value)
+
+
 def _gaps(row: dict[str, Any], column: str, where: str) -> tuple[tuple[float, float], ...]:
     value = row.get(column)
     if value is None or value == "":
         return ()
     try:
         listed = json.loads(value) if isinstance(value, str) else value
-        gaps = tuple((float(start), float(end)) for start, end in listed)
+        gaps = tuple((_exact(start), _exact(end)) for start, end in listed)
     except (ValueError, TypeError, RecursionError, OverflowError):
         raise CorpusError(
             f"{where}: expected a list of [start, end] in seconds in column {column!r}, got {value!r}"

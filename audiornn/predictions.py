@@ -89,6 +89,8 @@ class FileResult:
     embedding: NDArray[np.float32] | None = None
     """``(embedding_size,)``; None for a file that failed."""
     error: str = ""
+    without: tuple[str, ...] = ()
+    """Sequences that the model hears and that were not found beside the file."""
 
 
 def predictions_of(

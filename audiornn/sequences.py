@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
+import warnings
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,6 +21,9 @@ FrameArray = NDArray[np.float32]
 """``(frames, features)``; a frame with a NaN is missing."""
 
 SEQUENCE_SUFFIX = ".npy"
+
+# What NumPy raises for files that it did not write, or not to their end.
+_DAMAGED = (OSError, ValueError, EOFError, SyntaxError, OverflowError, MemoryError, TokenError)
 
 
 @dataclass(frozen=True)
@@ -46,13 +52,16 @@ def read_sequence(path: str | os.PathLike[str], *, start: int = 0, count: int | 
     if not Path(path).is_file():
         raise AudioError(f"expected a sequence, got no file at {name!r}")
     try:
+        with open(path, "rb") as file:
+            if file.read(6) != b"\x93NUMPY":
+                raise ValueError("another kind of file")
         # Mapped: a header that claims more than the file holds is refused before there is memory for it, and only the
         # part is read.
-        values = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise AudioError(f"expected a NumPy file of numbers, got {error} from {name!r}") from None
-    if not isinstance(values, np.ndarray):
-        raise AudioError(f"expected one array, got several from {name!r}")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # of sizes that overflow
+            values = np.load(path, mmap_mode="r", allow_pickle=False)
+    except _DAMAGED:
+        raise AudioError(f"expected a NumPy file of numbers, got a damaged or another one from {name!r}") from None
     try:
         return check_sequence(values, start=start, count=count)
     except AudioError as error:
@@ -105,9 +114,13 @@ def sequence_files(
         reads_audio: whether there is audio beside them.
         told: files by name where a corpus says so.
     """
-    found = {}
+    found: dict[str, str] = {}
+    stem = path
     for number, name in enumerate(names):
-        beside = companion(path, name)
+        if number == 0 and not reads_audio:
+            # The clip is its first sequence, as walk.npy or as walk.imu.npy.
+            stem = re.sub(rf"\.{name}(?=\.npy$)", "", path, flags=re.IGNORECASE)
+        beside = companion(stem, name)
         if told and told.get(name):
             found[name] = told[name]
         elif number == 0 and not reads_audio and path.lower().endswith(SEQUENCE_SUFFIX):
@@ -144,8 +157,15 @@ def without_companions(names: Sequence[str], companions: Collection[str]) -> lis
     """Paths but those of sequences that lie beside another one of them."""
     known = set(names)
 
-    def is_companion(name: str) -> bool:
+    def parts(name: str) -> tuple[str, str]:
         stem, kind = os.path.splitext(os.path.splitext(name)[0])  # noqa: PTH122
-        return kind[1:] in companions and stem + SEQUENCE_SUFFIX in known
+        return stem, kind[1:]
 
-    return [name for name in names if not is_companion(name)]
+    # A clip is walk.npy, or the file of its first stream, walk.imu.npy.
+    clips = {stem for stem, kind in map(parts, known) if kind not in companions}
+
+    def is_companion(name: str) -> bool:
+        stem, kind = parts(name)
+        return kind in companions and (stem in clips or stem + SEQUENCE_SUFFIX in known)
+
+    return [name for name in names if not (name.lower().endswith(SEQUENCE_SUFFIX) and is_companion(name))]

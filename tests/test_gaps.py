@@ -197,6 +197,8 @@ def test_gap_reaches_no_weight_and_no_neighbour(kind, stem):
     )
     network = RecurrentClassifier(TINY_FEATURES, model, 3, 2)
     clips = [with_gap(tone(440, 0.6)), chirp(100, 900, 0.8), with_gap(noise(9_000), slice(0, 3_000))]
+    # To the end, which a stride may reach past, whatever the batch adds there.
+    clips += [with_gap(noise(size, seed=size), slice(size - gap, size)) for size, gap in ((3_160, 2_000), (3_000, 250))]
     output = network(*pad_waveforms(clips))
     output.logits.sum().backward()
     assert all(weight.grad is None or weight.grad.isfinite().all() for weight in network.parameters())
@@ -209,7 +211,13 @@ def test_gap_reaches_no_weight_and_no_neighbour(kind, stem):
             torch.testing.assert_close(batch.embedding[row], alone.embedding[0], atol=1e-6, rtol=1e-6)
             frames = alone.frame_logits.shape[1]
             torch.testing.assert_close(batch.frame_logits[row, :frames], alone.frame_logits[0], atol=1e-6, rtol=1e-6)
-        assert batch.frame_missing is not None and batch.frame_missing.any(dim=1).tolist() == [True, False, True]
+        assert batch.frame_missing is not None and batch.frame_missing.any(dim=1).tolist() == [
+            True,
+            False,
+            True,
+            True,
+            True,
+        ]
 
 
 def test_clip_of_which_no_frame_is_whole_gets_a_finite_answer():
@@ -243,6 +251,13 @@ def test_what_a_file_holds_in_a_declared_gap_changes_nothing(kind, tmp_path):
     )
 
 
+def test_gap_past_the_end_is_refused_and_one_across_it_is_cut(tmp_path):
+    path = write_wav(tmp_path / "a.wav", noise(1_600))
+    assert read_recording(path, sample_rate=16_000, gaps=[(0.05, 1e306)]).gaps.tolist() == [[800, 1_600]]
+    with pytest.raises(AudioError, match=r"gaps inside 0 to 0\.1 s, got one from 0\.1 s"):
+        read_recording(path, sample_rate=16_000, gaps=[(0.1, 0.2)])
+
+
 def test_nan_in_a_float_file_is_a_gap_and_so_is_one_of_several_channels(tmp_path):
     waveform = np.stack([noise(1_000), noise(1_000, seed=1)], axis=1)
     waveform[100:200, 1] = np.nan
@@ -266,6 +281,8 @@ def test_lost_packets_are_gaps():
     assert np.flatnonzero(np.isnan(waveform)).tolist() == list(range(160, 320)) and len(waveform) == 480
     with pytest.raises(AudioError, match="2 lost"):
         join_packets([None, None], 160)
+    with pytest.raises(AudioError, match="at least 1 sample, got -1"):
+        join_packets([noise(3), None], -1)
     with pytest.raises(AudioError, match="float or int16"):
         join_packets([np.zeros(3, np.int64)], 160)
 
@@ -315,7 +332,9 @@ def test_gaps_of_a_manifest_are_written_and_read_back(tmp_path):
         assert read_manifest(tmp_path / name) == rows
 
 
-@pytest.mark.parametrize("cell", ["[[0.5, 0.2]]", "[[-1, 2]]", "0.1-0.2", "[[1]]", "[[0, NaN]]", '{"a": 1}'])
+@pytest.mark.parametrize(
+    "cell", ["[[0.5, 0.2]]", '["15"]', "[[0.1, true]]", "[[-1, 2]]", "0.1-0.2", "[[1]]", "[[0, NaN]]", '{"a": 1}']
+)
 def test_bad_gaps_are_refused_with_line_and_column(cell, tmp_path):
     (tmp_path / "c.jsonl").write_text(json.dumps({"path": "a.wav", "gaps": cell}) + "\n")
     with pytest.raises(CorpusError, match=r"line 1 of .*'gaps'"):

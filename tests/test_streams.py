@@ -214,6 +214,14 @@ def test_sequence_files_are_told_or_lie_beside_the_recording(tmp_path):
     beside = str(tmp_path / "a.b.imu.npy")
     assert sequence_files(clip, ["imu", "gyro"], reads_audio=True) == {"imu": beside, "gyro": ""}
     assert sequence_files(clip, ["imu"], reads_audio=True, told={"imu": "x.npy"}) == {"imu": "x.npy"}
+    np.save(tmp_path / "w.imu.npy", np.zeros(3))
+    np.save(tmp_path / "w.gyro.npy", np.zeros(3))
+    named = str(tmp_path / "w.imu.npy")
+    found = sequence_files(named, ["imu", "gyro"], reads_audio=False)
+    assert found == {"imu": named, "gyro": str(tmp_path / "w.gyro.npy")}
+    assert [path.name for path in find_sequences(tmp_path, ["gyro"])] == ["a.b.imu.npy", "w.imu.npy", "walk.npy"]
+    for path in tmp_path.glob("w.*.npy"):
+        path.unlink()
     walk = str(tmp_path / "walk.npy")
     found = sequence_files(walk, ["imu", "gyro"], reads_audio=False)
     assert found == {"imu": walk, "gyro": str(tmp_path / "walk.gyro.npy")}
@@ -230,7 +238,7 @@ def test_sequence_of_numbers_is_read_as_float32(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "kind", ["none", "text", "pickle", "cube", "empty", "infinite", "complex", "cut off", "archive"]
+    "kind", ["none", "text", "pickle", "cube", "empty", "infinite", "complex", "cut off", "archive", "zip", "header"]
 )
 def test_what_is_no_sequence_is_refused(kind, tmp_path):
     path = tmp_path / "s.npy"
@@ -244,6 +252,11 @@ def test_what_is_no_sequence_is_refused(kind, tmp_path):
     }
     if kind == "text":
         path.write_text("1 2 3")
+    elif kind == "zip":
+        path.write_bytes(b"PK\x03\x04 garbage")
+    elif kind == "header":
+        np.save(path, np.zeros((3, 2)))
+        path.write_bytes(path.read_bytes()[:8] + b"\x10\x00{'descr': '<f4',")
     elif kind == "archive":
         with path.open("wb") as file:
             np.savez(file, a=np.zeros(3), b=np.zeros(3))
@@ -259,7 +272,7 @@ def test_what_is_no_sequence_is_refused(kind, tmp_path):
     ("streams", "says"),
     [
         ({"a": {"kind": "video"}}, "streams.a: kind must be audio or sequence"),
-        ({"a": {"kind": "sequence"}}, "streams.a: frame_rate must be above 0"),
+        ({"a": {"kind": "sequence"}}, "streams.a: frame_rate must be from 0.01 to 100000"),
         ({"a": {"frame_rte": 3}}, "streams.a: .*frame_rte"),
         ({"a": {"frame_rate": 3.0}}, "streams.a: frame_rate does not belong to kind=audio"),
         (
@@ -282,6 +295,11 @@ def test_bad_streams_are_refused_by_name(streams, says):
         ({"streams": {"x": StreamConfig(features=FeaturesConfig(sample_rate=8_000, f_max=None))}}, "sample_rate=16000"),
         ({"streams": {"a b": STREAMS["imu"]}}, "names of letters"),
         ({"streams": {"audio": STREAMS["imu"]}}, "got 'audio'"),
+        ({"streams": {"label": STREAMS["imu"]}}, "got 'label'"),
+        (
+            {"streams": IMU, "features": FeaturesConfig(kind="none"), "audio": AudioConfig(steps=["declip"])},
+            "reads no audio",
+        ),
         (
             {"streams": IMU, "features": dataclasses.replace(TINY_FEATURES, normalisation="none")},
             "features.normalisation",
@@ -372,6 +390,8 @@ def test_model_learns_from_a_sensor_what_no_ear_can_hear(tmp_path):
         assert swapped.label != prediction.label, "the answer follows the sensor"
     results = list(classifier.predict_folder(folder))
     assert len(results) == 16 and not any(result.error for result in results)
+    lacking = [Path(result.path).name for result in results if result.without]
+    assert lacking == ["00.wav", "03.wav", "07.wav", "11.wav"], "the first one's file is known to the manifest alone"
     with pytest.raises(AudioError, match="expected 3 features in 'imu', got 2"):
         classifier.predict({"imu": np.zeros((5, 2))})
     with pytest.raises(AudioError, match="out of audio, imu, got video"):
@@ -447,7 +467,9 @@ def test_encoder_with_streams_starts_another_and_a_different_one_is_refused(tmp_
     again = dataclasses.replace(config, init=model, freeze=-1)
     result = train(again, again.prepare(tmp_path), run_dir=tmp_path / "again")
     source, other = load(model).network.state_dict(), result.classifier.network.state_dict()
-    assert all(torch.equal(source[name], other[name]) for name in source if name.startswith(("streams.", "encoder.")))
+    held = ("features.", "streams.", "projections.", "encoder.")
+    assert all(torch.equal(source[name], other[name]) for name in source if name.startswith(held))
+    assert not all(torch.equal(source[name], other[name]) for name in source)
     slower = {"imu": dataclasses.replace(IMU["imu"], frame_rate=25.0)}
     for changes, says in (
         ({"streams": {}}, "expected the streams of .*, imu, in their order and with their settings, got none"),

@@ -275,6 +275,8 @@ def _open(path: AnyPath) -> soundfile.SoundFile:
     except soundfile.LibsndfileError as error:
         name = os.fspath(path)
         remedy = "; convert it to FLAC" if name.lower().endswith(tuple(UNREADABLE_SUFFIXES)) else ""
+        if name.lower().endswith(".npy"):
+            remedy = "; a model of sequences alone has features=none"
         raise AudioError(f"expected audio, got {_reason(error)} from {name!r}{remedy}") from None
     if file.format == "RAW":
         # libsndfile takes any bytes for u-law when the name ends in .au or .snd.

@@ -79,11 +79,18 @@ def runs(mask: NDArray[np.bool_]) -> Gaps:
 
 
 def gaps_at(gaps: Iterable[Sequence[float]], sample_rate: int, num_samples: int) -> Gaps:
-    """Gaps in seconds as samples: every sample that a gap touches."""
+    """Gaps in seconds as samples: every sample that a gap touches.
+
+    Raises:
+        AudioError: a gap begins after the end.
+    """
     mask = np.zeros(num_samples, dtype=bool)
     for start, end in gaps:
+        if start * sample_rate >= num_samples:
+            raise AudioError(f"expected gaps inside 0 to {num_samples / sample_rate:g} s, got one from {start:g} s")
+        last = min(end, num_samples / sample_rate)
         # Half a nanosecond: 0.3 s at 16 kHz is 4800, not 4799.999.
-        mask[int(max(0.0, start + 5e-10) * sample_rate) : int(np.ceil(max(0.0, end - 5e-10) * sample_rate))] = True
+        mask[int(max(0.0, start + 5e-10) * sample_rate) : int(np.ceil(max(0.0, last - 5e-10) * sample_rate))] = True
     return runs(mask)
 
 
@@ -110,13 +117,17 @@ def join_packets(packets: Sequence[NDArray[Any] | None], packet_samples: int) ->
     >>> join_packets([np.zeros(2, np.float32), None], 2).tolist()
     [0.0, 0.0, nan, nan]
     """
+    if packet_samples < 1:
+        raise AudioError(f"expected packets of at least 1 sample, got {packet_samples}")
     if all(packet is None for packet in packets):
         raise AudioError(f"expected at least 1 packet that came, got {len(packets)} lost")
     parts: list[Waveform] = []
-    for packet in packets:
-        if packet is None:
+    for given in packets:
+        if given is None:
             parts.append(np.full(packet_samples, np.nan, dtype=np.float32))
-        elif packet.ndim != 1 or (packet.dtype != np.int16 and packet.dtype.kind != "f"):
+            continue
+        packet = np.asarray(given)
+        if packet.ndim != 1 or (packet.dtype != np.int16 and packet.dtype.kind != "f"):
             raise AudioError(f"expected packets (samples,) of float or int16, got {packet.shape} of {packet.dtype}")
         else:
             parts.append(from_int16(packet) if packet.dtype == np.int16 else packet.astype(np.float32))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from audiornn.commands.console import progress_bar
-from audiornn.commands.inputs import InputCommand
+from audiornn.commands.inputs import InputCommand, tell_without
 from audiornn.errors import AudioError
 from audiornn.files.embeddings import check_embeddings_output, write_embeddings
 
@@ -27,9 +28,11 @@ def run(command: EmbedCommand) -> int:
     classifier, paths = command.open()
     ids: list[str] = []
     embeddings = []
+    without: Counter[str] = Counter()
     with progress_bar("embed") as progress:
         for done, result in enumerate(classifier.predict_files(paths, batch_size=command.batch_size), 1):
             progress(done, len(paths))
+            without.update(result.without)
             if result.embedding is None:
                 sys.stderr.write(f"audiornn: {result.error}\n")
             else:
@@ -37,6 +40,7 @@ def run(command: EmbedCommand) -> int:
                 embeddings.append(result.embedding)
     if not ids:
         raise AudioError(f"expected at least one readable file, got none out of {len(paths)}")
+    tell_without(without, len(paths))
     write_embeddings(Path(command.output), ids, np.stack(embeddings))
     sys.stdout.write(f"{len(ids)} of {len(paths)} embeddings of size {classifier.embedding_size}: {command.output}\n")
     return 1 if len(ids) < len(paths) else 0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import glob
 import json
+import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +15,7 @@ from audiornn.errors import AudioError, ConfigError
 from audiornn.features.config import NONE
 from audiornn.inputs import SEQUENCE
 from audiornn.runs import resolve_model
-from audiornn.sequences import find_sequences, list_sequences, without_companions
+from audiornn.sequences import SEQUENCE_SUFFIX, find_sequences, list_sequences, without_companions
 
 if TYPE_CHECKING:
     from audiornn.inference import Classifier
@@ -48,6 +50,12 @@ class InputCommand:
         from audiornn.inference import load
 
         return load(model, device=self.device), paths
+
+
+def tell_without(without: Mapping[str, int], total: int) -> None:
+    """Say on standard error how many inputs lacked a sequence that the model hears."""
+    for name, count in without.items():
+        sys.stderr.write(f"audiornn: {count} of {total} inputs have no {name!r} beside them and were heard without\n")
 
 
 @dataclass(frozen=True)
@@ -112,6 +120,8 @@ def _expand(name: str, kind: Kind) -> list[str]:
         return [name]
     matches: list[str] = []
     found = sorted(glob.glob(name, recursive=True))  # noqa: PTH207  # Path.glob takes no absolute patterns
+    if not kind.sequences:  # what lies beside the audio
+        found = [match for match in found if not match.lower().endswith(SEQUENCE_SUFFIX)]
     for match in without_companions(found, kind.companions):
         if Path(match).is_dir():  # one of several: without such files it is passed over
             inside = list_sequences(match, kind.companions) if kind.sequences else list_files(match, AUDIO_SUFFIXES)

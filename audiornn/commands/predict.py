@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from audiornn.commands.console import print_table, progress_bar
-from audiornn.commands.inputs import InputCommand
+from audiornn.commands.inputs import InputCommand, tell_without
 from audiornn.errors import ConfigError
 from audiornn.files.tables import RowWriter, check_output
 from audiornn.predictions import prediction_columns, prediction_row
@@ -32,6 +33,7 @@ def run(command: PredictCommand) -> int:
     classifier, paths = command.open()
     columns = prediction_columns(classifier.tasks, top_k=command.top_k, probabilities=command.probabilities)
     failed = 0
+    without: Counter[str] = Counter()
 
     with progress_bar("predict") as progress:
 
@@ -39,6 +41,7 @@ def run(command: PredictCommand) -> int:
             nonlocal failed
             for done, result in enumerate(classifier.predict_files(paths, batch_size=command.batch_size), 1):
                 failed += result.prediction is None
+                without.update(result.without)
                 progress(done, len(paths))
                 yield prediction_row(result, columns, top_k=command.top_k)
 
@@ -52,6 +55,7 @@ def run(command: PredictCommand) -> int:
         print_table("", table)
     else:
         sys.stdout.write(f"{len(paths) - failed} of {len(paths)} inputs predicted: {command.output}\n")
+    tell_without(without, len(paths))
     if failed:
         sys.stderr.write(f"audiornn: {failed} of {len(paths)} inputs could not be used: see the column `reason`\n")
     return 1 if failed else 0

@@ -106,7 +106,8 @@ class FolderCorpus(Corpus):
             names = list_files(folder, AUDIO_SUFFIXES | UNREADABLE_SUFFIXES)
         if not names:
             what = {"audio": "audio", "sequences": SEQUENCE_SUFFIX}[self.files]
-            raise CorpusError(f"expected a folder of {what} per class, got no {what} file in {str(folder)!r}")
+            remedy = "; for .npy files give data.files=sequences" if list_files(folder, [SEQUENCE_SUFFIX]) else ""
+            raise CorpusError(f"expected a folder of {what} per class, got no {what} file in {str(folder)!r}{remedy}")
         return names
 
     def split_rule(self, data_dir: Path) -> str:

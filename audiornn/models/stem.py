@@ -177,6 +177,8 @@ class ConvolutionStem(nn.Module):
 
     def forward(self, x: Tensor, lengths: Tensor, missing: Tensor | None = None) -> Frames:
         """Shape: x ``(batch, frames, features)``, zeros where there is no frame -> ``(batch, fewer, output_size)``."""
+        if missing is not None:  # a stride that reaches past the end hears as little there as in a gap
+            missing = absent_frames(lengths, missing, x.shape[1])
         x = x.unsqueeze(1).contiguous(memory_format=torch.channels_last)
         for convolution, norm, stride in zip(self.convolutions, self.norms, self._frame_strides, strict=True):
             x = convolution(x)
