@@ -123,7 +123,13 @@ def settings(manifest: Path, name: str, **changes: Any) -> TrainConfig:
     return dataclasses.replace(config, **changes)
 
 
-@pytest.mark.parametrize("name", OBJECTIVES)
+# Half of them with the slow tests: each trains for as long as thirty others take together.
+LATER = ("binary", "regression", "multitask")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name in LATER else name for name in OBJECTIVES]
+)
 def test_eight_clips_are_learned_by_heart_and_the_model_keeps_its_promises(manifest, tmp_path, name):
     """One test, since workers would each train a fixture of their own."""
     config = settings(manifest, name)

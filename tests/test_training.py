@@ -77,6 +77,7 @@ def test_same_seed_gives_the_same_bits_and_another_does_not(data_dir, tmp_path):
     assert untimed(other.history) != untimed(one.history)
 
 
+@pytest.mark.slow
 def test_loader_workers_change_nothing(data_dir, tmp_path):
     config = settings(data_dir)
     one = run(config, data_dir, tmp_path / "1")
