@@ -136,6 +136,7 @@ def test_prepare_prints_what_is_there_and_returns_at_once_the_second_time(workpl
     assert "train" in text and "rise" in text and len(stores) == 1
 
 
+@pytest.mark.slow
 def test_multirun_trains_every_combination_in_a_folder_of_its_own(workplace):
     words = [*TINY_OVERRIDES, "trainer.max_epochs=1", "name=sweep"]
     succeed("train", "-m", "seed=0,1", "data=folder", "data.path=clips", *words, cwd=workplace)

@@ -123,8 +123,8 @@ def settings(manifest: Path, name: str, **changes: Any) -> TrainConfig:
     return dataclasses.replace(config, **changes)
 
 
-# Half of them with the slow tests: each trains for as long as thirty others take together.
-LATER = ("binary", "regression", "multitask")
+# Others with the slow tests: each trains for as long as thirty others take together.
+LATER = ("binary", "multilabel", "regression", "multitask")
 
 
 @pytest.mark.parametrize(
@@ -276,6 +276,7 @@ def test_thresholds_in_the_model_are_those_chosen_on_validation(manifest, tmp_pa
     assert kept == [0.5]
 
 
+@pytest.mark.slow
 def test_several_tasks_learn_from_utterances_that_lack_some(manifest, tmp_path):
     cells = list(csv.DictReader(manifest.read_text().splitlines()))
     for index, row in enumerate(cells):
@@ -299,14 +300,13 @@ def test_several_tasks_learn_from_utterances_that_lack_some(manifest, tmp_path):
         assert len(evaluation.tasks[name]) == sum(cell != "" for cell in cells_of_test)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "column", "pattern"),
     [
-        pytest.param(["objective=binary", "objective.target=loud"], "label", ("0", "1"), marks=pytest.mark.slow),
-        pytest.param(["objective=multilabel", "objective.target=parts"], "labels", None, marks=pytest.mark.slow),
-        pytest.param(
-            ["objective=regression", "objective.targets=[pitch]"], "value of pitch", None, marks=pytest.mark.slow
-        ),
+        (["objective=binary", "objective.target=loud"], "label", ("0", "1")),
+        (["objective=multilabel", "objective.target=parts"], "labels", None),
+        (["objective=regression", "objective.targets=[pitch]"], "value of pitch", None),
         (
             [
                 "objective=multitask",
