@@ -30,11 +30,11 @@ from audiornn.errors import ModelError
 from audiornn.features import FeaturesConfig
 from audiornn.inputs import Inputs, StreamConfig
 from audiornn.models.classifier import ModelConfig, RecurrentClassifier
+from audiornn.runs import CONFIG_FILE
 from audiornn.tasks import TaskSpec
 
 FORMAT = "audiornn-model"
 FORMAT_VERSION = 2
-CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "README.md"
 _MAX_CONFIG_BYTES = 1_000_000

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from audiornn.audio.recording import filled
 from audiornn.errors import ConfigError
 from audiornn.objectives import Objective, balanced_class_weights
 from audiornn.padding import pad_sequences
@@ -108,9 +109,9 @@ class StoreDataset(Dataset[int]):
         has_gaps = False
         for row, index, length in zip(waveforms.numpy(), indices, lengths, strict=True):
             np.multiply(self.store.waveform(index), np.float32(1 / 32768), out=row[:length], casting="unsafe")
-            for start, stop in self.store.gaps(index).tolist():
-                row[start:stop] = np.nan
-                has_gaps = True
+            gaps = self.store.gaps(index)
+            filled(row, gaps, np.nan)
+            has_gaps = has_gaps or len(gaps) > 0
         return Batch(
             waveforms=waveforms,
             lengths=torch.from_numpy(lengths.copy()),

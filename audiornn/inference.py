@@ -81,6 +81,8 @@ class Classifier:
         self.device = usable_device(device)
         self.network = network.to(self.device).eval()
         self.spec = spec
+        # Kept: checked anew whenever it is asked for.
+        self.inputs = spec.inputs
         self.source = str(source)
 
     @property
@@ -166,7 +168,7 @@ class Classifier:
         Raises:
             AudioError: no such folder, or no such file in it.
         """
-        inputs = self.spec.inputs
+        inputs = self.inputs
         return find_audio(folder) if inputs.reads_audio else find_sequences(folder, inputs.companions)
 
     def predict_files(self, paths: Iterable[AudioPath], *, batch_size: int = 64) -> Iterator[FileResult]:
@@ -191,7 +193,7 @@ class Classifier:
         heard = [signals for _, signals in window if not isinstance(signals, AudioError)]
         outputs = self.run(heard, batch_size=batch_size)
         answers = zip(self._predictions(heard, outputs), outputs.embeddings, strict=True)
-        streams = self.spec.inputs.sequences
+        streams = self.inputs.sequences
         for path, signals in window:
             if isinstance(signals, AudioError):
                 yield FileResult(path=path, prediction=None, error=str(signals))
@@ -234,7 +236,7 @@ class Classifier:
         """Of the network, for one batch."""
         waveforms, lengths = pad_waveforms([each.waveform for each in signals])
         sequences = {}
-        for name, stream in self.spec.inputs.sequences.items():
+        for name, stream in self.inputs.sequences.items():
             none = np.zeros((0, stream.num_features), dtype=np.float32)
             values, counts = pad_sequences([each.sequences.get(name, none) for each in signals], stream.num_features)
             sequences[name] = (values.to(self.device), counts.to(self.device))
@@ -298,8 +300,8 @@ class Classifier:
             return self._read(audio)
         if not isinstance(audio, Mapping):
             # An array alone is what the model hears first.
-            audio = {"audio" if self.spec.inputs.reads_audio else next(iter(self.spec.inputs.sequences)): audio}
-        known = (["audio"] if self.spec.inputs.reads_audio else []) + list(self.spec.inputs.sequences)
+            audio = {"audio" if self.inputs.reads_audio else next(iter(self.inputs.sequences)): audio}
+        known = (["audio"] if self.inputs.reads_audio else []) + list(self.inputs.sequences)
         if not audio or not set(audio) <= set(known):
             raise AudioError(f"expected arrays out of {', '.join(known)}, got {', '.join(map(str, audio)) or 'none'}")
         sequences = {name: check_sequence(values) for name, values in audio.items() if name != "audio"}
@@ -314,7 +316,7 @@ class Classifier:
 
     def _read(self, path: AudioPath) -> Signals:
         """A file, and the sequences that belong to it."""
-        inputs = self.spec.inputs
+        inputs = self.inputs
         files = sequence_files(os.fspath(path), inputs.sequences, reads_audio=inputs.reads_audio)
         sequences = {name: read_sequence(file) for name, file in files.items() if file}
         if inputs.reads_audio:
@@ -324,7 +326,7 @@ class Classifier:
         return self._heard(None, sequences)
 
     def _heard(self, recording: Recording | None, sequences: Mapping[str, NDArray[np.float32]]) -> Signals:
-        inputs = self.spec.inputs
+        inputs = self.inputs
         for name, values in sequences.items():
             size = inputs.sequences[name].num_features
             if values.shape[1] != size:

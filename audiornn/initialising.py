@@ -56,10 +56,7 @@ def check_source(folder: Path, inputs: Inputs, model: ModelConfig, freeze: int) 
 
 def _without_sizes(streams: Mapping[str, StreamConfig]) -> list[tuple[str, StreamConfig]]:
     """The number of features follows from the corpus, and the weights tell whether it fits."""
-    return [
-        (name, dataclasses.replace(stream, num_features=0) if stream.num_features else stream)
-        for name, stream in streams.items()
-    ]
+    return [(name, dataclasses.replace(stream, num_features=0)) for name, stream in streams.items()]
 
 
 def start_from(network: RecurrentClassifier, folder: Path) -> None:

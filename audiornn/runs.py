@@ -17,6 +17,8 @@ import audiornn
 from audiornn.errors import ConfigError, ModelError
 from audiornn.files.atomic import write_text
 
+CONFIG_FILE = "config.json"
+"""Of a model folder: all about it but its weights."""
 LAST = "last"
 LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 _RECORDED_PACKAGES = (

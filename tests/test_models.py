@@ -70,7 +70,7 @@ def test_masked_batch_norm_trains_as_batch_norm_on_the_valid_frames_alone():
         for norm in (masked, reference):
             norm.weight.copy_(torch.tensor([0.5, -1.0, 2.0]))
             norm.bias.copy_(torch.tensor([0.1, 0.2, -0.3]))
-    got = masked.forward_valid(x, padding, LENGTHS.sum())
+    got = masked.forward_valid(x, padding)
     assert not got.masked_select(padding).any()
 
     def valid(batch: torch.Tensor) -> torch.Tensor:
@@ -102,7 +102,7 @@ def test_masked_batch_norm_survives_half_precision_on_large_batches(dtype):
     x = torch.ones(64, 2, 51, 40, dtype=dtype) + torch.randn(64, 2, 51, 40).to(dtype)
     norm = MaskedBatchNorm(2)
     lengths = torch.full((64,), 51)
-    y = norm.forward_valid(x, lengths_to_padding_mask(lengths, 51)[:, None, :, None], lengths.sum())
+    y = norm.forward_valid(x, lengths_to_padding_mask(lengths, 51)[:, None, :, None])
     assert y.dtype == dtype and y.isfinite().all()
     assert abs(norm.running_mean / norm.momentum - 1).max() < 0.02, "130,560 values: their count overflows in half"
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from commandline import run
+from interrupting import pulled_plug
 from signals import noise, tone, write_wav
 from toy import TINY_FEATURES, TINY_MODEL, TINY_OVERRIDES
 
@@ -140,15 +141,9 @@ def test_eight_clips_are_learned_by_heart_and_the_model_keeps_its_promises(manif
     assert_evaluation_is_read_back_the_same(name, store, result, tmp_path / "evaluation")
 
 
-class _PulledPlugError(Exception):
-    pass
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_stopped_and_resumed_run_ends_in_the_same_bits(manifest, tmp_path, name, monkeypatch):
-    from audiornn.engine import ClassifierTraining
-
     config = settings(
         manifest,
         name,
@@ -158,17 +153,8 @@ def test_stopped_and_resumed_run_ends_in_the_same_bits(manifest, tmp_path, name,
     )
     store = config.prepare(tmp_path)
     whole = train(config, store, run_dir=tmp_path / "whole")
-    original = ClassifierTraining.training_step
-
-    def dies_in_the_second_epoch(module, batch, batch_index):
-        if module.current_epoch == 1 and batch_index == 2:
-            raise _PulledPlugError
-        return original(module, batch, batch_index)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(ClassifierTraining, "training_step", dies_in_the_second_epoch)
-        with pytest.raises(_PulledPlugError):
-            train(config, store, run_dir=tmp_path / "stopped")
+    with pulled_plug(monkeypatch, epoch=1, batch=2):
+        train(config, store, run_dir=tmp_path / "stopped")
     resumed = train(config, store, run_dir=tmp_path / "stopped", resume=True)
     states = (whole.classifier.network.state_dict(), resumed.classifier.network.state_dict())
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
@@ -180,8 +166,6 @@ def test_stopped_and_resumed_run_ends_in_the_same_bits(manifest, tmp_path, name,
 
 @pytest.mark.slow
 def test_run_that_began_from_a_model_goes_on_without_it(manifest, tmp_path, monkeypatch):
-    from audiornn.engine import ClassifierTraining
-
     first = settings(manifest, "binary", trainer=TrainerConfig(max_epochs=1, accelerator="cpu"))
     store = first.prepare(tmp_path)
     train(first, store, run_dir=tmp_path / "first")
@@ -190,16 +174,8 @@ def test_run_that_began_from_a_model_goes_on_without_it(manifest, tmp_path, monk
     config = settings(manifest, "multilabel", init=str(model), trainer=trainer, loader=LoaderConfig(batch_size=4))
     digest = train(config, store, run_dir=tmp_path / "whole").classifier.spec.training["init_weights_sha256"]
 
-    def dies_in_the_second_epoch(module, batch, batch_index):
-        if module.current_epoch == 1:
-            raise _PulledPlugError
-        return original(module, batch, batch_index)
-
-    original = ClassifierTraining.training_step
-    with monkeypatch.context() as patch:
-        patch.setattr(ClassifierTraining, "training_step", dies_in_the_second_epoch)
-        with pytest.raises(_PulledPlugError):
-            train(config, store, run_dir=tmp_path / "stopped")
+    with pulled_plug(monkeypatch, epoch=1, batch=0):
+        train(config, store, run_dir=tmp_path / "stopped")
     shutil.rmtree(model)
     resumed = train(config, config.prepare(tmp_path, resume=True), run_dir=tmp_path / "stopped", resume=True)
     assert resumed.classifier.spec.training["init_weights_sha256"] == digest

@@ -23,7 +23,7 @@ from audiornn.data import LoaderConfig
 from audiornn.errors import AudioError, ConfigError
 from audiornn.evaluation import evaluate
 from audiornn.features import FeaturesConfig
-from audiornn.features.joining import join
+from audiornn.features.joining import Stream, join
 from audiornn.inputs import StreamConfig, parse_streams
 from audiornn.models.classifier import RecurrentClassifier
 from audiornn.objectives.next_frame import NextFrameConfig
@@ -72,7 +72,7 @@ def test_frames_are_joined_by_their_moments(own, clock):
     rng = np.random.default_rng(0)
     first = rng.normal(size=(60, 2)).astype(np.float32)
     other = rng.normal(size=(round(0.5 * own.frame_rate), 3)).astype(np.float32)
-    joined = join([(frames_of(first), clock), (frames_of(other), own)], clock)
+    joined = join([Stream(frames_of(first), clock), Stream(frames_of(other), own)])
     assert joined.lengths.tolist() == [60] and joined.missing is not None and not joined.missing.any()
     np.testing.assert_allclose(joined.values[0, :60, :2], first)
     for got, want in zip(joined.values[0, :60, 2:].numpy(), aligned_by_hand(other, own, clock, 60), strict=True):
@@ -84,7 +84,7 @@ def test_frame_without_any_stream_is_missing_and_one_with_some_is_not():
     gap = torch.tensor([[False, True, True, False]])
     first = frames_of(np.ones((4, 1), np.float32), missing=gap)
     other = frames_of(np.full((2, 1), 2.0, np.float32))
-    joined = join([(first, clock), (other, clock)], clock)
+    joined = join([Stream(first, clock), Stream(other, clock)])
     assert joined.missing is not None and joined.missing.tolist() == [[False, False, True, False]]
     assert joined.values[0].tolist() == [[1, 2], [0, 2], [0, 0], [1, 0]]
 
@@ -93,7 +93,7 @@ def test_item_without_the_first_stream_is_as_long_as_the_others():
     clock = Clock(0.0, 10.0)
     first = Frames(torch.ones(2, 4, 1), torch.tensor([4, 0]))
     other = frames_of(np.ones((2, 1), np.float32), np.ones((6, 1), np.float32))
-    joined = join([(first, clock), (other, Clock(0.0, 20.0))], clock)
+    joined = join([Stream(first, clock), Stream(other, Clock(0.0, 20.0))])
     assert joined.lengths.tolist() == [4, 3]
     assert joined.values[1, :3].tolist() == [[0, 1]] * 3 and not joined.values[1, 3:].any()
 
@@ -111,7 +111,7 @@ def test_sequences_follow_their_audio_through_augmentation():
     audio = Frames(torch.zeros(3, 80, 1), torch.tensor([80, 80, 80]))
     sequences = frames_of(stamps, stamps, stamps)
     origins = lambda times: augmenter.origins(times, draws)  # noqa: E731
-    joined = join([(audio, clock), (sequences, clock)], clock, origins=[None, origins])
+    joined = join([Stream(audio, clock), Stream(sequences, clock, origins)])
     wanted = origins(torch.arange(80, dtype=torch.float64) / 100)
     heard = (wanted >= 0) & (wanted < 1.99)
     np.testing.assert_allclose(joined.values[:, :80, 1][heard], wanted[heard], atol=0.0051)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from interrupting import pulled_plug
 from toy import TINY_FEATURES, TINY_MODEL, write_corpus
 
 from audiornn.augment import AugmentConfig
@@ -86,10 +87,6 @@ def test_loader_workers_change_nothing(data_dir, tmp_path):
     assert_same_run(tmp_path / "1", tmp_path / "2", (one, two))
 
 
-class _PulledPlugError(Exception):
-    pass
-
-
 @pytest.mark.parametrize(
     ("schedule", "trainer"),
     [
@@ -115,19 +112,8 @@ def test_stopped_and_resumed_run_ends_in_the_same_bits(data_dir, tmp_path, sched
     whole = run(config, data_dir, tmp_path / "whole")
     if schedule == "plateau":
         assert whole.history[-1]["learning_rate"] < 100.0, "the rate has dropped on the way"
-    from audiornn.engine import ClassifierTraining
-
-    original = ClassifierTraining.training_step
-
-    def dies_in_the_third_epoch(module, batch, batch_index):
-        if module.current_epoch == 2 and batch_index == 1:
-            raise _PulledPlugError
-        return original(module, batch, batch_index)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(ClassifierTraining, "training_step", dies_in_the_third_epoch)
-        with pytest.raises(_PulledPlugError):
-            run(config, data_dir, tmp_path / "stopped")
+    with pulled_plug(monkeypatch, epoch=2, batch=1):
+        run(config, data_dir, tmp_path / "stopped")
     assert RunFolder(tmp_path / "stopped").state == "failed" and not (tmp_path / "stopped" / "model").exists()
     resumed = run(config, data_dir, tmp_path / "stopped", resume=True)
     assert_same_run(tmp_path / "whole", tmp_path / "stopped", (whole, resumed))

@@ -19,7 +19,18 @@ import soxr
 from numpy.typing import NDArray
 
 from audiornn.audio.containers import Pcm16Layout, check_whole
-from audiornn.audio.recording import Recording, Waveform, covered, from_int16, gaps_at, gaps_at_rate, runs, to_int16
+from audiornn.audio.recording import (
+    Recording,
+    Waveform,
+    covered,
+    filled,
+    from_int16,
+    gaps_at,
+    gaps_at_rate,
+    is_all_missing,
+    runs,
+    to_int16,
+)
 from audiornn.errors import AudioError
 
 AnyPath = str | os.PathLike[str]
@@ -125,7 +136,7 @@ def _convert(
     if samples.dtype != np.int16 and (missing := np.isnan(samples).any(axis=1)).any():
         gaps = runs(missing | covered(gaps, len(samples)))
     if len(gaps):
-        if (gaps[0] == [0, len(samples)]).all():
+        if is_all_missing(gaps, len(samples)):
             raise AudioError(f"expected a signal, got {len(samples)} samples that are all missing")
         samples = np.where(covered(gaps, len(samples))[:, None], samples.dtype.type(0), samples)
     if samples.dtype == np.int16:
@@ -143,9 +154,9 @@ def _convert(
     converted = to_int16(resample(mono, native_rate, sample_rate))
     gaps = gaps_at_rate(gaps, native_rate, sample_rate, len(converted))
     if len(gaps):
-        if (gaps[0] == [0, len(converted)]).all():
+        if is_all_missing(gaps, len(converted)):
             raise AudioError(f"expected a signal, got gaps that leave none of {len(converted)} samples")
-        converted[covered(gaps, len(converted))] = 0
+        filled(converted, gaps, 0)
     return Recording(converted, gaps)
 
 

@@ -39,10 +39,7 @@ class Recording(NamedTuple):
     @property
     def waveform(self) -> Waveform:
         """``(samples,)`` float32 in [-1, 1), NaN where missing."""
-        waveform = from_int16(self.samples)
-        for start, stop in self.gaps.tolist():
-            waveform[start:stop] = np.nan
-        return waveform
+        return filled(from_int16(self.samples), self.gaps, np.nan)
 
 
 def to_int16(waveform: Waveform) -> NDArray[np.int16]:
@@ -60,12 +57,21 @@ def from_int16(samples: NDArray[np.int16]) -> Waveform:
     return samples.astype(np.float32) * np.float32(1 / FULL_SCALE)
 
 
+def filled(values: NDArray[Any], gaps: Gaps, value: Any) -> NDArray[Any]:
+    """The array itself, with a value in every gap. Shape: ``(samples,)``."""
+    for start, stop in gaps.tolist():
+        values[start:stop] = value
+    return values
+
+
 def covered(gaps: Gaps, num_samples: int) -> NDArray[np.bool_]:
     """Which samples lie in a gap. Shape: -> ``(samples,)``."""
-    mask = np.zeros(num_samples, dtype=bool)
-    for start, stop in gaps.tolist():
-        mask[start:stop] = True
-    return mask
+    return filled(np.zeros(num_samples, dtype=bool), gaps, True)
+
+
+def is_all_missing(gaps: Gaps, num_samples: int) -> bool:
+    """Whether one gap is all there is."""
+    return bool(gaps.tolist() == [[0, num_samples]])
 
 
 def runs(mask: NDArray[np.bool_]) -> Gaps:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audiornn.audio.faults import find_clicks, find_clipping
-from audiornn.audio.recording import FULL_SCALE, Recording, covered, from_int16, runs
+from audiornn.audio.recording import FULL_SCALE, Recording, covered, filled, from_int16, is_all_missing, runs
 from audiornn.errors import AudioError, ConfigError
 
 
@@ -99,7 +99,7 @@ def _dropouts(recording: Recording, config: AudioConfig, sample_rate: int) -> Re
     if not len(lost):
         return recording
     gaps = runs(recording.missing | covered(lost, recording.samples.size))
-    if (gaps[0] == [0, recording.samples.size]).all():
+    if is_all_missing(gaps, recording.samples.size):
         raise AudioError(f"expected a signal, got {recording.samples.size} samples that are all zero or missing")
     return Recording(recording.samples, gaps)
 
@@ -163,9 +163,7 @@ def _trim(recording: Recording, config: AudioConfig, sample_rate: int) -> Record
 
 
 def _with_samples(recording: Recording, samples: NDArray[np.int16]) -> Recording:
-    if len(recording.gaps):
-        samples[recording.missing] = 0
-    return Recording(samples, recording.gaps)
+    return Recording(filled(samples, recording.gaps, 0), recording.gaps)
 
 
 _STEPS: Mapping[str, Callable[[Recording, AudioConfig, int], Recording]] = {

@@ -43,8 +43,8 @@ def run(command: EvaluateCommand) -> int:
             data_dir=Path(command.data_dir),
             sample_rate=classifier.sample_rate,
             audio=classifier.spec.audio,
-            reads_audio=classifier.spec.inputs.reads_audio,
-            sequences=classifier.spec.inputs.clocks,
+            reads_audio=classifier.inputs.reads_audio,
+            sequences=classifier.inputs.clocks,
             strict=command.strict,
             progress=progress,
         )

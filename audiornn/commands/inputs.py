@@ -14,14 +14,11 @@ from audiornn.audio import AUDIO_SUFFIXES, find_audio, list_files
 from audiornn.errors import AudioError, ConfigError
 from audiornn.features.config import NONE
 from audiornn.inputs import SEQUENCE
-from audiornn.runs import resolve_model
+from audiornn.runs import CONFIG_FILE, resolve_model
 from audiornn.sequences import SEQUENCE_SUFFIX, find_sequences, list_sequences, without_companions
 
 if TYPE_CHECKING:
     from audiornn.inference import Classifier
-
-
-CONFIG_NAME = "config.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,9 +41,10 @@ class InputCommand:
         """
         if self.batch_size < 1:
             raise ConfigError(f"batch_size must be at least 1, got {self.batch_size}")
-        check_inputs(self.input)
+        audio = audio_inputs(self.input)
         model = resolve_model(self.model_path, Path(self.runs_dir))
-        paths = expand_inputs(self.input, kind_of(model))
+        kind = kind_of(model)
+        paths = expand_inputs(self.input, kind) if kind.sequences or audio is None else audio
         from audiornn.inference import load
 
         return load(model, device=self.device), paths
@@ -71,22 +69,26 @@ class Kind:
 def kind_of(model: Path) -> Kind:
     """What files a model takes, found without torch."""
     try:
-        document = json.loads((model / CONFIG_NAME).read_text("utf-8"))
+        document = json.loads((model / CONFIG_FILE).read_text("utf-8"))
         named = [name for name, stream in document["streams"].items() if stream["kind"] == SEQUENCE]
         return Kind() if document["features"]["kind"] != NONE else Kind(True, tuple(named[1:]))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return Kind()  # what is wrong with it is told when it is loaded
 
 
-def check_inputs(inputs: Any) -> None:
-    """Raise what `expand_inputs` raises for any model."""
+def audio_inputs(inputs: Any) -> list[str] | None:
+    """The files meant for a model that hears audio; None where there are sequences only.
+
+    Raises what `expand_inputs` raises for every model.
+    """
     try:
-        expand_inputs(inputs)
+        return expand_inputs(inputs)
     except AudioError as error:
         try:
             expand_inputs(inputs, Kind(sequences=True))
         except AudioError:
             raise error from None
+        return None
 
 
 def expand_inputs(inputs: Any, kind: Kind | None = None) -> list[str]:

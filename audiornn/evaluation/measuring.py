@@ -88,7 +88,7 @@ def evaluate(
         raise CorpusError(
             f"expected a store at {classifier.sample_rate} Hz, got {store.sample_rate} in '{store.folder}'"
         )
-    inputs = classifier.spec.inputs
+    inputs = classifier.inputs
     with_sizes(inputs.streams, store.sequence_sizes)
     if store.reads_audio != inputs.reads_audio:
         wanted = "audio" if inputs.reads_audio else "sequences alone"

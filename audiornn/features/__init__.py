@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from audiornn.features.config import PRESETS, FeaturesConfig
@@ -13,14 +14,14 @@ if TYPE_CHECKING:
 __all__ = ["PRESETS", "FeatureExtractor", "FeatureStatistics", "FeaturesConfig"]
 
 
+_LAZY = {
+    "FeatureExtractor": "audiornn.features.extractor",
+    "FeatureStatistics": "audiornn.features.statistics",
+}
+"""What needs torch, and is imported when it is first asked for."""
+
+
 def __getattr__(name: str) -> Any:
-    """The modules that need torch, when they are first asked for."""
-    if name == "FeatureExtractor":
-        from audiornn.features.extractor import FeatureExtractor
-
-        return FeatureExtractor
-    if name == "FeatureStatistics":
-        from audiornn.features.statistics import FeatureStatistics
-
-        return FeatureStatistics
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -50,37 +51,37 @@ Origins = Callable[[Tensor], Tensor]
 """From moments of audio as the network hears it, s ``(frames,)``, to those in the recording, ``(batch, frames)``."""
 
 
-def join(
-    streams: Sequence[tuple[Frames, Clock]], clock: Clock, *, origins: Sequence[Origins | None] | None = None
-) -> Frames:
-    """Streams side by side, frame by frame of one clock.
+class Stream(NamedTuple):
+    """Frames of one input, and when they are."""
+
+    frames: Frames
+    clock: Clock
+    origins: Origins | None = None
+    """Where the moments of the first stream's audio came from; None = it is heard when it was."""
+
+
+def join(streams: Sequence[Stream]) -> Frames:
+    """Streams side by side, frame by frame of the clock of the first.
 
     A frame gets of each stream the mean of the frames nearest to its moment: those less than half a period away, of
     the slower of the two clocks. Where a stream has none, its values are 0, which is its mean if it is normalised; a
     frame is missing where no stream has any. An item is as long as its first stream, or as the longest other one if
     that has no frame.
-
-    Args:
-        streams: each with its clock; the clock of the first is that of the result, unless it is empty.
-        clock: of the result.
-        origins: for each stream, where its audio came from; None = it is heard when it was.
     """
-    first = streams[0][0]
-    lengths = _lengths(streams, clock)
+    first, clock, _ = streams[0]
+    lengths = _lengths(streams)
     if is_captured():
-        num_frames = max(clock.frames_until(own.end(frames.values.shape[1])) for frames, own in streams)
+        num_frames = max(clock.frames_until(each.clock.end(each.frames.values.shape[1])) for each in streams)
     else:
         num_frames = max(first.values.shape[1], int(lengths.max())) if len(lengths) else 0
-    moments = clock.first_seconds + torch.arange(num_frames, device=first.values.device, dtype=torch.float64) / (
-        clock.frame_rate
-    )
+    positions = torch.arange(num_frames, device=first.values.device, dtype=torch.float64)
+    moments = clock.first_seconds + positions / clock.frame_rate
     parts, heard = [], []
-    for index, (frames, own) in enumerate(streams):
-        of_stream = None if origins is None else origins[index]
-        if own == clock and of_stream is None:
+    for frames, own, origins in streams:
+        if own == clock and origins is None:
             values, missing = _widened(frames, num_frames)
         else:
-            times = moments.expand(len(lengths), -1) if of_stream is None else of_stream(moments)
+            times = moments.expand(len(lengths), -1) if origins is None else origins(moments)
             values, missing = _at(frames, own, times, period=max(1 / clock.frame_rate, 1 / own.frame_rate))
         parts.append(values)
         heard.append(~missing)
@@ -89,15 +90,14 @@ def join(
     return Frames(values, lengths, missing)
 
 
-def _lengths(streams: Sequence[tuple[Frames, Clock]], clock: Clock) -> Tensor:
+def _lengths(streams: Sequence[Stream]) -> Tensor:
     """Of the first stream, or for items without it what covers the others. Shape: -> int64 ``(batch,)``."""
-    first, own = streams[0]
+    first, clock, _ = streams[0]
     others = torch.zeros_like(first.lengths)
-    for frames, other in streams[1:]:
+    for frames, other, _ in streams[1:]:
         ends = other.first_seconds + frames.lengths.double() / other.frame_rate
         covered = ((ends - clock.first_seconds) * clock.frame_rate - 1e-6).ceil().long().clamp(min=0)
         others = torch.maximum(others, covered.masked_fill(frames.lengths == 0, 0))
-    assert own == clock
     return torch.where(first.lengths > 0, first.lengths, others)
 
 

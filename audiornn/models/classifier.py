@@ -9,10 +9,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from audiornn.clock import Clock
 from audiornn.errors import ConfigError
 from audiornn.features import FeatureExtractor, FeaturesConfig
-from audiornn.features.joining import Origins, SequenceInput, join
+from audiornn.features.joining import Origins, SequenceInput, Stream, join
 from audiornn.inputs import AUDIO, Inputs, StreamConfig
 from audiornn.models.encoder import EncoderConfig, RecurrentEncoder
 from audiornn.models.heads import EmbeddingLayer, HeadConfig, LinearHead
@@ -163,23 +162,19 @@ class RecurrentClassifier(nn.Module):
         """
         if not self.streams:
             return self.features.frames(waveforms, lengths, has_gaps=has_gaps)
-        parts: list[tuple[Frames, Clock]] = []
-        moved: list[Origins | None] = []
+        parts: list[Stream] = []
         if self.inputs.reads_audio:
-            parts.append((self.features.frames(waveforms, lengths, has_gaps=has_gaps), self.inputs.clock))
-            moved.append(None)
+            parts.append(Stream(self.features.frames(waveforms, lengths, has_gaps=has_gaps), self.inputs.clock))
         for name, module in self.stream_inputs():
             clock = self.inputs.streams[name].clock
             if isinstance(module, FeatureExtractor):
-                parts.append((module.frames(waveforms, lengths, has_gaps=has_gaps), clock))
-                moved.append(None)
+                parts.append(Stream(module.frames(waveforms, lengths, has_gaps=has_gaps), clock))
                 continue
             given = (sequences or {}).get(name)
             if given is None:
-                given = (waveforms.new_zeros(len(lengths), 0, len(module.mean)), torch.zeros_like(lengths))
-            parts.append((module.frames(*given), clock))
-            moved.append(origins)
-        joined = join(parts, self.inputs.clock, origins=moved)
+                given = (waveforms.new_zeros(len(lengths), 0, module.num_features), torch.zeros_like(lengths))
+            parts.append(Stream(module.frames(*given), clock, origins))
+        joined = join(parts)
         assert joined.missing is not None
         spared = joined.values.device.type == "cpu" and not is_captured() and not bool(joined.missing.any())
         return joined._replace(missing=None) if spared else joined

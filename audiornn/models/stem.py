@@ -50,18 +50,18 @@ class MaskedBatchNorm(nn.BatchNorm2d):
     In evaluation it is `torch.nn.BatchNorm2d` and ReLU. Parameters and buffers are those of `torch.nn.BatchNorm2d`.
     """
 
-    def forward_valid(self, x: Tensor, padding: Tensor, num_valid: Tensor) -> Tensor:
+    def forward_valid(self, x: Tensor, padding: Tensor) -> Tensor:
         """Normalise, rectify, zero the padding, whatever finite values it holds.
 
         Shape:
-            x ``(batch, channels, frames, features)``, padding ``(batch, 1, frames, 1)`` True where there is no frame,
-            num_valid scalar, frames of the batch that there are -> like x with zeros as padding.
+            x ``(batch, channels, frames, features)``, padding ``(batch, 1, frames, 1)`` True where there is no frame
+            -> like x with zeros as padding.
         """
         if not self.training:
             return self.forward(x).masked_fill_(padding, 0.0).relu_()
         # In float32 whatever the precision: in half, the count itself overflows.
         wide = x if x.dtype == torch.float64 else x.float()
-        count = (num_valid * x.shape[3]).clamp(min=1).to(wide.dtype)
+        count = ((~padding).sum() * x.shape[3]).clamp(min=1).to(wide.dtype)
         valid = (~padding).to(wide.dtype)
         outputs: Tensor
         outputs, mean, variance = _NormaliseAndRectify.apply(  # type: ignore[no-untyped-call]
@@ -183,15 +183,12 @@ class ConvolutionStem(nn.Module):
         for convolution, norm, stride in zip(self.convolutions, self.norms, self._frame_strides, strict=True):
             x = convolution(x)
             lengths = torch.div(lengths + stride - 1, stride, rounding_mode="floor")
-            num_valid = lengths.sum()
             if missing is not None:
                 missing = _missing_after(missing, stride)
             absent = absent_frames(lengths, missing, x.shape[2])
-            if missing is not None:
-                num_valid = (~absent).sum()
             assert isinstance(norm, MaskedBatchNorm)
             # A kernel wider than one frame reaches into the padding, which the norm zeroes.
-            x = norm.forward_valid(x, absent[:, None, :, None], num_valid)
+            x = norm.forward_valid(x, absent[:, None, :, None])
         return Frames(x.permute(0, 2, 1, 3).flatten(2), lengths, missing)
 
 
