@@ -16,7 +16,7 @@ PACKAGE = Path(audiornn.__file__).parent
 RUNGS = (
     {"errors", "labels", "card", "clock"},
     {"padding"},
-    {"audio", "files", "manifest", "augment", "optimization", "trainer_config", "help"},
+    {"audio", "files", "manifest", "augment", "optimization", "trainer_config", "help", "overrides"},
     {"features", "sequences"},
     {"inputs"},
     {"models", "splits", "runs", "tasks"},
@@ -26,7 +26,7 @@ RUNGS = (
     {"engine"},
     {"fitting"},
     {"training"},
-    {"gates"},
+    {"gates", "crossvalidation"},
     {"commands"},
     {"config", "explain"},
     {"cli"},

@@ -49,6 +49,22 @@ class Corpus:
         """How the splits came about, in words, to be printed beside the counts."""
         return "part of the corpus"
 
+    def folds(self, data_dir: Path) -> list[str]:  # noqa: ARG002
+        """Names of the parts that can each be held out as the test split, in order.
+
+        Raises:
+            CorpusError: the corpus has none.
+        """
+        raise CorpusError(f"expected a corpus with folds, got data={self.name}, which has none")
+
+    def with_fold(self, name: str) -> Corpus:
+        """The same corpus with one of its `folds` held out as the test split.
+
+        Raises:
+            CorpusError: the corpus has none.
+        """
+        raise CorpusError(f"expected a corpus with folds, got data={self.name}, which has none: no fold {name!r}")
+
 
 def corpus_folder(path: str | None, data_dir: Path, names: tuple[str, ...]) -> Path:
     """The folder of a local copy: ``path`` if given, else the first of ``names`` that is there in ``data_dir``.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from audiornn.corpora.corpus import Corpus, corpus_folder
@@ -34,6 +34,14 @@ class Fsdd(Corpus):
     def __post_init__(self) -> None:
         if self.protocol not in ("official", "speakers"):
             raise ConfigError(f"protocol must be official or speakers, got {self.protocol!r}")
+
+    def folds(self, data_dir: Path) -> list[str]:
+        """The speakers."""
+        official = replace(self, protocol="official")
+        return sorted({row.speaker for row in official.utterances(data_dir)})
+
+    def with_fold(self, name: str) -> Fsdd:
+        return replace(self, protocol="speakers", test_speaker=name)
 
     def utterances(self, data_dir: Path) -> list[Utterance]:
         folder = corpus_folder(self.path, data_dir, ("free-spoken-digit-dataset", "fsdd"))
