@@ -15,7 +15,7 @@ PACKAGE = Path(audiornn.__file__).parent
 
 RUNGS = (
     {"errors", "labels", "card", "clock"},
-    {"padding"},
+    {"padding", "workers"},
     {"audio", "files", "manifest", "augment", "optimization", "trainer_config", "help", "overrides"},
     {"features", "sequences"},
     {"inputs"},

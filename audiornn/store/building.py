@@ -25,7 +25,7 @@ from audiornn.files.unfinished import remove_abandoned, unfinished_folder
 from audiornn.labels import order_labels
 from audiornn.manifest import NOISE, Utterance, check_utterances
 from audiornn.sequences import sequence_files
-from audiornn.store.decoding import Chunk, Decoded, Heard, Segment, Wanted, available_cores, decode_chunks
+from audiornn.store.decoding import Chunk, Decoded, Heard, Segment, Wanted, decode_chunks
 from audiornn.store.files import (
     DESCRIPTION_NAME,
     FORMAT,
@@ -47,6 +47,7 @@ from audiornn.store.fingerprint import (
     remembered_digests,
     write_file_index,
 )
+from audiornn.workers import available_cores
 
 STORES_FOLDER = ".audiornn"
 
