@@ -14,12 +14,12 @@ import audiornn
 PACKAGE = Path(audiornn.__file__).parent
 
 RUNGS = (
-    {"errors", "labels", "card", "clock"},
+    {"errors", "labels", "card", "clock", "progress"},
     {"padding", "workers"},
     {"audio", "files", "manifest", "augment", "optimization", "trainer_config", "help", "overrides"},
     {"features", "sequences"},
     {"inputs"},
-    {"models", "splits", "runs", "tasks"},
+    {"models", "splits", "runs", "tasks", "downloads"},
     {"objectives", "predictions", "corpora", "checkpoint"},
     {"evaluation", "store", "inference", "initialising"},
     {"data"},
