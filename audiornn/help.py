@@ -11,6 +11,7 @@ import audiornn
 from audiornn.errors import ConfigError
 
 VERBS = {
+    "download": "fetch a public corpus: resumed, checked, unpacked",
     "prepare": "decode a corpus once, into a store that training reads",
     "train": "train a classifier: a run folder with model, metrics and report",
     "evaluate": "measure a model on a corpus: accuracy with intervals, confusion matrix, report",
