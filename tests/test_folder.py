@@ -88,6 +88,9 @@ def test_folder_with_official_lists(tmp_path: Path) -> None:
     (tmp_path / "testing_list.txt").write_text("a/1.wav\r\nb/1.wav\r\n")
     rows = FolderCorpus(path=str(tmp_path)).utterances(tmp_path)
     assert counts(rows) == {"train": 2, "validation": 2, "test": 2}
+    touch(tmp_path, ["c/0.wav"])
+    (tmp_path / "testing_list.txt").write_text("c/0.wav\n")  # a class need not be trained on
+    assert counts(FolderCorpus(path=str(tmp_path)).utterances(tmp_path)) == {"train": 4, "validation": 2, "test": 1}
     (tmp_path / "testing_list.txt").unlink()
     with pytest.raises(CorpusError, match=r"testing_list\.txt"):
         FolderCorpus(path=str(tmp_path)).utterances(tmp_path)
@@ -308,8 +311,8 @@ def test_what_has_no_label_is_refused_or_left_out(tmp_path: Path, caplog: pytest
 
 
 def test_class_folders_take_the_names_in_labels(tmp_path: Path) -> None:
-    touch(tmp_path, [f"{code}/{index}.wav" for code in ("n01", "n02") for index in range(3)])
-    rows = FolderCorpus(path=str(tmp_path), labels={"n01": "dog", "n02": "cat"}).utterances(tmp_path)
+    touch(tmp_path, [f"{code}/{index}.wav" for code in ("5", "true") for index in range(3)])
+    rows = FolderCorpus(path=str(tmp_path), labels={5: "dog", True: "cat"}).utterances(tmp_path)
     assert Counter(row.label for row in rows) == {"dog": 3, "cat": 3}
 
 
@@ -332,6 +335,9 @@ def test_class_folders_take_the_names_in_labels(tmp_path: Path) -> None:
         {"label_column": "word", "annotations": "audacity"},
         {"regions": "intervals", "annotations": "metadata"},
         {"labels": {"05": ""}},
+        {"labels": {"05": None}},
+        {"labels": ["angry"]},
+        {"labels": "angry"},
         {"num_folds": 2},
         {"fold": 1},
         {"num_folds": 3, "fold": 4},

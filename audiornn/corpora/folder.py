@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -70,8 +71,8 @@ class FolderCorpus(Corpus):
     label_pattern: str | None = None
     """Regular expression searched in ``<class>/**/<file>``, behind the root's name where there are several; its group
     ``label``, else the first, else all of it, is the label. It goes before folders and metadata."""
-    labels: dict[str, str] = field(default_factory=dict)
-    """Names of the labels that are found, such as ``{05: angry}``; others are no labels then."""
+    labels: Any = None
+    """Names of the labels that are found, such as ``{05: angry}``; others are no labels then. null = they are names."""
     regions: str = "segments"
     """Of label tracks: ``segments``, or ``intervals``: whole recordings with a column ``intervals``, for
     objective=frames."""
@@ -94,8 +95,7 @@ class FolderCorpus(Corpus):
             if getattr(self, name) not in choices:
                 listed = f"{', '.join(choices[:-1])} or {choices[-1]}"
                 raise ConfigError(f"{name} must be {listed}, got {getattr(self, name)!r}")
-        paths = self.path if isinstance(self.path, list | tuple) else [self.path]
-        if not paths or not all(isinstance(path, str | int | float | os.PathLike) and str(path) for path in paths):
+        if not self._paths or not all(self._paths):
             raise ConfigError(f"path must be a folder, an archive or a list of them, got {self.path!r}")
         if self.split == "speaker" and self.speaker_pattern is None and self.annotations != "metadata":
             raise ConfigError(
@@ -116,8 +116,8 @@ class FolderCorpus(Corpus):
             raise ConfigError(f"label_column needs annotations=metadata, got annotations={self.annotations}")
         if self.regions == "intervals" and self._asked_for != "audacity":
             raise ConfigError(f"regions=intervals needs annotations=audacity, got annotations={self.annotations}")
-        if not all(self.labels.values()):
-            raise ConfigError(f"labels must have a name for each label, got {self.labels}")
+        if not isinstance(self.labels, Mapping | None) or not all(self._labels.values()):
+            raise ConfigError(f"labels must be null or have a name for each label, got {self.labels!r}")
 
     def _check_folds(self) -> None:
         if self.num_folds is not None and self.num_folds < 3:
@@ -160,8 +160,11 @@ class FolderCorpus(Corpus):
 
     @property
     def _paths(self) -> list[str]:
-        # A folder named 2024 comes from the command line as a number.
-        return [str(path) for path in (self.path if isinstance(self.path, list | tuple) else [self.path])]
+        return [_text(path) for path in (self.path if isinstance(self.path, list | tuple) else [self.path])]
+
+    @property
+    def _labels(self) -> dict[str, str]:
+        return {_text(label): _text(name) for label, name in (self.labels or {}).items()}
 
     @property
     def _asked_for(self) -> str:
@@ -175,7 +178,7 @@ class FolderCorpus(Corpus):
         return "auto" if self.label_pattern is None else "none"
 
     def _reader(self) -> RowReader:
-        return RowReader(speaker_pattern=self.speaker_pattern, labels=self.labels, skips=self.unmatched == "skip")
+        return RowReader(speaker_pattern=self.speaker_pattern, labels=self._labels, skips=self.unmatched == "skip")
 
     def _list(self, data_dir: Path) -> Listing:
         return list_corpus(
@@ -195,12 +198,12 @@ class FolderCorpus(Corpus):
             return reader.by_track(listing.files, whole=self.regions == "intervals"), False
         if self.label_pattern is not None:
             rows = reader.by_pattern(listing.files, self.label_pattern)
-            check_classes(rows, listing.where, f"labels by label_pattern {self.label_pattern!r}")
+            check_classes(rows, listing, f"labels by label_pattern {self.label_pattern!r}")
             return rows, True
         if listing.top_folders == {""}:
             return reader.without_labels(listing.files), False
         rows = reader.by_folder(listing.files)
-        check_classes(rows, listing.where, "class folders with audio in them")
+        check_classes(rows, listing, "class folders with audio in them")
         if empty := folders_without_files(listing):
             reader.notes.append(f"no clips in {', '.join(map(repr, empty))}: no classes")
         return rows, True
@@ -217,7 +220,7 @@ class FolderCorpus(Corpus):
         )
         if self.fold is not None and self.num_folds is not None:
             return splitting.by_fold(rows, self.fold - 1, self.num_folds, has_classes=has_classes)
-        return splitting.by_rule(rows, listing.rule, listing.split_folders, has_classes=has_classes)
+        return splitting.by_rule(rows, listing, has_classes=has_classes)
 
 
 def _check_pattern(name: str, pattern: str | None) -> None:
@@ -225,3 +228,10 @@ def _check_pattern(name: str, pattern: str | None) -> None:
         re.compile(pattern or "")
     except re.error as error:
         raise ConfigError(f"{name} must be a regular expression, got {pattern!r}: {error}") from None
+
+
+def _text(value: Any) -> str:
+    """What was meant as text: on the command line 2024 is a number and true a truth value. Empty for other things."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, str | int | float | os.PathLike) else ""

@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from audiornn.corpora.folder_files import Listing
 from audiornn.errors import CorpusError
 from audiornn.manifest import NOISE, SPLITS, Utterance
 from audiornn.splits import folds_by_speaker, hash_order, split_by_speaker, split_randomly, split_stratified
@@ -23,21 +24,18 @@ class Splitting:
     test: float
     seed: int
 
-    def by_rule(
-        self, rows: Sequence[Utterance], given: str, split_folders: Mapping[str, str], *, has_classes: bool
-    ) -> tuple[list[Utterance], str]:
+    def by_rule(self, rows: Sequence[Utterance], listing: Listing, *, has_classes: bool) -> tuple[list[Utterance], str]:
         """Rows with their splits, and the rule in words.
 
         Args:
             rows: with the splits that they are given, else empty ones.
-            given: ``lists`` or ``folders`` where every row has its split by that.
-            split_folders: of the corpus, see `audiornn.corpora.folder_files.Listing`.
+            listing: says what gave them splits.
             has_classes: labels are classes; otherwise they may be anything.
         """
-        if given == "lists":
+        if listing.rule == "lists":
             return list(rows), "official lists (validation_list.txt, testing_list.txt)"
-        if given == "folders":
-            _check_split_folders(rows, split_folders)
+        if listing.rule == "folders":
+            _check_split_folders(rows, listing.split_folders)
             return self._carve_validation(rows, has_classes=has_classes)
         if self.rule == "auto" and any(row.split not in ("", NOISE) for row in rows):
             return _complete(rows), "column 'split' of the metadata"
@@ -109,14 +107,14 @@ class Splitting:
         )
 
 
-def check_classes(rows: Sequence[Utterance], where: str, found_by: str) -> None:
-    """Raise `CorpusError` where there are no two classes, or one is not in the train folder."""
+def check_classes(rows: Sequence[Utterance], listing: Listing, found_by: str) -> None:
+    """Raise `CorpusError` where there are no two classes, or the train folder lacks one."""
     classes = sorted({row.label for row in rows} - {""})
     if len(classes) < 2:
-        raise CorpusError(f"expected at least 2 {found_by}, got {classes} in {where}")
+        raise CorpusError(f"expected at least 2 {found_by}, got {classes} in {listing.where}")
     trained = {row.label for row in rows if row.split == "train"}
-    if trained and (absent := set(classes) - trained):
-        raise CorpusError(f"expected every class in the train folder, got no {min(absent)!r} in {where}")
+    if listing.rule == "folders" and trained and (absent := set(classes) - trained):
+        raise CorpusError(f"expected every class in the train folder, got no {min(absent)!r} in {listing.where}")
 
 
 def _check_split_folders(rows: Sequence[Utterance], split_folders: Mapping[str, str]) -> None:
