@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import tarfile
 import zipfile
 from collections import Counter
+from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from test_corpora import counts, touch
 from toy import write_corpus
 
 from audiornn.corpora.folder import FolderCorpus
+from audiornn.corpora.same import SameCorpus, corpus_of
 from audiornn.errors import ConfigError, CorpusError
 from audiornn.manifest import Utterance, check_utterances
 from audiornn.store import prepare
@@ -203,6 +206,12 @@ def test_a_root_alone_in_a_list_is_as_if_it_were_given_alone(tmp_path: Path) -> 
     listed = FolderCorpus(path=[str(tmp_path)])
     assert listed.utterances(tmp_path) == alone.utterances(tmp_path)
     assert FolderCorpus(path=tmp_path).utterances(tmp_path) == alone.utterances(tmp_path)
+
+
+def test_a_model_remembers_roots_and_names(tmp_path: Path) -> None:
+    corpus = FolderCorpus(path=["a", "b.zip"], labels={"05": "angry"}, num_folds=5, fold=2, label_pattern="x")
+    record = {"corpus": json.loads(json.dumps(asdict(corpus)))}
+    assert corpus_of(SameCorpus(name="same"), record, tmp_path) == corpus
 
 
 def test_a_number_names_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -449,6 +458,10 @@ def test_archives_are_roots_among_others(tmp_path: Path) -> None:
     rows = corpus.utterances(tmp_path)
     assert counts(rows) == {"train": 9, "validation": 3, "test": 12}
     assert {row.utterance_id.split("/")[0] for row in rows} == {"train", "test"}
+    write_corpus(tmp_path / "data" / "day", clips=4)
+    beside = FolderCorpus(path=[str(tmp_path / "data"), paths[0]], label_pattern="high|low|rise")
+    beside.make(tmp_path / "data")  # unpacks below the other root, out of sight
+    assert len(beside.utterances(tmp_path / "data")) == 24
     both = FolderCorpus(path=[str(folder), str(write_zip(tmp_path / "clips.zip", folder))])
     both.make(tmp_path)
     with pytest.raises(CorpusError, match=r"names of their own, got .*clips.zip"):

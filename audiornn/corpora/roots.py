@@ -61,7 +61,7 @@ def find_roots(paths: Sequence[str], data_dir: Path) -> list[Root]:
     real = [os.path.realpath(folder) for folder in folders]
     for number, inner in enumerate(real):
         for other, outer in enumerate(real):
-            if number != other and f"{inner}{os.sep}".startswith(f"{outer}{os.sep}"):
+            if number != other and _lies_in(inner, outer):
                 what = "the same files" if inner == outer else f"{paths[number]!r} inside {paths[other]!r}"
                 raise CorpusError(f"expected roots apart from each other, got {what} in {list(paths)}; give each once")
     names = _distinct_names(places, paths)
@@ -99,6 +99,12 @@ def _folder(path: str, data_dir: Path) -> Path:
             f"expected a folder or an archive ({', '.join(ARCHIVE_SUFFIXES)}), got a file at {path!r}{remedy}"
         )
     return corpus_folder(path, data_dir, ())
+
+
+def _lies_in(inner: str, outer: str) -> bool:
+    """Whether a folder is among those that are listed below another; hidden ones, as of archives, are not."""
+    below = Path(inner).relative_to(outer).parts if Path(inner).is_relative_to(outer) else (".",)
+    return not any(part.startswith(".") for part in below)
 
 
 def _without_ending(path: Path) -> Path:
