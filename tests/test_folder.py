@@ -148,7 +148,7 @@ def test_folder_of_audio_alone_follows_lists_and_speakers_too(tmp_path: Path) ->
 
 def test_split_folders_may_lie_below_a_folder_of_their_own(tmp_path: Path) -> None:
     touch(tmp_path, [f"data/{split}/{label}/1.wav" for split in ("train", "dev", "evaluation") for label in "ab"])
-    touch(tmp_path, ["_background_noise_/n.wav"])
+    touch(tmp_path, ["_background_noise_/n.wav", "data/eval/results.csv"])
     rows = FolderCorpus(path=str(tmp_path)).utterances(tmp_path)
     assert counts(rows) == {"train": 2, "validation": 2, "test": 2, "noise": 1}
     assert {row.label for row in rows if row.split == "test"} == {"a", "b"}

@@ -211,13 +211,15 @@ def _below_split_folder(name: str, lead: str) -> tuple[str, str]:
 def _split_folders(roots: Sequence[Root], names: Sequence[list[str]]) -> dict[str, str]:
     if _are_roots_splits(roots):
         return {root.folder: SPLIT_NAMES[root.last_name.lower()] for root in roots}
-    above = [Path(root.folder, _lead(_without_noise(listed))) for root, listed in zip(roots, names, strict=True)]
-    return {
-        str(path): SPLIT_NAMES[path.name.lower()]
-        for folder in above
-        for path in sorted(folder.iterdir())
-        if path.is_dir() and path.name.lower() in SPLIT_NAMES
-    }
+    found = {}
+    for root, listed in zip(roots, names, strict=True):
+        above, tops = Path(root.folder, _lead(_without_noise(listed))), _tops(listed)
+        for path in sorted(above.iterdir()):
+            # What is called "evaluation" and holds no audio may hold the results of one.
+            is_split = path.name.lower() in SPLIT_NAMES and (path.name in tops or path.name.lower()[:4] != "eval")
+            if is_split and path.is_dir():
+                found[str(path)] = SPLIT_NAMES[path.name.lower()]
+    return found
 
 
 def folders_without_files(listing: Listing) -> list[str]:
