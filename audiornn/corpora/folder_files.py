@@ -134,9 +134,8 @@ def _rule(roots: Sequence[Root], names: Sequence[list[str]], split: str) -> str:
             return "folders"
         if split == "folders":
             tops = sorted({top for listed in names for top in _tops(listed)})
-            raise CorpusError(
-                f"expected folders train, validation and test, got {tops[:5]} in {str(roots[0].folder)!r}"
-            )
+            where = " and ".join(repr(root.folder) for root in roots)
+            raise CorpusError(f"expected folders train, validation and test, got {tops[:5]} in {where}")
     return ""
 
 
@@ -178,25 +177,21 @@ def _tops(names: Sequence[str]) -> set[str]:
 
 def _in_root(root: Root, names: Sequence[str], rule: str, roots: Sequence[Root]) -> list[FoundFile]:
     # Not by pathlib, which takes more time than all the rest of listing a large folder.
-    prefix, above, noise = root.prefix, root.folder + os.sep, f"{NOISE_FOLDER}/"
+    paths = [f"{root.folder}{os.sep}{name.replace('/', os.sep)}" for name in names]
+    prefix, noise = root.prefix, f"{NOISE_FOLDER}/"
     if rule == "folders" and not _are_roots_splits(roots):
         lead = _lead(_without_noise(names))
+        below = [_below_split_folder(name, lead) for name in names]
         return [
-            FoundFile(prefix + name, above + name, inner, prefix + inner, split)
-            for name in names
-            for inner, split in [_below_split_folder(name, lead)]
+            FoundFile(prefix + name, path, inner, prefix + inner, split)
+            for name, path, (inner, split) in zip(names, paths, below, strict=True)
         ]
     listed = splits_from_lists(Path(root.folder), set(names)) if rule == "lists" else {}
     rest = {"lists": "train", "folders": SPLIT_NAMES.get(root.last_name.lower(), ""), "": ""}[rule]
+    splits = [NOISE if name.startswith(noise) else listed.get(name, rest) for name in names]
     return [
-        FoundFile(
-            prefix + name,
-            above + name,
-            name,
-            prefix + name,
-            NOISE if name.startswith(noise) else listed.get(name, rest) if listed else rest,
-        )
-        for name in names
+        FoundFile(prefix + name, path, name, prefix + name, split)
+        for name, path, split in zip(names, paths, splits, strict=True)
     ]
 
 

@@ -12,6 +12,11 @@ from audiornn.manifest import NOISE, SPLITS, Utterance
 from audiornn.splits import folds_by_speaker, hash_order, split_by_speaker, split_randomly, split_stratified
 
 SPLIT_RULES = ("auto", "lists", "folders", "speaker", "stratified", "random")
+_WORDS = {
+    "speaker": "speakers kept apart",
+    "stratified": "stratified by class",
+    "random": "by a hash of the name",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,14 +45,9 @@ class Splitting:
         if self.rule == "auto" and any(row.split not in ("", NOISE) for row in rows):
             return _complete(rows), "column 'split' of the metadata"
         rule = self._choose(rows, has_classes=has_classes) if self.rule == "auto" else self.rule
-        by_pattern = "" if self.speaker_pattern is None else f" by {self.speaker_pattern!r}"
-        words = {
-            "speaker": f"speakers kept apart{by_pattern}",
-            "stratified": "stratified by class",
-            "random": "by a hash of the name",
-        }[rule]
+        found_by = f" by {self.speaker_pattern!r}" if rule == "speaker" and self.speaker_pattern is not None else ""
         shares = f"{self.validation:.0%} validation, {self.test:.0%} test, seed {self.seed}"
-        return self._split(rows, rule, test=self.test), f"{words}, {shares}"
+        return self._split(rows, rule, test=self.test), f"{_WORDS[rule]}{found_by}, {shares}"
 
     def by_fold(
         self, rows: Sequence[Utterance], fold: int, num_folds: int, *, has_classes: bool
@@ -69,13 +69,7 @@ class Splitting:
             else row.with_split(split_of.get(fold_of[row.speaker if rule == "speaker" else row.path], "train"))
             for row in rows
         ]
-        words = {
-            "speaker": "speakers kept apart",
-            "stratified": "stratified by class",
-            "random": "by a hash of the name",
-        }
-        how = f"fold {fold + 1} of {num_folds} is test, the next validation, {words[rule]}, seed {self.seed}"
-        return split, how
+        return split, f"fold {fold + 1} of {num_folds} is test, the next validation, {_WORDS[rule]}, seed {self.seed}"
 
     def _choose(self, rows: Sequence[Utterance], *, has_classes: bool) -> str:
         """``speaker``, ``stratified`` or ``random``: the first that the rows allow."""
@@ -100,11 +94,9 @@ class Splitting:
         train = [row for row in rows if row.split == "train"]
         rule = self._choose(train, has_classes=has_classes)
         replaced = iter(self._split(train, rule, test=0))
-        words = {"speaker": "speakers kept apart", "stratified": "stratified", "random": "by a hash of the name"}[rule]
-        return (
-            [next(replaced) if row.split == "train" else row for row in rows],
-            f"split folders; {self.validation:.0%} of train for validation, {words}, seed {self.seed}",
-        )
+        carved = [next(replaced) if row.split == "train" else row for row in rows]
+        how = f"{self.validation:.0%} of train for validation, {_WORDS[rule]}, seed {self.seed}"
+        return carved, f"split folders; {how}"
 
 
 def check_classes(rows: Sequence[Utterance], listing: Listing, found_by: str) -> None:
