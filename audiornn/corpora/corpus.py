@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from audiornn.errors import CorpusError
 from audiornn.manifest import Utterance
-
-Progress = Callable[[int, int], None]
-"""Called with the numbers of things done and in all."""
+from audiornn.progress import Progress
 
 
 @dataclass(frozen=True, kw_only=True)

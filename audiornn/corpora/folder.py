@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from audiornn.corpora.audiofolder import LABEL_COLUMN
-from audiornn.corpora.corpus import Corpus, Progress
+from audiornn.corpora.corpus import Corpus
 from audiornn.corpora.folder_annotations import find_annotations, metadata_files
 from audiornn.corpora.folder_files import Listing, folders_without_files, list_corpus
 from audiornn.corpora.folder_rows import RowReader
@@ -19,6 +19,7 @@ from audiornn.corpora.folder_splits import SPLIT_RULES, Splitting, check_classes
 from audiornn.corpora.roots import find_roots, unpack_archives
 from audiornn.errors import ConfigError, CorpusError
 from audiornn.manifest import NOISE, Utterance
+from audiornn.progress import Progress
 from audiornn.splits import check_fractions
 
 _logger = logging.getLogger(__name__)

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from audiornn.corpora.corpus import Progress, corpus_folder
+from audiornn.corpora.corpus import corpus_folder
 from audiornn.errors import ConfigError, CorpusError
 from audiornn.files.atomic import write_text
 from audiornn.files.unfinished import remove_abandoned, unfinished_folder
+from audiornn.progress import Progress
 
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 ARCHIVES_FOLDER = Path(".audiornn", "archives")

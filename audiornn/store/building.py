@@ -19,11 +19,12 @@ import soxr
 
 from audiornn import __version__
 from audiornn.audio import Faults
-from audiornn.corpora.corpus import Corpus, Progress
+from audiornn.corpora.corpus import Corpus
 from audiornn.errors import ConfigError, CorpusError
 from audiornn.files.unfinished import remove_abandoned, unfinished_folder
 from audiornn.labels import order_labels
 from audiornn.manifest import NOISE, Utterance, check_utterances
+from audiornn.progress import Progress
 from audiornn.sequences import sequence_files
 from audiornn.store.decoding import Chunk, Decoded, Heard, Segment, Wanted, available_cores, decode_chunks
 from audiornn.store.files import (
