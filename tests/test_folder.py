@@ -481,23 +481,24 @@ def test_bad_archives_leave_nothing(tmp_path: Path) -> None:
             FolderCorpus(path=str(tmp_path / name)).make(tmp_path / "data")
         assert archives(tmp_path / "data") == []
     assert not (tmp_path / "01.wav").exists()
+    (tmp_path / "file").touch()
+    with pytest.raises(CorpusError, match=r"expected to unpack .*whole\.zip', got Not a directory"):
+        FolderCorpus(path=str(tmp_path / "whole.zip")).make(tmp_path / "file")
 
 
-def test_command_line_prepares_an_archive(tmp_path: Path) -> None:
+def test_command_line_prepares_archives_and_several_roots(tmp_path: Path) -> None:
     folder = write_corpus(tmp_path / "clips", clips=4)
     write_zip(tmp_path / "my clips.zip", folder, above="clips/")
-    text = succeed("prepare", "data=folder", "data.path=my clips.zip", cwd=tmp_path)
-    assert "stratified by class" in text
-    (tmp_path / "cut.zip").write_bytes((tmp_path / "my clips.zip").read_bytes()[:3000])
-    assert_refused("prepare", "data=folder", "data.path=cut.zip", cwd=tmp_path, says="cut.zip")
-    assert_refused("prepare", "data=folder", "data.path=[clips,clips]", cwd=tmp_path, says="the same files")
-    assert_refused("prepare", "data=folder", cwd=tmp_path, says="data.path")
     text = succeed(
         "prepare",
         "data=folder",
-        "data.path=[clips/high, clips/low]",
-        "data.label_pattern='^[a-z]+'",
+        "data.path=[my clips.zip, clips/high]",
+        "data.label_pattern='high|low'",
         "data.labels={high: hoch, low: tief}",
+        "data.unmatched=skip",
         cwd=tmp_path,
     )
-    assert "hoch" in text
+    assert "stratified by class" in text and "hoch" in text and "rise" not in text
+    (tmp_path / "cut.zip").write_bytes((tmp_path / "my clips.zip").read_bytes()[:3000])
+    assert_refused("prepare", "data=folder", "data.path=cut.zip", cwd=tmp_path, says="cut.zip")
+    assert_refused("prepare", "data=folder", cwd=tmp_path, says="data.path")

@@ -280,7 +280,7 @@ def test_files_beside_the_metadata_are_refused_or_left_out(tmp_path: Path) -> No
     [
         ({}, "expected metadata.csv, metadata.jsonl or metadata.parquet, got none"),
         ({"metadata.csv": "name,label\na.wav,x\n"}, "expected a column 'file_name'"),
-        ({"metadata.csv": "file_name;label\na.wav;x\n"}, "expected a column 'file_name'.* commas"),
+        ({"metadata.csv": "file_name;label\na.wav;x\n"}, "expected a column 'file_name', got"),
         (
             {"metadata.csv": "file_name,label\na.wav,x\nz.wav,y\ny.wav,y\n"},
             "2 of 3 missing, such as .*z.wav' of line 3",
@@ -311,6 +311,15 @@ def test_bad_metadata_is_refused(files: dict[str, str], message: str, tmp_path: 
         FolderCorpus(path=str(tmp_path / "clips"), annotations="metadata", unmatched="skip").utterances(tmp_path)
 
 
+def test_bad_rows_of_a_parquet_file_are_named(tmp_path: Path) -> None:
+    touch(tmp_path, ["a.wav", "b.wav"])
+    write_metadata(
+        tmp_path / "metadata.parquet", [{"file_name": "a.wav", "end": 1.0}, {"file_name": "b.wav", "end": -1.0}]
+    )
+    with pytest.raises(CorpusError, match=rf"line 2 of '{tmp_path}/metadata\.parquet': expected seconds"):
+        FolderCorpus(path=str(tmp_path)).utterances(tmp_path)
+
+
 def test_split_folders_and_a_column_must_not_differ(tmp_path: Path) -> None:
     touch(tmp_path, ["train/a.wav", "test/a.wav"])
     write_metadata(
@@ -333,8 +342,6 @@ def test_command_line_prepares_what_audacity_and_audiofolder_annotate(tmp_path: 
         write_metadata(tmp_path / "hub" / "metadata.csv", said)
     text = succeed("prepare", "data=folder", "data.path=days", "data.annotations=audacity", cwd=tmp_path)
     assert "by a hash of the name" in text and "dog" in text
-    text = succeed("prepare", "data=folder", "data.path=days", "data.regions=intervals", cwd=tmp_path)
-    assert "3 s" in text or "3" in text
     text = succeed("prepare", "data=folder", "data.path=hub", cwd=tmp_path)
     assert "split folders; 10% of train for validation" in text
     (tmp_path / "days" / "0.txt").write_text("0\t9\tdog\n")

@@ -11,9 +11,12 @@ there fails when it is read; here both are refused.
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import tempfile
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from audiornn.errors import CorpusError
@@ -61,7 +64,7 @@ def read_metadata(
     present = {os.path.normpath(recording): recording for recording in recordings}
     columns = ManifestColumns(path=_FILE_COLUMN, label=label_column)
     for path in paths:
-        rows = read_manifest(path, columns=columns)
+        rows = (_read_parquet if path.endswith(".parquet") else read_manifest)(path, columns=columns)
         # Written under Windows, it may have backslashes.
         found = [present.get(row.path) or present.get(row.path.replace("\\", "/")) for row in rows]
         if missing := [row for row, recording in zip(rows, found, strict=True) if recording is None]:
@@ -72,3 +75,25 @@ def read_metadata(
         for row, recording in zip(rows, found, strict=True):
             assert recording is not None
             yield recording, row
+
+
+def _read_parquet(path: str, *, columns: ManifestColumns) -> list[Utterance]:
+    """As `read_manifest`, which reads text alone, by way of such a file."""
+    from pyarrow import ArrowException, parquet
+
+    above = os.path.dirname(os.path.abspath(path))  # noqa: PTH100, PTH120
+    try:
+        rows = parquet.read_table(path).to_pylist()
+    except (ArrowException, OSError) as error:
+        raise CorpusError(f"expected a Parquet file, got {error} from {path!r}") from None
+    for row in rows:
+        if isinstance(row.get(columns.path), str):
+            row[columns.path] = os.path.join(above, row[columns.path])  # noqa: PTH118
+    with tempfile.TemporaryDirectory() as folder:
+        text = Path(folder, "metadata.jsonl")
+        text.write_text("".join(json.dumps(row, default=str) + "\n" for row in rows), encoding="utf-8")
+        try:
+            found = read_manifest(text, columns=columns)
+        except CorpusError as error:
+            raise CorpusError(str(error).replace(str(text), path)) from None
+    return [replace(row, folder=above) for row in found]
