@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from audiornn.errors import CorpusError
 from audiornn.manifest import Utterance
@@ -24,6 +24,11 @@ class Corpus:
     """
 
     name: str
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """The settings that a prepared corpus depends on: where the files lie is none of them."""
+        return {name: value for name, value in asdict(self).items() if name != "path"}
 
     def make(self, data_dir: Path, *, progress: Progress | None = None) -> None:
         """Bring the files to where `utterances` looks for them; for a corpus that the user brings, nothing to do.
