@@ -17,7 +17,7 @@ RUNGS = (
     {"errors", "labels", "card", "clock"},
     {"padding", "workers"},
     {"audio", "files", "manifest", "augment", "optimization", "trainer_config", "help", "overrides"},
-    {"features", "sequences"},
+    {"features", "sequences", "page"},
     {"inputs"},
     {"models", "splits", "runs", "tasks"},
     {"objectives", "predictions", "corpora", "checkpoint"},
