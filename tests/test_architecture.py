@@ -22,7 +22,7 @@ RUNGS = (
     {"models", "splits", "runs", "tasks"},
     {"objectives", "predictions", "corpora", "checkpoint"},
     {"evaluation", "store", "inference", "initialising"},
-    {"data"},
+    {"data", "doctor"},
     {"engine"},
     {"fitting"},
     {"training"},
