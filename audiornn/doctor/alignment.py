@@ -16,9 +16,9 @@ word by one speaker below 0.91: see `benchmarks/near_duplicates.md`."""
 
 _LOW_HZ, _HIGH_HZ = 100.0, 3_400.0
 _LEAST_SHARE = 0.5  # of the energy of either must lie where both are
-_FRACTIONS = np.arange(-4, 5) / 8  # of a sample
+_AT_LEAST_SEEN = 0.75  # of how well they fit, a quarter of a sample beside the best
 # A hum or a tone fits itself at every period: then two of them are alike, and nothing says that they are copies.
-_APART = round(0.03 * FINGERPRINT_RATE)
+_APART = round(0.03 * 2 * FINGERPRINT_RATE)  # half samples
 _PERIODIC = 0.95
 
 
@@ -36,16 +36,17 @@ def compute_coherence(first: Waveform, second: Waveform) -> float:
     spectra = [np.fft.rfft(waveform, size) * _weights(size) for waveform in (first, second)]
     energies = [float(np.square(np.abs(spectrum)).sum()) * 2 / size for spectrum in spectra]
     cross = spectra[0] * np.conj(spectra[1])
-    fits = np.abs(np.fft.irfft(cross, size))
-    lag = int(fits.argmax())
-    # At the best fraction of a sample it can be larger, by little.
-    if min(energies) <= 0 or fits[lag] < 0.7 * LEAST_COHERENCE * _LEAST_SHARE * np.sqrt(energies[0] * energies[1]):
+    # At every half sample: between two whole ones a hiss at 3 kHz may fit by a third of what it does in the middle.
+    fits = np.abs(np.fft.irfft(cross, 2 * size)) * 2
+    peak = int(fits.argmax())
+    least = _AT_LEAST_SEEN * LEAST_COHERENCE * _LEAST_SHARE * np.sqrt(energies[0] * energies[1])
+    if min(energies) <= 0 or fits[peak] < least or _is_periodic(fits, peak, 2 * min(first.size, second.size)):
         return 0.0
-    if _is_periodic(fits, lag, min(first.size, second.size)):
-        return 0.0
-    spectra[1] *= np.exp(-2j * np.pi * np.arange(len(cross)) * _best_fraction(cross, lag, size) / size)
+    delay = _best_delay(cross, peak / 2, size)
+    shift = round(delay)
+    spectra[1] *= np.exp(-2j * np.pi * np.arange(len(cross)) * (delay - shift) / size)
+    shift -= size if shift >= first.size else 0
     one, other = np.fft.irfft(spectra[0], size)[: first.size], np.fft.irfft(spectra[1], size)[: second.size]
-    shift = lag if lag < first.size else lag - size
     one, other = one[max(0, shift) :], other[max(0, -shift) :]
     one, other = one[: other.size].astype(np.float64), other[: one.size].astype(np.float64)
     shared = [float(one @ one), float(other @ other)]
@@ -54,18 +55,18 @@ def compute_coherence(first: Waveform, second: Waveform) -> float:
     return float(abs(one @ other) / np.sqrt(shared[0] * shared[1]))
 
 
-def _is_periodic(fits: NDArray[np.floating], lag: int, length: int) -> bool:
-    """Whether they fit as well some way off, for as much as overlaps there."""
+def _is_periodic(fits: NDArray[np.floating], peak: int, length: int) -> bool:
+    """Whether they fit as well some way off, for as much as overlaps there. All in half samples."""
     away = np.arange(_APART, length // 2)
-    expected = _PERIODIC * fits[lag] * (1 - away / length)
-    return bool((fits[(lag + away) % fits.size] > expected).any() or (fits[lag - away] > expected).any())
+    expected = _PERIODIC * fits[peak] * (1 - away / length)
+    return bool((fits[(peak + away) % fits.size] > expected).any() or (fits[peak - away] > expected).any())
 
 
-def _best_fraction(cross: NDArray[np.complexfloating], lag: int, size: int) -> float:
-    """The fraction of a sample past ``lag`` at which they fit best."""
+def _best_delay(cross: NDArray[np.complexfloating], delay: float, size: int) -> float:
+    """The delay at which they fit best, in samples, within a quarter of one of a first guess."""
     turns = 2j * np.pi * np.arange(len(cross)) / size
-    fits = [abs(float((cross * np.exp(turns * (lag + fraction))).real.sum())) for fraction in _FRACTIONS]
-    return float(_FRACTIONS[int(np.argmax(fits))])
+    delays = delay + np.arange(-4, 5) / 16
+    return float(max(delays, key=lambda each: abs(float((cross * np.exp(turns * each)).real.sum()))))
 
 
 def _weights(size: int) -> NDArray[np.float32]:

@@ -29,7 +29,7 @@ def split_rows(evidence: Evidence) -> list[dict[str, Any]]:
                 if evidence.classes
                 else None,
                 "speakers": len({evidence.rows[index].speaker for index in heard} - {""}) or None,
-                **_durations(evidence, heard),
+                **_durations(evidence, heard, "hours", 3600),
             }
         )
     return rows
@@ -45,7 +45,7 @@ def class_rows(evidence: Evidence) -> list[dict[str, Any]]:
         {
             "class": label,
             **{split: evidence.class_counts[label][split] for split in evidence.splits},
-            **_durations(evidence, found),
+            **_durations(evidence, found, "minutes", 60),
         }
         for label, found in clips.items()
     ]
@@ -62,18 +62,18 @@ def speaker_rows(evidence: Evidence) -> list[dict[str, Any]]:
                 "speaker": speaker,
                 **{split: splits[split] for split in evidence.splits},
                 "classes": None if classes is None else len(classes),
-                **_durations(evidence, clips),
+                **_durations(evidence, clips, "minutes", 60),
             }
         )
     return rows
 
 
-def _durations(evidence: Evidence, clips: Iterable[int]) -> dict[str, Any]:
+def _durations(evidence: Evidence, clips: Iterable[int], unit: str, unit_seconds: int) -> dict[str, Any]:
     seconds = np.array([evidence.clips[index].seconds for index in clips])
     if not seconds.size:
-        return {"hours": 0.0, "shortest s": None, "median s": None, "longest s": None}
+        return {unit: 0.0, "shortest s": None, "median s": None, "longest s": None}
     return {
-        "hours": round(float(seconds.sum() / 3600), 4),
+        unit: round(float(seconds.sum()) / unit_seconds, 3),
         "shortest s": round(float(seconds.min()), 3),
         "median s": round(float(np.median(seconds)), 3),
         "longest s": round(float(seconds.max()), 3),

@@ -127,7 +127,7 @@ def _odd_labels(counts: Mapping[str, int]) -> list[Finding]:
         ),
         (
             "labels like files",
-            "that end like a file",
+            "ending like a file",
             [name for name in counts if name.casefold().strip().endswith(_SUFFIXES)],
             "check which column or folder has the labels",
         ),
@@ -154,7 +154,7 @@ def _odd_files(evidence: Evidence) -> list[Finding]:
         if any(part != part.strip() for part in [*parts, stem]):
             spaced.append(index)
         folded[unicodedata.normalize("NFC", row.utterance_id).casefold()].append(index)
-    alike = [index for group in folded.values() if len(group) > 1 for index in group]
+    alike = [group for group in folded.values() if len(group) > 1]
     return [
         *about_clips(
             "files with spaces",
@@ -164,12 +164,21 @@ def _odd_files(evidence: Evidence) -> list[Finding]:
             spaced,
             remedy="rename them: lists and other systems lose such spaces",
         ),
-        *about_clips(
-            "files by case",
-            NOTE,
-            "with names that differ by case or Unicode form alone",
-            evidence,
-            alike,
+        *_by_case(evidence, alike),
+    ]
+
+
+def _by_case(evidence: Evidence, groups: Sequence[Sequence[int]]) -> list[Finding]:
+    if not groups:
+        return []
+    return [
+        Finding(
+            kind="files by case",
+            severity=NOTE,
+            what=f"{counted(len(groups), 'group')} of files with names that differ by case or Unicode form alone",
+            count=len(groups),
+            examples=tuple(" and ".join(map(evidence.name, group)) for group in groups[:MAX_EXAMPLES]),
             remedy="rename them: on Windows and macOS one would replace the other",
-        ),
+            clips=tuple(index for group in groups for index in group),
+        )
     ]
