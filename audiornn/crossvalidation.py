@@ -7,7 +7,7 @@ import json
 import logging
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from audiornn.evaluation import SeveralEvaluations, SplitEvaluation
 from audiornn.evaluation.intervals import Estimate, Spread
 from audiornn.evaluation.metrics import summarise_runs
 from audiornn.files.tables import write_rows
+from audiornn.manifest import NOISE, SPLITS, Utterance, check_utterances
 from audiornn.runs import RunFolder, write_json
 from audiornn.store import Progress, Store
 from audiornn.training import TrainConfig, evaluate_test, train
@@ -124,15 +125,7 @@ def cross_validate(
     run = RunFolder(run_dir)
     run.check_new(resume=resume)
     corpora = {fold: config.data.with_fold(fold) for fold in folds}
-    stores = {
-        fold: dataclasses.replace(config, data=corpus).prepare(
-            data_dir, splits=("test",), resume=resume, progress=progress
-        )
-        for fold, corpus in corpora.items()
-    }
-    for fold, store in stores.items():
-        if not len(store.indices("test")):
-            raise CorpusError(f"expected utterances in fold {fold!r} of data={config.data.name}, found none")
+    stores = _prepare(config, corpora, data_dir, resume=resume, progress=progress)
     results = _read(run.path / FOLDS) if resume else {}
     with run.working(record or {}):
         for fold in (fold for fold in folds if fold not in results):
@@ -143,6 +136,40 @@ def cross_validate(
             write_json(run.path / FOLDS, {each.fold: dataclasses.asdict(each) for each in found.results})
             write_rows(run.path / TABLE, found.rows())
     return CrossValidation(run=run, results=[results[fold] for fold in folds])
+
+
+def _prepare(
+    config: TrainConfig, corpora: Mapping[str, Corpus], data_dir: Path, *, resume: bool, progress: Progress | None
+) -> dict[str, Store]:
+    """The store of every fold: one that is decoded, and its rows under the splits of the others."""
+    stores: dict[str, Store] = {}
+    number: dict[str, int] = {}
+    for fold, corpus in corpora.items():
+        fold_config = dataclasses.replace(config, data=corpus)
+        if not stores:
+            store = fold_config.prepare(data_dir, splits=("test",), resume=resume, progress=progress)
+            number = {name: row for row, name in enumerate(store.utterance_ids)}
+            rejected = {each.utterance_id for each in store.rejected}
+        else:
+            rows = corpus.utterances(data_dir)
+            check_utterances(rows, f"data={corpus.name}")
+            fold_config.check(rows, splits=("test",))
+            store = store.with_splits(_splits(rows, number, rejected), rule=corpus.split_rule(data_dir))
+        if not len(store.indices("test")):
+            raise CorpusError(f"expected utterances in fold {fold!r} of data={corpus.name}, found none")
+        stores[fold] = store
+    return stores
+
+
+def _splits(rows: Iterable[Utterance], number: Mapping[str, int], rejected: Collection[str]) -> dict[str, list[int]]:
+    """Rows of the store by split, from what a corpus says of its utterances."""
+    splits: dict[str, list[int]] = {split: [] for split in (*SPLITS, NOISE)}
+    for row in rows:
+        if row.utterance_id in number:
+            splits[row.split].append(number[row.utterance_id])
+        elif row.split != NOISE and row.utterance_id not in rejected:
+            raise CorpusError(f"expected the same utterances in every fold, got {row.utterance_id!r} in some")
+    return splits
 
 
 def fold_folder(run: RunFolder, fold: str) -> RunFolder:

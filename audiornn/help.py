@@ -73,14 +73,16 @@ def verb_help(verb: str) -> str:
 
 def _options(group: str, chosen: str) -> list[str]:
     rows = []
-    for path in sorted((conf_dir() / group).glob("*.yaml")):
+    paths = sorted((conf_dir() / group).glob("*.yaml"))
+    width = max(24, 1 + max(len(path.stem) for path in paths))
+    for path in paths:
         if path.stem == "same" and chosen != "same":
             continue  # only where there is a trained model
         comments = [
             line for line in path.read_text("utf-8").splitlines() if line.startswith("# ") and "@package" not in line
         ]
         mark = "*" if path.stem == chosen else " "
-        rows.append(f"   {mark}{path.stem:<24}{comments[0].removeprefix('# ')}")
+        rows.append(f"   {mark}{path.stem:<{width}}{comments[0].removeprefix('# ')}")
     return rows
 
 

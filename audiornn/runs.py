@@ -182,14 +182,17 @@ def resolve_resume(resume: str, runs_dir: Path) -> RunFolder:
         unfinished = [run for run in find_runs(runs_dir) if run.state != "finished"]
         if not unfinished:
             raise ConfigError(f"resume=true: expected an unfinished run below '{runs_dir}', found none")
-        newest = next((run for run in unfinished if run.last_checkpoint.is_file()), unfinished[0])
-        # A fold is a part of its cross-validation.
-        whole = RunFolder(newest.path.parent)
-        return whole if whole.path in {run.path for run in unfinished} else newest
+        return _whole(next((run for run in unfinished if run.last_checkpoint.is_file()), unfinished[0]))
     run = RunFolder(Path(resume))
     if not run.state:
         raise ConfigError(f"resume: expected the folder of an earlier run, got '{resume}', which holds no status.json")
-    return run
+    return _whole(run)
+
+
+def _whole(run: RunFolder) -> RunFolder:
+    """A run itself, or the cross-validation that it is a fold of: that was told on the command line."""
+    around = RunFolder(run.path.parent)
+    return around if not run.overrides.is_file() and around.overrides.is_file() else run
 
 
 def environment() -> dict[str, Any]:

@@ -25,6 +25,7 @@ from audiornn.fitting import calibrated, set_statistics
 from audiornn.inference import Classifier
 from audiornn.initialising import check_source, frozen_parts, start_from
 from audiornn.inputs import Inputs, parse_streams, with_sizes
+from audiornn.manifest import Utterance
 from audiornn.models.classifier import ModelConfig
 from audiornn.objectives import MulticlassConfig, Objective, ObjectiveConfig
 from audiornn.optimization import OptimizerConfig, ScheduleConfig
@@ -115,9 +116,13 @@ class TrainConfig:
             reads_audio=self.inputs.reads_audio,
             sequences=self.inputs.clocks,
             strict=self.strict,
-            check=partial(self.objective.check, model=self.model, inputs=self.inputs, splits=splits),
+            check=partial(self.check, splits=splits),
             progress=progress,
         )
+
+    def check(self, rows: Sequence[Utterance], *, splits: Sequence[str] = ()) -> None:
+        """Raise `CorpusError` when a corpus lacks the objective's targets. ``splits``: as for `prepare`."""
+        self.objective.check(rows, model=self.model, inputs=self.inputs, splits=splits)
 
 
 @dataclass(frozen=True, kw_only=True)

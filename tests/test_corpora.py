@@ -14,6 +14,7 @@ from audiornn.corpora.fsdd import Fsdd
 from audiornn.corpora.manifest_file import ManifestCorpus
 from audiornn.corpora.speech_commands import SpeechCommands
 from audiornn.errors import ConfigError, CorpusError
+from audiornn.help import conf_dir
 from audiornn.manifest import Utterance, check_utterances
 from audiornn.splits import split_by_hash
 
@@ -50,7 +51,7 @@ def mini(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_registry_names_are_the_classes_own() -> None:
-    assert list(CORPORA) == ["demo", "demo_sequences", "folder", "fsdd", "manifest", "speech_commands"]
+    assert list(CORPORA) == [path.stem for path in sorted((conf_dir() / "data").glob("*.yaml")) if path.stem in CORPORA]
     for name in CORPORA:
         corpus = CORPORA[name]
         assert issubclass(corpus, Corpus)
@@ -246,7 +247,7 @@ def test_folder_refuses(names: list[str], fields: dict[str, str], message: str, 
 def test_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="missing"):
         FolderCorpus(path=str(tmp_path / "missing")).utterances(tmp_path)
-    with pytest.raises(CorpusError, match="set data_dir"):
+    with pytest.raises(CorpusError, match="audiornn download data=fsdd"):
         Fsdd().utterances(tmp_path)
 
 

@@ -16,7 +16,6 @@ from audiornn.errors import CorpusError
 from audiornn.evaluation import SplitEvaluation
 from audiornn.files.atomic import check_writable
 from audiornn.objectives import ObjectiveConfig
-from audiornn.overrides import quoted
 from audiornn.runs import RunFolder
 from audiornn.training import TrainConfig, evaluate_test, train
 
@@ -85,16 +84,8 @@ def _run_folds(
     command: TrainCommand, config: TrainConfig, run_folder: RunFolder, settings_yaml: str, overrides: list[str]
 ) -> float:
     def record_fold(corpus: Corpus) -> dict[str, Any]:
-        """What makes the run of a fold one that can be resumed by itself."""
-        changed = _changed(config.data, corpus)
-        settings = OmegaConf.create(settings_yaml)
-        settings.merge_with({"data": changed, "folds": None, "evaluate_test": True})
-        again = [f"data.{name}={_quoted(value)}" for name, value in changed.items()]
-        kept = [word for word in overrides if not word.startswith("folds=")]
-        return {
-            run_folder.config.name: OmegaConf.to_yaml(settings),
-            run_folder.overrides.name: [*kept, *again, "evaluate_test=true"],
-        }
+        settings = OmegaConf.merge(OmegaConf.create(settings_yaml), {"data": dataclasses.asdict(corpus)})
+        return {run_folder.config.name: OmegaConf.to_yaml(settings)}
 
     folds = choose_folds(config.data, Path(command.data_dir), command.folds)
     with progress_bar("prepare") as progress, log_to_file(run_folder.log):
@@ -112,16 +103,6 @@ def _run_folds(
     spread = found.spread(found.headline)
     print_lines([f"test {found.headline}: {spread}", f"figures: {run_folder.path / TABLE}"])
     return sum(result.validation for result in found.results) / len(found.results)
-
-
-def _changed(corpus: Corpus, fold: Corpus) -> dict[str, Any]:
-    """Settings of a corpus with a fold held out that differ from those without."""
-    before = dataclasses.asdict(corpus)
-    return {name: value for name, value in dataclasses.asdict(fold).items() if value != before[name]}
-
-
-def _quoted(value: Any) -> str:
-    return quoted(value) if isinstance(value, str) else "null" if value is None else str(value)
 
 
 def in_words(evaluation: SplitEvaluation) -> str:

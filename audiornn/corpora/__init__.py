@@ -10,6 +10,7 @@ from audiornn.corpora.corpus import Corpus
 _CLASSES = {
     "demo": "audiornn.corpora.demo:DemoCorpus",
     "demo_sequences": "audiornn.corpora.demo_sequences:DemoSequences",
+    "esc50": "audiornn.corpora.esc50:Esc50",
     "folder": "audiornn.corpora.folder:FolderCorpus",
     "fsdd": "audiornn.corpora.fsdd:Fsdd",
     "manifest": "audiornn.corpora.manifest_file:ManifestCorpus",
