@@ -209,9 +209,13 @@ def _not_compared(pairs: list[Comparison], status: int) -> list[float]:  # noqa:
 
 def _compare_chunk(pairs: list[Comparison]) -> list[float]:
     coherences = []
+    held, first = None, from_int16(np.zeros(0, dtype=np.int16))
     for pair in pairs:
         try:
-            first, second = (from_int16(_read(segment, FINGERPRINT_RATE).samples) for segment in pair)
+            if pair.first != held:  # pairs come in the order of their first
+                first = from_int16(_read(pair.first, FINGERPRINT_RATE).samples)
+                held = pair.first
+            second = from_int16(_read(pair.second, FINGERPRINT_RATE).samples)
         except AudioError:
             coherences.append(0.0)
         else:

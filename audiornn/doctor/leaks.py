@@ -50,14 +50,16 @@ def _crossing(kind: str, groups: Sequence[list[int]], what: str, sign: str, evid
 def _contradicting(kind: str, groups: Sequence[list[int]], sign: str, evidence: Evidence) -> list[Finding]:
     labelled = [[index for index in group if evidence.labels[index]] for group in groups]
     wrong = [group for group in labelled if len({frozenset(evidence.labels[index]) for index in group}) > 1]
-    line = f"{counted(len(wrong), 'group')} of copies {_verb(wrong, 'has', 'have')} different labels"
+    line = f"{counted(len(wrong), 'group')} of {kind.split(' with')[0]} {_verb(wrong, 'has', 'have')} different labels"
     remedy = "listen, and correct or drop the wrong ones"
     return _of_groups(kind, ERROR, line, wrong, sign, evidence, remedy=remedy, labels=True)
 
 
 def _within(kind: str, severity: str, groups: Sequence[list[int]], sign: str, evidence: Evidence) -> list[Finding]:
     inside = [group for group in groups if len({evidence.side(index) for index in group}) == 1]
-    line = f"{counted(len(inside), 'group')} of copies {_verb(inside, 'lies', 'lie')} within one split"
+    line = (
+        f"{counted(len(inside), 'group')} of {kind.split(' within')[0]} {_verb(inside, 'lies', 'lie')} within one split"
+    )
     remedy = "drop copies, which count more than once"
     return _of_groups(kind, severity, line, inside, sign, evidence, remedy=remedy)
 

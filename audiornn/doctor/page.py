@@ -73,17 +73,8 @@ def _draw_histogram(evidence: Evidence, name: str, unit: str, value: Callable[[E
     below = np.zeros(_BINS)
     for split, numbers in values.items():
         counts = np.histogram(numbers, edges)[0]
-        axes.bar(
-            edges[:-1],
-            counts,
-            np.diff(edges),
-            below,
-            align="edge",
-            color=SPLIT_COLOURS[split],
-            label=split,
-            linewidth=0,
-        )
-        below += counts
+        axes.stairs(below + counts, edges, baseline=below, fill=True, color=SPLIT_COLOURS[split], label=split)
+        below = below + counts
     dress(axes, unit, "clips")
     axes.legend(frameon=False, labelcolor=INK)
     return svg(figure, salt=name)
