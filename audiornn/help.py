@@ -13,6 +13,7 @@ from audiornn.errors import ConfigError
 VERBS = {
     "download": "fetch a public corpus: resumed, checked, unpacked",
     "prepare": "decode a corpus once, into a store that training reads",
+    "doctor": "find what is wrong with a corpus before training: leaks, faults, copies, names",
     "train": "train a classifier: a run folder with model, metrics and report",
     "evaluate": "measure a model on a corpus: accuracy with intervals, confusion matrix, report",
     "predict": "classify files, folders or globs: a table, CSV, JSONL or Parquet",
