@@ -11,6 +11,7 @@ import audiornn
 from audiornn.errors import ConfigError
 
 VERBS = {
+    "split": "give every clip of a corpus a split or a fold, in a manifest that stays as it is when clips are added",
     "prepare": "decode a corpus once, into a store that training reads",
     "train": "train a classifier: a run folder with model, metrics and report",
     "evaluate": "measure a model on a corpus: accuracy with intervals, confusion matrix, report",

@@ -16,7 +16,9 @@ from collections.abc import Sequence
 from multiprocessing import forkserver
 from pathlib import Path
 
-_PRELOADED = [f"audiornn.commands.{verb}" for verb in ("prepare", "train", "evaluate", "predict", "embed", "gates")] + [
+_PRELOADED = [
+    f"audiornn.commands.{verb}" for verb in ("prepare", "train", "evaluate", "predict", "embed", "split", "gates")
+] + [
     "audiornn.engine",
     "audiornn.evaluation.report",
     "audiornn.evaluation.pictures",

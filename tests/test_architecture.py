@@ -14,13 +14,14 @@ import audiornn
 PACKAGE = Path(audiornn.__file__).parent
 
 RUNGS = (
-    {"errors", "labels", "card", "clock"},
-    {"padding"},
-    {"audio", "files", "manifest", "augment", "optimization", "trainer_config", "help"},
+    {"errors", "labels", "card", "clock", "balance"},
+    {"padding", "utterances"},
+    {"audio", "files", "augment", "optimization", "trainer_config", "help"},
     {"features", "sequences"},
-    {"inputs"},
+    {"manifest"},
+    {"inputs", "groups"},
     {"models", "splits", "runs", "tasks"},
-    {"objectives", "predictions", "corpora", "checkpoint"},
+    {"objectives", "predictions", "corpora", "checkpoint", "assignment", "tallies"},
     {"evaluation", "store", "inference", "initialising"},
     {"data"},
     {"engine"},
