@@ -1,73 +1,51 @@
-"""Utterances, and the CSV and JSONL files that list them."""
+"""CSV, TSV and JSONL files that list utterances."""
 
 from __future__ import annotations
 
-import contextlib
 import csv
+import difflib
+import gc
 import json
-import math
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from operator import itemgetter
 from pathlib import Path
+from sys import intern
 from typing import Any
 
-from audiornn.errors import CorpusError
+from audiornn.errors import ConfigError, CorpusError
+from audiornn.files.atomic import checked_suffix, open_atomic
+from audiornn.files.cells import read_gaps, read_seconds, read_text
+from audiornn.files.foreign import read_csv, read_jsonl
+from audiornn.utterances import NOISE, OWN_COLUMNS, SPLITS, Utterance, check_utterances
 
-SPLITS = ("train", "validation", "test")
-NOISE = "noise"
-"""Split of recordings that only serve as additive noise while training; they have no label."""
+__all__ = [
+    "MANIFEST_SUFFIXES",
+    "MAX_ROWS",
+    "NOISE",
+    "OWN_COLUMNS",
+    "SEPARATOR_NAMES",
+    "SPLITS",
+    "ManifestColumns",
+    "Utterance",
+    "check_utterances",
+    "nearest_column",
+    "read_manifest",
+    "separator_character",
+    "write_manifest",
+]
 
-
-OWN_COLUMNS = ("label", "speaker", "split")
-"""Fields of `Utterance` that targets can be read from, beside its further columns."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Utterance:
-    """One recording, or a segment of one, and what is said about it.
-
-    ``utterance_id`` is unique in its corpus and looks like a path relative to it; ``path`` is absolute. ``label`` is
-    empty where there is none. ``split`` is one of `SPLITS`, `NOISE`, or empty where none is assigned; ``speaker`` is
-    empty where it is not known. Times are in seconds from the file's start; ``end_seconds`` None is the file's end.
-    ``gaps`` are stretches of it that are missing, start and end in seconds from the start of the utterance.
-    ``columns`` is whatever else is said, as text by name, for an objective to read its targets from. ``line`` is that
-    of the manifest, from 1; 0 without one. ``folder`` is where relative paths in ``columns`` start.
-    """
-
-    utterance_id: str
-    path: str
-    label: str
-    split: str = ""
-    speaker: str = ""
-    start_seconds: float = 0.0
-    end_seconds: float | None = None
-    gaps: tuple[tuple[float, float], ...] = ()
-    columns: Mapping[str, str] = field(default_factory=dict, hash=False)
-    line: int = field(default=0, compare=False)
-    folder: str = field(default="", compare=False)
-
-    def with_split(self, split: str) -> Utterance:
-        """The same utterance in another split; `dataclasses.replace` takes several times as long, per clip."""
-        return Utterance(
-            utterance_id=self.utterance_id,
-            path=self.path,
-            label=self.label,
-            split=split,
-            speaker=self.speaker,
-            start_seconds=self.start_seconds,
-            end_seconds=self.end_seconds,
-            gaps=self.gaps,
-            columns=self.columns,
-            line=self.line,
-            folder=self.folder,
-        )
-
-    def column(self, name: str) -> str:
-        """``label``, ``speaker``, ``split`` or one of ``columns``; empty where it says nothing."""
-        if name in OWN_COLUMNS:
-            return str(getattr(self, name))
-        return self.columns.get(name, "")
+MAX_ROWS = 5_000_000
+"""Of a manifest: some 3 GB of memory; what lists more is noticed before memory runs out."""
+SEPARATOR_NAMES = {"semicolon": ";", "tab": "\t", "comma": ",", "bar": "|"}
+"""Separators of cells, by names that need no quotes on a command line."""
+MANIFEST_SUFFIXES = (".csv", ".tsv", ".jsonl")
+_SEPARATORS = {".csv": ",", ".tsv": "\t"}
+_FILE_WORDS = ("path", "file", "audio", "wav", "clip")
+_ALLOWED_SPLITS = {"", *SPLITS, NOISE}
+_NO_COLUMNS: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,245 +69,287 @@ class ManifestColumns:
         return sorted(required - present)
 
 
-def read_manifest(path: str | os.PathLike[str], *, columns: ManifestColumns | None = None) -> list[Utterance]:
-    """Read a ``.csv`` (comma, UTF-8, with a header line) or ``.jsonl`` (one object a line) manifest.
+def read_manifest(
+    path: str | os.PathLike[str],
+    *,
+    columns: ManifestColumns | None = None,
+    separator: str | None = None,
+    encoding: str = "utf-8",
+) -> list[Utterance]:
+    """Read a ``.csv``, ``.tsv`` (both with a header line) or ``.jsonl`` (one object a line) manifest.
 
     Relative audio paths start at the manifest's folder. An utterance without an id is named by its path as written,
     and by its times where it is a segment. Further columns are kept as text; what is no text in a JSONL file, as JSON.
-    A byte-order mark and CRLF line ends are fine.
+    A byte-order mark, line ends of any system, empty lines and rows without a filled cell are fine.
+
+    Args:
+        path: of the manifest.
+        columns: the names of its columns.
+        separator: between cells; None = a comma in ``.csv``, a tab in ``.tsv``.
+        encoding: of its text.
 
     Raises:
-        CorpusError: naming the line and the column.
+        CorpusError: naming the line and the column; also for more than `MAX_ROWS`.
     """
     path = Path(path)
-    columns = columns or ManifestColumns()
-    readers = {".csv": _csv_rows, ".jsonl": _jsonl_rows}
-    if path.suffix.lower() not in readers:
-        raise CorpusError(f"expected a manifest that ends in .csv or .jsonl, got {str(path)!r}")
-    if not path.is_file():
-        raise CorpusError(f"expected a manifest, got no file at {str(path)!r}")
-    folder = path.parent.absolute()
-    utterances: list[Utterance] = []
-    first_line: dict[str, int] = {}
+    with _collector_paused():
+        return _distinct(path, _read(path, columns or ManifestColumns(), separator, encoding))
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Rows hold no cycles; walking over all of them again and again takes a fifth of the time of reading them."""
+    was_enabled = gc.isenabled()
+    gc.disable()
     try:
-        for line, row in readers[path.suffix.lower()](path, columns):
-            where = f"line {line} of {str(path)!r}"
-            utterance = _parse_row(row, columns, folder, line, where)
-            earlier = first_line.setdefault(utterance.utterance_id, line)
-            if earlier != line:
-                raise CorpusError(f"{where}: {utterance.utterance_id!r} is already on line {earlier}")
-            utterances.append(utterance)
-    except UnicodeDecodeError as error:
-        raise CorpusError(f"expected UTF-8 text, got byte {error.object[error.start]:#04x} in {str(path)!r}") from None
-    except csv.Error as error:
-        raise CorpusError(f"expected comma-separated rows, got {error} in {str(path)!r}") from None
-    except OSError as error:
-        raise CorpusError(f"expected a readable manifest, got {error.strerror} from {str(path)!r}") from None
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def _distinct(path: Path, rows: Iterable[Utterance]) -> list[Utterance]:
+    utterances: dict[str, Utterance] = {}
+    for utterance in rows:
+        earlier = utterances.setdefault(utterance.utterance_id, utterance)
+        if earlier is not utterance:
+            raise CorpusError(
+                f"line {utterance.line} of {str(path)!r}: {utterance.utterance_id!r} is already on line "
+                f"{earlier.line}; remove one of them"
+            )
+        if len(utterances) > MAX_ROWS:
+            raise CorpusError(
+                f"line {utterance.line} of {str(path)!r}: expected at most {MAX_ROWS:,} rows, got more; "
+                "list fewer clips"
+            )
     if not utterances:
         raise CorpusError(f"expected at least 1 row, got none in {str(path)!r}")
-    return utterances
+    return list(utterances.values())
 
 
 def write_manifest(path: str | os.PathLike[str], utterances: Sequence[Utterance]) -> None:
-    """Write a manifest that `read_manifest` reads back as the same utterances; CSV or JSONL by the ending.
+    """Write a manifest that `read_manifest` reads back as the same utterances; CSV, TSV or JSONL by the ending.
 
-    Audio paths below the manifest's folder are written relative to it, so that the folder can be moved.
+    It appears whole or not at all, and the same rows give the same bytes. Audio paths below the manifest's folder are
+    written relative to it, so that the folder can be moved. So are sequences (``.npy``) named in columns that were
+    relative to another folder.
+
+    Raises:
+        ConfigError: it can't be written.
+        CorpusError: a file name that is no text.
     """
-    path = Path(path).absolute()
-    rows = [_format_row(utterance, path.parent) for utterance in utterances]
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    suffix = checked_suffix(path, MANIFEST_SUFFIXES)
+    folder = f"{Path(path).absolute().parent}{os.sep}"
+    rows = [_format_row(utterance, folder) for utterance in utterances]
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            if path.suffix.lower() == ".csv":
+        with open_atomic(path, binary=False) as file:
+            if suffix == ".jsonl":
+                file.writelines(_json(row) + "\n" for row in rows)
+            else:
+                from audiornn.files.tables import LineFeeds
+
                 names = list(dict.fromkeys(name for row in rows for name in row)) or list(asdict(ManifestColumns()))
-                writer = csv.DictWriter(file, names, lineterminator="\n")
+                writer = csv.DictWriter(LineFeeds(file), names, delimiter=_SEPARATORS[suffix], lineterminator="\r\n")
                 writer.writeheader()
                 writer.writerows(rows)
-            elif path.suffix.lower() == ".jsonl":
-                file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-            else:
-                raise CorpusError(f"expected a manifest that ends in .csv or .jsonl, got {str(path)!r}")
-        temporary.replace(path)
-    except OSError as error:
-        raise CorpusError(f"could not write {str(path)!r}: {error.strerror or error}") from None
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+    except UnicodeEncodeError as error:
+        raise CorpusError(f"expected file names in UTF-8, got {error.object[:200]!r}; rename it") from None
 
 
-def check_utterances(utterances: Sequence[Utterance], source: str) -> None:
-    """Raise `CorpusError` for what no later step can work with.
+def _read(path: Path, columns: ManifestColumns, separator: str | None, encoding: str) -> Iterator[Utterance]:
+    suffix = path.suffix.lower()
+    if path.is_dir():
+        raise CorpusError(f"expected a manifest, got a folder at {str(path)!r}; for a folder of clips, data=folder")
+    if suffix not in MANIFEST_SUFFIXES:
+        raise CorpusError(f"expected a manifest that ends in .csv, .tsv or .jsonl, got {str(path)!r}")
+    if not path.is_file():
+        raise CorpusError(f"expected a manifest, got no file at {str(path)!r}")
+    if suffix != ".jsonl":
+        character = _SEPARATORS[suffix] if separator is None else separator_character(separator)
+        return _read_table(path, columns, character, encoding)
+    if separator is not None:
+        raise CorpusError(f"expected a separator with .csv and .tsv only, got {separator!r} with {str(path)!r}")
+    return _read_objects(path, columns, encoding)
 
-    No rows; an id that occurs twice; a split that is not one; a labelled noise row. Labels and other targets are the
-    objective's to check.
+
+def separator_character(separator: str) -> str:
+    """The character that is meant, by itself or by its name in `SEPARATOR_NAMES`.
+
+    Raises:
+        ConfigError: another word, or a character that means something else.
     """
-    if not utterances:
-        raise CorpusError(f"expected at least 1 utterance, got none from {source}")
-    seen: set[str] = set()
-    for utterance in utterances:
-        if utterance.utterance_id in seen:
-            raise CorpusError(f"expected distinct utterance ids, got {utterance.utterance_id!r} twice from {source}")
-        seen.add(utterance.utterance_id)
-        if not (utterance.utterance_id + utterance.label + utterance.speaker).isprintable():
-            _check_text(utterance)
-        if not all(cell.isascii() for cell in utterance.columns.values()):
-            _check_columns(utterance)
-        if utterance.split not in (*SPLITS, NOISE):
-            raise CorpusError(
-                f"expected a split of {', '.join(SPLITS)}, got {utterance.split!r} "
-                f"for {utterance.utterance_id!r} from {source}"
-            )
-        if utterance.label and utterance.split == NOISE:
-            raise CorpusError(f"expected noise without a label, got {utterance.label!r} for {utterance.utterance_id!r}")
+    character = SEPARATOR_NAMES.get(separator, "\t" if separator == "\\t" else separator)
+    if len(character) != 1 or character in '"\r\n ':
+        names = ", ".join(SEPARATOR_NAMES)
+        raise ConfigError(f"separator must be one character or one of {names}, got {separator!r}")
+    return character
 
 
-def _check_text(utterance: Utterance) -> None:
-    try:
-        f"{utterance.utterance_id}{utterance.label}{utterance.speaker}".encode()
-    except UnicodeEncodeError:
-        raise CorpusError(f"expected file names in UTF-8, got {utterance.utterance_id!r}; rename it") from None
-
-
-def _check_columns(utterance: Utterance) -> None:
-    for name, cell in utterance.columns.items():
-        try:
-            cell.encode()
-        except UnicodeEncodeError:
-            raise CorpusError(
-                f"expected text in column {name!r}, got {cell!r} for {utterance.utterance_id!r}"
-            ) from None
-
-
-def _csv_rows(path: Path, columns: ManifestColumns) -> Iterator[tuple[int, dict[str, Any]]]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file, restval="", skipinitialspace=True, strict=True)
-        header = list(reader.fieldnames or [])
-        if missing := columns.missing_from(header):
-            remedy = "; separate columns by commas" if len(header) == 1 else ""
-            raise CorpusError(f"expected a column {missing[0]!r}, got {header} in {str(path)!r}{remedy}")
-        if len(set(header)) < len(header):
-            raise CorpusError(f"expected distinct columns, got {header} in {str(path)!r}")
-        for row in reader:
-            if None in row:
-                raise CorpusError(f"line {reader.line_num} of {str(path)!r}: expected {len(header)} columns, got more")
-            yield reader.line_num, row
-
-
-def _jsonl_rows(path: Path, columns: ManifestColumns) -> Iterator[tuple[int, dict[str, Any]]]:
-    with path.open(encoding="utf-8-sig") as file:
-        for line, text in enumerate(file, start=1):
-            if not text.strip():
-                continue
-            try:
-                row = json.loads(text)
-            except (ValueError, RecursionError) as error:
-                raise CorpusError(f"line {line} of {str(path)!r}: expected a JSON object, got {error}") from None
-            if not isinstance(row, dict):
-                raise CorpusError(f"line {line} of {str(path)!r}: expected a JSON object, got {type(row).__name__}")
-            if line == 1 and (missing := columns.missing_from(row)):
-                raise CorpusError(f"line 1 of {str(path)!r}: expected a key {missing[0]!r}, got {sorted(row)}")
-            yield line, row
-
-
-def _parse_row(row: dict[str, Any], columns: ManifestColumns, folder: Path, line: int, where: str) -> Utterance:
-    written = _text(row, columns.path, where)
-    listed = isinstance(row.get(columns.label), list)
-    label = json.dumps(row[columns.label], ensure_ascii=False) if listed else _text(row, columns.label, where)
-    split = _text(row, columns.split, where)
-    if split not in ("", *SPLITS, NOISE):
-        raise CorpusError(f"{where}: expected {columns.split!r} to be one of {', '.join(SPLITS)}, got {split!r}")
-    if not written:
-        raise CorpusError(f"{where}: expected an audio path in column {columns.path!r}, got nothing")
-    if label and split == NOISE:
-        raise CorpusError(f"{where}: expected no label in column {columns.label!r} for noise, got {label!r}")
-    start = _seconds(row, columns.start, where)
-    end = _seconds(row, columns.end, where)
-    if end is not None and end <= (start or 0.0):
-        raise CorpusError(f"{where}: expected {columns.end!r} after {columns.start!r}, got {start or 0.0:g} to {end:g}")
-    segment = "" if start is None and end is None else f"#{start or 0.0:g}-{'' if end is None else f'{end:g}'}"
-    return Utterance(
-        utterance_id=_text(row, columns.utterance_id, where) or written.replace("\\", "/") + segment,
-        path=os.path.normpath(folder / written),
-        label=label,
-        split=split,
-        speaker=_text(row, columns.speaker, where),
-        start_seconds=start or 0.0,
-        end_seconds=end,
-        gaps=_gaps(row, columns.gaps, where),
-        columns=_further_columns(row, columns, where),
-        line=line,
-        folder=str(folder),
-    )
-
-
-def _further_columns(row: dict[str, Any], columns: ManifestColumns, where: str) -> dict[str, str]:
-    # One that was renamed leaves its name free, but nothing else could be told from it.
-    own = {*asdict(columns).values(), *asdict(ManifestColumns())}
-    further = {}
-    for name, value in row.items():
-        if name not in own and value not in (None, ""):
-            cell = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-            further[name] = _text({name: cell}, name, where)
-    return further
-
-
-def _text(row: dict[str, Any], column: str, where: str) -> str:
-    value = row.get(column)
-    if value is None:
-        return ""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    if not isinstance(value, str):
-        raise CorpusError(f"{where}: expected text in column {column!r}, got {value!r}")
-    if "\0" in value:
-        raise CorpusError(f"{where}: expected text in column {column!r}, got a null character")
-    return value.strip()
-
-
-def _seconds(row: dict[str, Any], column: str, where: str) -> float | None:
-    value = row.get(column)
-    if value is None or value == "":
-        return None
-    try:
-        seconds = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError, OverflowError):
-        seconds = math.nan
-    if not 0 <= seconds < math.inf:
-        raise CorpusError(f"{where}: expected seconds of at least 0 in column {column!r}, got {value!r}")
-    return seconds
-
-
-def _exact(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError("expected a number")
-    return float(value)
-
-
-def _gaps(row: dict[str, Any], column: str, where: str) -> tuple[tuple[float, float], ...]:
-    value = row.get(column)
-    if value is None or value == "":
-        return ()
-    try:
-        listed = json.loads(value) if isinstance(value, str) else value
-        gaps = tuple((_exact(start), _exact(end)) for start, end in listed)
-    except (ValueError, TypeError, RecursionError, OverflowError):
+def _read_table(path: Path, columns: ManifestColumns, separator: str, encoding: str) -> Iterator[Utterance]:
+    rows = read_csv(path, separator=separator, encoding=encoding)
+    _, first = next(rows, (0, []))
+    header = [name.strip() for name in first]
+    if missing := columns.missing_from(header):
+        raise CorpusError(_missing_column(missing[0], header, columns, path))
+    if doubled := [name for name in header if header.count(name) > 1]:
+        numbers = [str(number) for number, name in enumerate(header, start=1) if name == doubled[0]]
         raise CorpusError(
-            f"{where}: expected a list of [start, end] in seconds in column {column!r}, got {value!r}"
-        ) from None
-    for start, end in gaps:
-        if not 0 <= start < end < math.inf:
+            f"expected distinct columns, got {doubled[0]!r} as columns {' and '.join(numbers)} of {str(path)!r}; "
+            "rename one of them"
+        )
+    parse = _RowParser(path, columns).from_cells(header)
+    for line, cells in rows:
+        if len(cells) != len(header):
             raise CorpusError(
-                f"{where}: expected gaps that end after they start in column {column!r}, got {start:g} to {end:g}"
+                f"line {line} of {str(path)!r}: expected {len(header)} columns, got {len(cells)}; "
+                f"a cell with {separator!r} in it needs quotes, an empty one its place"
             )
-    return gaps
+        try:
+            utterance = parse(line, cells)
+        except CorpusError as error:
+            raise CorpusError(f"line {line} of {str(path)!r}: {error}") from None
+        yield utterance
 
 
-def _format_row(utterance: Utterance, folder: Path) -> dict[str, Any]:
-    audio = Path(utterance.path)
+def _read_objects(path: Path, columns: ManifestColumns, encoding: str) -> Iterator[Utterance]:
+    parser = _RowParser(path, columns)
+    for position, (line, row) in enumerate(read_jsonl(path, encoding=encoding)):
+        if position == 0 and (missing := columns.missing_from(row)):
+            raise CorpusError(_missing_column(missing[0], list(row), columns, path))
+        try:
+            utterance = parser.from_object(line, row)
+        except CorpusError as error:
+            raise CorpusError(f"line {line} of {str(path)!r}: {error}") from None
+        yield utterance
+
+
+def _missing_column(missing: str, header: list[str], columns: ManifestColumns, path: Path) -> str:
+    """The complaint about a column that is not there, with what was probably meant."""
+    got = ", ".join(map(repr, header[:20])) or "no line"
+    complaint = f"expected a column {missing!r}, got {got} in {str(path)!r}"
+    for name, separator in SEPARATOR_NAMES.items():
+        if len(header) == 1 and separator in header[0]:
+            return f"{complaint}; give data.separator={name}"
+    if not header or any(Path(name).suffix for name in header):
+        return f"{complaint}; begin with a line that names the columns, such as path,label"
+    if near := nearest_column(missing, header):
+        field = next(field for field, name in asdict(columns).items() if name == missing)
+        return f"{complaint}; did you mean data.{field}_column={near}?"
+    return complaint
+
+
+def nearest_column(missing: str, header: Sequence[str]) -> str | None:
+    """The name that was probably meant: one spelt alike, or for ``path`` one that sounds like audio files."""
+    lowered = {name.lower(): name for name in reversed(header) if name}
+    if close := difflib.get_close_matches(missing.lower(), lowered, n=1):
+        return lowered[close[0]]
+    if missing == ManifestColumns.path:
+        return next((name for name in header if any(word in name.lower() for word in _FILE_WORDS)), None)
+    return None
+
+
+class _RowParser:
+    """Makes utterances of the rows of one manifest; it is called for every clip whenever a training starts."""
+
+    def __init__(self, path: Path, columns: ManifestColumns) -> None:
+        self._columns = columns
+        self._folder = str(path.parent.absolute())
+        # A column that was renamed leaves its name free, but nothing else could be told from it.
+        self._own = {*asdict(columns).values(), *asdict(ManifestColumns())}
+
+    def from_cells(self, header: Sequence[str]) -> Callable[[int, list[str]], Utterance]:
+        """A function of (line, cells) for a table with these columns."""
+        # A column that is not there is read from an empty cell after the last.
+        places = [header.index(name) if name in header else len(header) for name in asdict(self._columns).values()]
+        own_cells = itemgetter(*places)
+        further = [(name, place) for place, name in enumerate(header) if name not in self._own]
+
+        def parse(line: int, cells: list[str]) -> Utterance:
+            texts = [*map(str.strip, cells), ""]
+            columns = {name: texts[place] for name, place in further if texts[place]} if further else _NO_COLUMNS
+            return self._utterance(line, columns, *own_cells(texts))
+
+        return parse
+
+    def from_object(self, line: int, row: Mapping[str, Any]) -> Utterance:
+        """Of a JSON object: what is no text in a further column is kept as JSON."""
+        columns, further = self._columns, {}
+        for name, value in row.items():
+            if name not in self._own and value not in (None, ""):
+                further[name] = read_text(value if isinstance(value, str) else _json(value), name)
+        label = row.get(columns.label)
+        return self._utterance(
+            line,
+            further,
+            read_text(row.get(columns.path), columns.path),
+            _json(label) if isinstance(label, list) else read_text(label, columns.label),
+            read_text(row.get(columns.split), columns.split),
+            read_text(row.get(columns.speaker), columns.speaker),
+            row.get(columns.start),
+            row.get(columns.end),
+            row.get(columns.gaps),
+            read_text(row.get(columns.utterance_id), columns.utterance_id),
+        )
+
+    def _utterance(
+        self,
+        line: int,
+        further: Mapping[str, str],
+        written: str,
+        label: str,
+        split: str,
+        speaker: str,
+        start: Any,
+        end: Any,
+        gaps: Any,
+        utterance_id: str,
+    ) -> Utterance:
+        columns = self._columns
+        if split not in _ALLOWED_SPLITS:
+            raise CorpusError(f"expected {columns.split!r} to be one of {', '.join(SPLITS)}, got {split!r}")
+        if not written:
+            raise CorpusError(f"expected an audio path in column {columns.path!r}, got nothing")
+        if label and split == NOISE:
+            raise CorpusError(f"expected no label in column {columns.label!r} for noise, got {label!r}")
+        segment, first, last = "", None, None
+        if start != "" or end != "":
+            first, last = read_seconds(start, columns.start), read_seconds(end, columns.end)
+        if first is not None or last is not None:
+            segment = f"#{first or 0.0:.10g}-{'' if last is None else f'{last:.10g}'}"
+        if last is not None and last <= (first or 0.0):
+            raise CorpusError(f"expected {columns.end!r} after {columns.start!r}, got {first or 0.0:g} to {last:g}")
+        return Utterance(
+            utterance_id=utterance_id or written.replace("\\", "/") + segment,
+            path=self._absolute(written),
+            label=intern(label),
+            split=intern(split),
+            speaker=intern(speaker),
+            start_seconds=first or 0.0,
+            end_seconds=last,
+            gaps=() if gaps == "" else read_gaps(gaps, columns.gaps),
+            columns=further,
+            line=line,
+            folder=self._folder,
+        )
+
+    def _absolute(self, written: str) -> str:
+        if os.sep == "/" and written[0] != "/":  # nearly all; `os.path.join` takes three times as long
+            return os.path.normpath(f"{self._folder}/{written}")
+        return os.path.normpath(os.path.join(self._folder, written))  # noqa: PTH118
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _format_row(utterance: Utterance, folder: str) -> dict[str, Any]:
+    """Cells by column; ``folder``, with a separator at its end, is the manifest's."""
+    for text in (utterance.utterance_id, utterance.path, utterance.label, utterance.speaker):
+        if text != text.strip():
+            raise CorpusError(f"expected names without spaces at their ends, got {text!r}; rename it")
     start, end = utterance.start_seconds, utterance.end_seconds
     return {
-        "path": audio.relative_to(folder).as_posix() if audio.is_relative_to(folder) else str(audio),
+        "path": _relative(utterance.path, folder),
         "label": utterance.label,
         "split": utterance.split,
         "speaker": utterance.speaker,
@@ -337,5 +357,23 @@ def _format_row(utterance: Utterance, folder: Path) -> dict[str, Any]:
         "end": end,
         "utterance_id": utterance.utterance_id,
         **({"gaps": json.dumps(utterance.gaps)} if utterance.gaps else {}),
-        **utterance.columns,
+        **_columns_from(utterance, folder),
     }
+
+
+def _columns_from(utterance: Utterance, folder: str) -> Mapping[str, str]:
+    """Its further columns, in which paths of sequences start at ``folder``."""
+    if not utterance.folder or f"{utterance.folder}{os.sep}" == folder:
+        return utterance.columns
+    from audiornn.sequences import SEQUENCE_SUFFIX
+
+    return {
+        name: _relative(os.path.normpath(Path(utterance.folder, cell)), folder)
+        if cell.lower().endswith(SEQUENCE_SUFFIX)
+        else cell
+        for name, cell in utterance.columns.items()
+    }
+
+
+def _relative(path: str, folder: str) -> str:
+    return path.removeprefix(folder).replace(os.sep, "/") if path.startswith(folder) else path

@@ -14,13 +14,14 @@ import audiornn
 PACKAGE = Path(audiornn.__file__).parent
 
 RUNGS = (
-    {"errors", "labels", "card", "clock", "progress"},
-    {"padding", "workers"},
-    {"audio", "files", "manifest", "augment", "optimization", "trainer_config", "help", "overrides"},
+    {"errors", "labels", "card", "clock", "progress", "balance"},
+    {"padding", "workers", "utterances"},
+    {"audio", "files", "augment", "optimization", "trainer_config", "help", "overrides"},
     {"features", "sequences", "page"},
-    {"inputs"},
+    {"manifest"},
+    {"inputs", "groups"},
     {"models", "splits", "runs", "tasks", "downloads"},
-    {"objectives", "predictions", "corpora", "checkpoint"},
+    {"objectives", "predictions", "corpora", "checkpoint", "assignment", "tallies"},
     {"evaluation", "store", "inference", "initialising"},
     {"data", "doctor"},
     {"engine"},

@@ -14,7 +14,7 @@ import soundfile
 
 from audiornn import __version__
 from audiornn.audio import DEFAULT_SAMPLE_RATE
-from audiornn.corpora.corpus import Corpus, Progress
+from audiornn.corpora.corpus import Corpus
 from audiornn.doctor.counting import class_rows, speaker_rows, split_rows
 from audiornn.doctor.duplicates import find_copies, find_near_copies
 from audiornn.doctor.evidence import Evidence
@@ -23,6 +23,7 @@ from audiornn.doctor.findings import ERROR, SEVERITIES, Finding, find_all
 from audiornn.doctor.fingerprint import FINGERPRINT_SIZE
 from audiornn.errors import ConfigError, CorpusError
 from audiornn.manifest import Utterance, check_utterances
+from audiornn.progress import Progress
 from audiornn.sequences import SEQUENCE_SUFFIX
 from audiornn.workers import available_cores
 

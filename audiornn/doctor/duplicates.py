@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from audiornn.corpora.corpus import Progress
 from audiornn.doctor.alignment import COMPARED_SECONDS, LEAST_COHERENCE
 from audiornn.doctor.examining import Comparison, Examined, compare_clips
 from audiornn.doctor.fingerprint import Fingerprint, find_candidates
+from audiornn.progress import Progress
 from audiornn.store.decoding import Segment
 
 Groups = list[list[int]]
