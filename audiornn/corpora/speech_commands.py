@@ -142,6 +142,10 @@ class SpeechCommands(PublicCorpus):
         return set(self.words) == set(TEN_WORDS) and self.unknown and self.silence
 
     @property
+    def key(self) -> dict[str, Any]:
+        return {name: value for name, value in super().key.items() if name != "test_path"}
+
+    @property
     def uses_test_set(self) -> bool:
         """True where the test split is the separate official test set."""
         return self._is_twelve and self.test_set != "lists"
