@@ -17,7 +17,7 @@ RUNGS = (
     {"errors", "labels", "card", "clock", "balance"},
     {"padding", "utterances"},
     {"audio", "files", "augment", "optimization", "trainer_config", "help"},
-    {"features", "sequences"},
+    {"features", "sequences", "columns"},
     {"manifest"},
     {"inputs", "groups"},
     {"models", "splits", "runs", "tasks"},

@@ -9,17 +9,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from audiornn.columns import nearest_column
 from audiornn.corpora.corpus import Corpus
 from audiornn.errors import ConfigError, CorpusError
+from audiornn.files.foreign import separator_character
 from audiornn.manifest import (
     MAX_ROWS,
     NOISE,
     SPLITS,
     ManifestColumns,
     Utterance,
-    nearest_column,
     read_manifest,
-    separator_character,
 )
 from audiornn.splits import check_fractions, has_classes, split_by_speaker, split_randomly, split_stratified
 
