@@ -16,6 +16,7 @@ from typing import Any
 
 import audiornn
 from audiornn.errors import AudiornnError, ConfigError
+from audiornn.overrides import quoted, values_of
 
 # `model` is a group of option files, in which Hydra would look the word up under every verb; where it names a trained
 # model instead, the setting goes by another name inside.
@@ -157,7 +158,7 @@ def _is_multirun() -> bool:
 
 def _resumed(overrides: list[str]) -> list[str]:
     """With ``resume=...``: the overrides of the run that is gone on with, before those given now."""
-    wanted = _values(overrides, "resume")
+    wanted = values_of(overrides, "resume")
     rest = [word for word in overrides if not word.startswith("resume=")]
     if not wanted or wanted[-1].lower() in ("none", "false", ""):
         return rest
@@ -175,8 +176,8 @@ def _resumed(overrides: list[str]) -> list[str]:
 
 def _with_source(overrides: list[str]) -> list[str]:
     """With ``init=...``: the model folder that it means now, for all runs of a sweep and for resuming."""
-    wanted = _values(overrides, "init")
-    if _values(overrides, "resume"):  # it was told in full when the run began, and may be gone
+    wanted = values_of(overrides, "init")
+    if values_of(overrides, "resume"):  # it was told in full when the run began, and may be gone
         return overrides
     if not wanted or wanted[-1].lower() in ("none", "null", ""):
         return overrides
@@ -187,29 +188,8 @@ def _with_source(overrides: list[str]) -> list[str]:
 
 
 def _runs_dir(overrides: Sequence[str]) -> Path:
-    given = _values(overrides, "runs_dir")
+    given = values_of(overrides, "runs_dir")
     return Path(given[-1] if given else "runs")
-
-
-def _values(overrides: Sequence[str], name: str) -> list[str]:
-    """Every value given to a setting, without Hydra's quotes."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
-
-    given = [word for word in overrides if word.startswith(f"{name}=")]
-    try:
-        return [str(OverridesParser.create().parse_override(word).value()) for word in given]
-    except HydraException as error:
-        raise ConfigError(f"could not read {given[-1]!r}; put a value with special characters in quotes") from error
-
-
-def quoted(text: str) -> str:
-    """Text as Hydra takes it whatever it holds.
-
-    >>> quoted("bob's run")
-    "'bob\\\\'s run'"
-    """
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def keep_memory() -> None:

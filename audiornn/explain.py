@@ -27,12 +27,11 @@ def explain(error: BaseException, verb: str) -> str:
         full = re.search(r"full_key: (\S+)", text)
         name = (full[1] if full else missing[1] or missing[2]).replace("model_path", "model")
         return f"expected a value for {name}, got none; give {name}=..., see `audiornn {verb} --help`"
+    if choice := re.search(r"You must specify '(\w+)'", text):
+        return f"expected {choice[1]}= one of {', '.join(_options(text))}, got none"
     if option := re.search(r"Could not find '([\w/]+)/([^'/]+)'", text):
         options = _options(text)
         return f"expected {option[1]}= one of {', '.join(options)}, got {option[2]!r}{nearest(option[2], options)}"
-    if group := re.search(r"You must specify '(\w+)'", text):
-        options = [name for name in _options(text) if name != "same"]
-        return f"expected {group[1]}= one of {', '.join(options)}, got none; see `audiornn {verb} --help`"
     if key := re.search(r"Key '([^']+)' not in|Could not override '([^']+)'", text):
         name = key[1] or key[2]
         hint = nearest(name.split(".")[-1], set(_names()))
@@ -45,7 +44,7 @@ def explain(error: BaseException, verb: str) -> str:
 
 
 def _options(text: str) -> list[str]:
-    """The options of a group, which Hydra lists in lines of their own."""
+    """Those of a group that Hydra lists."""
     known = [line.strip() for line in text.splitlines() if line.startswith("\t")]
     return [name for name in known if name.isidentifier() and not name.startswith("schema")]
 

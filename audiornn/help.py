@@ -11,8 +11,10 @@ import audiornn
 from audiornn.errors import ConfigError
 
 VERBS = {
+    "download": "fetch a public corpus: resumed, checked, unpacked",
     "split": "give every clip of a corpus a split or a fold, in a manifest that stays as it is when clips are added",
     "prepare": "decode a corpus once, into a store that training reads",
+    "doctor": "find what is wrong with a corpus before training: leaks, faults, copies, names",
     "train": "train a classifier: a run folder with model, metrics and report",
     "evaluate": "measure a model on a corpus: accuracy with intervals, confusion matrix, report",
     "predict": "classify files, folders or globs: a table, CSV, JSONL or Parquet",
@@ -73,14 +75,16 @@ def verb_help(verb: str) -> str:
 
 def _options(group: str, chosen: str) -> list[str]:
     rows = []
-    for path in sorted((conf_dir() / group).glob("*.yaml")):
+    paths = sorted((conf_dir() / group).glob("*.yaml"))
+    width = max(24, 1 + max(len(path.stem) for path in paths))
+    for path in paths:
         if path.stem == "same" and chosen != "same":
             continue  # only where there is a trained model
         comments = [
             line for line in path.read_text("utf-8").splitlines() if line.startswith("# ") and "@package" not in line
         ]
         mark = "*" if path.stem == chosen else " "
-        rows.append(f"   {mark}{path.stem:<24}{comments[0].removeprefix('# ')}")
+        rows.append(f"   {mark}{path.stem:<{width}}{comments[0].removeprefix('# ')}")
     return rows
 
 

@@ -8,6 +8,8 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -83,6 +85,55 @@ class RunFolder:
         document = {"state": state, "time": datetime.now(UTC).isoformat(timespec="seconds"), **details}
         write_json(self.path / "status.json", document)
 
+    def check_new(self, *, resume: bool) -> None:
+        """Raise `ConfigError` when there is a run already that is not to be gone on with."""
+        if self.state and not resume:
+            raise ConfigError(
+                f"expected a new run folder, got '{self.path}', which holds a run; name another, or resume it"
+            )
+
+    @contextmanager
+    def working(self, record: Mapping[str, Any]) -> Iterator[None]:
+        """The state of a run while it is worked on, and after; two processes never work in one folder.
+
+        Args:
+            record: files to keep in it, by name: text as it is, anything else as JSON.
+
+        Raises:
+            ConfigError: another process works on it, or it can't be written.
+        """
+        from filelock import FileLock, Timeout
+
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.path / ".lock").acquire(blocking=False)
+        except Timeout as error:
+            raise ConfigError(
+                f"expected a run that nobody is working on, got '{self.path}', which is being trained"
+            ) from error
+        except OSError as error:
+            raise ConfigError(f"could not write the run folder '{self.path}': {error.strerror}") from error
+        with lock:
+            self._start(record)
+            try:
+                yield
+                self.write_status("finished")
+            except BaseException as error:
+                self.write_status("failed", reason=type(error).__name__)
+                raise
+
+    def _start(self, record: Mapping[str, Any]) -> None:
+        try:
+            self.write_status("running")
+            write_json(self.path / "environment.json", environment())
+            for name, content in record.items():
+                if isinstance(content, str):
+                    write_text(self.path / name, content)
+                else:
+                    write_json(self.path / name, content)
+        except OSError as error:
+            raise ConfigError(f"could not write the run folder '{self.path}': {error.strerror}") from error
+
     @property
     def state(self) -> str:
         """As last recorded; empty when the folder is no run's."""
@@ -131,11 +182,17 @@ def resolve_resume(resume: str, runs_dir: Path) -> RunFolder:
         unfinished = [run for run in find_runs(runs_dir) if run.state != "finished"]
         if not unfinished:
             raise ConfigError(f"resume=true: expected an unfinished run below '{runs_dir}', found none")
-        return next((run for run in unfinished if run.last_checkpoint.is_file()), unfinished[0])
+        return _whole(next((run for run in unfinished if run.last_checkpoint.is_file()), unfinished[0]))
     run = RunFolder(Path(resume))
     if not run.state:
         raise ConfigError(f"resume: expected the folder of an earlier run, got '{resume}', which holds no status.json")
-    return run
+    return _whole(run)
+
+
+def _whole(run: RunFolder) -> RunFolder:
+    """A run itself, or the cross-validation that it is a fold of: that was told on the command line."""
+    around = RunFolder(run.path.parent)
+    return around if not run.overrides.is_file() and around.overrides.is_file() else run
 
 
 def environment() -> dict[str, Any]:

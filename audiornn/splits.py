@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from audiornn.balance import share_out
 from audiornn.errors import ConfigError, CorpusError
@@ -209,3 +209,15 @@ def _assign(
         utterance if utterance.split == NOISE else utterance.with_split(split_of[key(utterance)])
         for utterance in utterances
     ]
+
+
+def split_of_fold(fold: Any, *, held_out: Any, folds: Sequence[Any]) -> str:
+    """Split of a fold when another one is held out: that is for testing, the next in the circle for validation.
+
+    >>> [split_of_fold(fold, held_out=3, folds=[1, 2, 3]) for fold in (1, 2, 3)]
+    ['validation', 'train', 'test']
+    """
+    if fold == held_out:
+        return "test"
+    following = folds[(folds.index(held_out) + 1) % len(folds)]
+    return "validation" if fold == following else "train"

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from filelock import FileLock, Timeout
 
 from audiornn.audio import AudioConfig
 from audiornn.augment import AugmentConfig, Augmenter, NoiseBank
@@ -23,15 +21,15 @@ from audiornn.data import LoaderConfig, overfitting_subset, training_share
 from audiornn.errors import ConfigError, CorpusError
 from audiornn.evaluation import SplitEvaluation, evaluate, save_evaluation
 from audiornn.features import FeaturesConfig
-from audiornn.files.atomic import write_text
 from audiornn.fitting import calibrated, set_statistics
 from audiornn.inference import Classifier
 from audiornn.initialising import check_source, frozen_parts, start_from
 from audiornn.inputs import Inputs, parse_streams, with_sizes
+from audiornn.manifest import Utterance
 from audiornn.models.classifier import ModelConfig
 from audiornn.objectives import MulticlassConfig, Objective, ObjectiveConfig
 from audiornn.optimization import OptimizerConfig, ScheduleConfig
-from audiornn.runs import RunFolder, environment, write_json
+from audiornn.runs import RunFolder
 from audiornn.store import Progress, Store, prepare
 from audiornn.trainer_config import TrainerConfig
 
@@ -118,9 +116,13 @@ class TrainConfig:
             reads_audio=self.inputs.reads_audio,
             sequences=self.inputs.clocks,
             strict=self.strict,
-            check=partial(self.objective.check, model=self.model, inputs=self.inputs, splits=splits),
+            check=partial(self.check, splits=splits),
             progress=progress,
         )
+
+    def check(self, rows: Sequence[Utterance], *, splits: Sequence[str] = ()) -> None:
+        """Raise `CorpusError` when a corpus lacks the objective's targets. ``splits``: as for `prepare`."""
+        self.objective.check(rows, model=self.model, inputs=self.inputs, splits=splits)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,6 +138,11 @@ class TrainResult:
     validation: SplitEvaluation
     classifier: Classifier
     """The model as it was saved, on the device that it was trained on."""
+
+    @property
+    def chosen_figure(self) -> float:
+        """The best epoch's figure of `monitor`; NaN when nothing was trained."""
+        return self.history[self.best_epoch - 1].get(self.monitor, math.nan) if self.history else math.nan
 
 
 def train(
@@ -164,8 +171,7 @@ def train(
     from audiornn.engine import StoreLoaders, build_trainer  # Lightning: not before it is needed
 
     run = RunFolder(run_dir)
-    if run.state and not resume:
-        raise ConfigError(f"expected a new run folder, got '{run_dir}', which holds a run; name another, or resume it")
+    run.check_new(resume=resume)
     # Whatever is refused, is refused before there is a run folder.
     _check_splits(store)
     config = dataclasses.replace(config, streams=with_sizes(config.streams, store.sequence_sizes))
@@ -182,41 +188,16 @@ def train(
     monitor = objective.monitor(config.trainer.monitor)
     trainer = build_trainer(config.trainer, run_dir, monitor=monitor, tensorboard=config.tensorboard)
     loaders = StoreLoaders(store, config.loader, objective, seed=config.seed)
-    with _locked(run):
-        _start(run, record or {})
-        try:
-            result = _train(_Parts(config, store, objective, trainer, loaders, monitor[0], source), run, checkpoint)
-            run.write_status("finished")
-        except BaseException as error:
-            run.write_status("failed", reason=type(error).__name__)
-            raise
-    return result
+    with run.working(record or {}):
+        return _train(_Parts(config, store, objective, trainer, loaders, monitor[0], source), run, checkpoint)
 
 
-@contextmanager
-def _locked(run: RunFolder) -> Iterator[None]:
-    """Held while a run is trained, so that two processes never write into one folder."""
-    try:
-        run.path.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(run.path / ".lock").acquire(blocking=False)
-    except Timeout as error:
-        raise ConfigError(
-            f"expected a run that nobody is working on, got '{run.path}', which is being trained"
-        ) from error
-    except OSError as error:
-        raise ConfigError(f"could not write the run folder '{run.path}': {error.strerror}") from error
-    with lock:
-        yield
-
-
-def _start(run: RunFolder, record: Mapping[str, Any]) -> None:
-    try:
-        run.write_status("running")
-        write_json(run.path / "environment.json", environment())
-        for name, content in record.items():
-            write_text(run.path / name, content if isinstance(content, str) else json.dumps(content, indent=2) + "\n")
-    except OSError as error:
-        raise ConfigError(f"could not write the run folder '{run.path}': {error.strerror}") from error
+def evaluate_test(config: TrainConfig, store: Store, result: TrainResult) -> SplitEvaluation:
+    """Measure the saved model on the test split, into the folder that ``audiornn evaluate`` would choose."""
+    evaluation = evaluate(result.classifier, store, "test", batch_size=config.loader.eval_batch_size)
+    folder = result.run.evaluation(config.data.name, "test")
+    save_evaluation(evaluation, folder, settings=result.classifier.settings)
+    return evaluation
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import audiornn
-from audiornn.cli import quoted
+from audiornn.overrides import quoted
 
 pytestmark = pytest.mark.realdata
 

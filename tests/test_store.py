@@ -451,9 +451,9 @@ def test_file_that_kills_its_decoder_costs_only_itself(corpus: FolderCorpus, tmp
         "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); import os, audiornn.store.decoding as d\n"
         "read = d.read_recording\n"
         "d.read_recording = lambda path, **how: os._exit(139) if path.endswith('u_4.flac') else read(path, **how)\n"
-        "d.serve()"
+        "import audiornn.workers; audiornn.workers.serve()"
     )
-    monkeypatch.setattr("audiornn.store.decoding._START_WORKER", killer)
+    monkeypatch.setattr("audiornn.workers._START", killer)
     for row in corpus.utterances(tmp_path):
         np.save(Path(row.path).with_suffix(".imu.npy"), np.zeros((3, 1)))
     clocks = {"imu": Clock(0.0, 10.0)}
@@ -464,18 +464,18 @@ def test_file_that_kills_its_decoder_costs_only_itself(corpus: FolderCorpus, tmp
 
 
 def test_workers_that_cannot_start_are_done_without(corpus: FolderCorpus, tmp_path: Path, monkeypatch, caplog) -> None:
-    monkeypatch.setattr("audiornn.store.decoding._START_WORKER", "raise SystemExit(1)")
+    monkeypatch.setattr("audiornn.workers._START", "raise SystemExit(1)")
     assert len(make(corpus, tmp_path, num_workers=2)) == 20
-    assert "could not start a decoding process" in caplog.text
+    assert "could not start a worker process" in caplog.text
 
 
 def test_bug_in_a_worker_keeps_its_traceback(corpus: FolderCorpus, tmp_path: Path, monkeypatch) -> None:
     broken = (
         "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); import audiornn.store.decoding as d\n"
         "d.read_recording = None\n"
-        "d.serve()"
+        "import audiornn.workers; audiornn.workers.serve()"
     )
-    monkeypatch.setattr("audiornn.store.decoding._START_WORKER", broken)
+    monkeypatch.setattr("audiornn.workers._START", broken)
     with pytest.raises(RuntimeError, match="TypeError: 'NoneType' object is not callable"):
         make(corpus, tmp_path, num_workers=1)
     assert left_behind(tmp_path) == []

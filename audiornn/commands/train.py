@@ -1,19 +1,24 @@
-"""``audiornn train``: train a classifier."""
+"""``audiornn train``: train a classifier, or one for each fold of a corpus."""
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from audiornn.commands.console import log_to_file, print_lines, print_store, progress_bar
+from omegaconf import OmegaConf
+
+from audiornn.commands.console import log_to_file, print_lines, print_store, print_table, progress_bar
+from audiornn.commands.download import fetch_corpus
+from audiornn.corpora.corpus import Corpus
+from audiornn.crossvalidation import TABLE, choose_folds, cross_validate
 from audiornn.errors import CorpusError
-from audiornn.evaluation import SplitEvaluation, evaluate, save_evaluation
+from audiornn.evaluation import SplitEvaluation
 from audiornn.files.atomic import check_writable
 from audiornn.objectives import ObjectiveConfig
 from audiornn.runs import RunFolder
-from audiornn.store import Store
-from audiornn.training import TrainConfig, TrainResult, train
+from audiornn.training import TrainConfig, evaluate_test, train
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +32,9 @@ class TrainCommand(TrainConfig):
     runs_dir: str
     run_dir: str
     resume: str | None = None
+    folds: Any = None
     evaluate_test: bool = False
+    download: bool = False
 
 
 def run(command: TrainCommand, *, settings_yaml: str, overrides: list[str]) -> float:
@@ -41,12 +48,20 @@ def run(command: TrainCommand, *, settings_yaml: str, overrides: list[str]) -> f
     settings = {field.name: getattr(command, field.name) for field in dataclasses.fields(TrainConfig)}
     run_folder = RunFolder(Path(command.run_dir))
     check_writable(run_folder.config)
-    config = TrainConfig(**settings)
+    if command.download:
+        fetch_corpus(command.data, Path(command.data_dir))
+    run_once = _run_once if command.folds is None else _run_folds
+    return run_once(command, TrainConfig(**settings), run_folder, settings_yaml, overrides)
+
+
+def _run_once(
+    command: TrainCommand, config: TrainConfig, run_folder: RunFolder, settings_yaml: str, overrides: list[str]
+) -> float:
     with progress_bar("prepare") as progress:
         splits = ("test",) if command.evaluate_test else ()
         resume = command.resume is not None
         store = config.prepare(Path(command.data_dir), splits=splits, resume=resume, progress=progress)
-    print_store(store)
+    print_store(store, config.data, Path(command.data_dir))
     if command.evaluate_test and not len(store.indices("test")):
         raise CorpusError(f"evaluate_test: expected utterances in the test split of '{store.folder}', found none")
     with log_to_file(run_folder.log):
@@ -65,20 +80,36 @@ def run(command: TrainCommand, *, settings_yaml: str, overrides: list[str]) -> f
         ]
     )
     if command.evaluate_test:
-        print_lines([f"test: {in_words(evaluate_on_test(command, store, result))}"])
-    chosen = result.history[result.best_epoch - 1] if result.history else {}
-    return chosen.get(result.monitor, float("nan"))
+        print_lines([f"test: {in_words(evaluate_test(config, store, result))}"])
+    return result.chosen_figure
+
+
+def _run_folds(
+    command: TrainCommand, config: TrainConfig, run_folder: RunFolder, settings_yaml: str, overrides: list[str]
+) -> float:
+    def record_fold(corpus: Corpus) -> dict[str, Any]:
+        settings = OmegaConf.merge(OmegaConf.create(settings_yaml), {"data": dataclasses.asdict(corpus)})
+        return {run_folder.config.name: OmegaConf.to_yaml(settings)}
+
+    folds = choose_folds(config.data, Path(command.data_dir), command.folds)
+    with progress_bar("prepare") as progress, log_to_file(run_folder.log):
+        found = cross_validate(
+            config,
+            folds,
+            data_dir=Path(command.data_dir),
+            run_dir=run_folder.path,
+            resume=command.resume is not None,
+            record={run_folder.config.name: settings_yaml, run_folder.overrides.name: overrides},
+            record_fold=record_fold,
+            progress=progress,
+        )
+    print_table(f"{len(folds)} folds of data={config.data.name}, each held out in turn", found.rows())
+    spread = found.spread(found.headline)
+    print_lines([f"test {found.headline}: {spread}", f"figures: {run_folder.path / TABLE}"])
+    return sum(result.validation for result in found.results) / len(found.results)
 
 
 def in_words(evaluation: SplitEvaluation) -> str:
     """Its first figure."""
     name, figure = evaluation.headline
     return f"{name} {figure}"
-
-
-def evaluate_on_test(command: TrainCommand, store: Store, result: TrainResult) -> SplitEvaluation:
-    """Measure the saved model on the test split, into the folder that ``audiornn evaluate`` would choose."""
-    evaluation = evaluate(result.classifier, store, "test", batch_size=command.loader.eval_batch_size)
-    folder = result.run.evaluation(command.data.name, "test")
-    save_evaluation(evaluation, folder, settings=result.classifier.settings)
-    return evaluation

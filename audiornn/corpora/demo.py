@@ -6,7 +6,6 @@ import csv
 import hashlib
 import json
 import logging
-import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,7 +16,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from audiornn.corpora.corpus import Corpus, Progress
+from audiornn.corpora.corpus import Corpus
 from audiornn.corpora.demo_clips import COMMANDS, VARIANTS, Clip, ClipSettings, Voice, render_noise, render_voice
 from audiornn.corpora.demo_work import run_jobs
 from audiornn.corpora.espeak import ACCENTS, espeak_data
@@ -25,6 +24,8 @@ from audiornn.errors import ConfigError, CorpusError
 from audiornn.files.unfinished import remove_abandoned, unfinished_folder
 from audiornn.labels import UNKNOWN
 from audiornn.manifest import NOISE, SPLITS, Utterance, read_manifest
+from audiornn.progress import Progress
+from audiornn.workers import available_cores
 
 _logger = logging.getLogger(__name__)
 _FORMAT = 1  # raise it when the same settings come to give other bytes
@@ -126,7 +127,7 @@ class DemoCorpus(Corpus):
         with write_errors(data_dir, "demo corpus"), espeak_data(VARIANTS) as data:
             remove_abandoned(data_dir)
             with unfinished_folder(data_dir, folder.name) as unfinished:
-                clips = self._synthesise(unfinished, data, num_workers or _usable_cores(), progress)
+                clips = self._synthesise(unfinished, data, num_workers or available_cores(), progress)
                 _finish(unfinished, clips, self._settings)
                 if folder.exists():  # of an older format, or another process was first
                     shutil.rmtree(folder)
@@ -204,10 +205,6 @@ def _with_intervals(row: Utterance) -> Utterance:
             "speech_seconds": f"{end - start:.6f}",
         },
     )
-
-
-def _usable_cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _rank(key: str, pair: tuple[str, str]) -> str:

@@ -1,201 +1,238 @@
-"""One's own recordings: a folder per class."""
+"""One's own recordings: a folder per class, or another way of saying what each recording is."""
 
 from __future__ import annotations
 
+import logging
 import os
 import re
-from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
-from audiornn.audio import AUDIO_SUFFIXES, UNREADABLE_SUFFIXES, list_files
-from audiornn.corpora.corpus import Corpus, corpus_folder, splits_from_lists
+from audiornn.corpora.audiofolder import LABEL_COLUMN
+from audiornn.corpora.corpus import Corpus
+from audiornn.corpora.folder_annotations import find_annotations, metadata_files
+from audiornn.corpora.folder_files import Listing, folders_without_files, list_corpus
+from audiornn.corpora.folder_rows import RowReader
+from audiornn.corpora.folder_splits import SPLIT_RULES, Splitting, check_classes
+from audiornn.corpora.roots import find_roots, unpack_archives
 from audiornn.errors import ConfigError, CorpusError
-from audiornn.manifest import NOISE, SPLITS, Utterance
-from audiornn.sequences import SEQUENCE_SUFFIX, list_sequences
-from audiornn.splits import check_fractions, split_by_speaker, split_randomly, split_stratified
+from audiornn.manifest import NOISE, Utterance
+from audiornn.progress import Progress
+from audiornn.splits import check_fractions
 
-_SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "dev": "validation",
-    "test": "test",
-    "testing": "test",
+_logger = logging.getLogger(__name__)
+
+_CHOICES = {
+    "split": SPLIT_RULES,
+    "files": ("audio", "sequences"),
+    "annotations": ("auto", "none", "metadata", "audacity"),
+    "regions": ("segments", "intervals"),
+    "unmatched": ("refuse", "skip"),
 }
-_NOISE_FOLDER = "_background_noise_"
-_LISTS = ("validation_list.txt", "testing_list.txt")
+_OPTIONAL = {"annotations", "label_column", "label_pattern", "labels", "regions", "unmatched", "num_folds", "fold"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class FolderCorpus(Corpus):
     """``<class>/**/<audio file>``, or ``<split>/<class>/**/<audio file>`` with split folders train, validation, test.
 
-    Audio that all lies in the folder itself is unlabelled; it is split at random.
+    Audio that all lies in the folder itself is unlabelled; it is split at random. Files in ``_background_noise_`` are
+    noise for augmentation. Hidden files and other kinds of files are left out.
+
+    Where no class folders are, or where it is asked for, labels come from elsewhere: from the paths by
+    ``label_pattern``, from metadata files as Hugging Face's ``audiofolder`` has them (`audiornn.corpora.audiofolder`),
+    or from Audacity's label tracks (`audiornn.corpora.label_tracks`), of which every region is an utterance.
 
     ``split``:
 
     - "lists": ``validation_list.txt`` and ``testing_list.txt`` in the folder name files; the rest is train.
-    - "folders": the top folders are splits (validation may be called valid, val or dev). Without a validation folder
-      it is taken from train, stratified.
-    - "speaker": whole speakers, found by ``speaker_pattern``, go to a split.
+    - "folders": the top folders are splits (validation may be called valid, val or dev, and test eval); so are several
+      roots with such names. Without a validation folder it is taken from train.
+    - "speaker": whole speakers, found by ``speaker_pattern`` or named by the metadata, go to a split.
     - "stratified": the same shares of every class.
-    - "auto": the first of these that the folder and ``speaker_pattern`` allow.
-
-    Files in ``_background_noise_`` are noise for augmentation. Hidden files and other kinds of files are left out.
+    - "random": files by a hash of their names.
+    - "auto": the first of these that the corpus allows, and before "speaker" the column ``split`` of the metadata.
+      Labels that are no classes (none, or as good as all different, or several in a recording) are split at random.
     """
 
     name: str = "folder"
-    path: str
+    path: Any
+    """A folder or an archive (.zip, .tar, .tar.gz, ...), or a list of them, whose names then begin the ids."""
     files: str = "audio"
     """``audio``, or ``sequences``: ``.npy`` files for a model that hears nothing else (features=none)."""
     companions: list[str] = field(default_factory=list)
     """Of ``sequences``: streams whose files, such as ``walk.gyro.npy`` of ``walk.npy``, are no clips of their own."""
+    annotations: str = "auto"
+    """``metadata``, ``audacity`` or ``none``; ``auto`` looks for metadata, then for a label track beside every
+    recording, where there are no class folders."""
+    label_column: str = LABEL_COLUMN
+    """Of the metadata."""
+    label_pattern: str | None = None
+    """Regular expression searched in ``<class>/**/<file>``, behind the root's name where there are several; its group
+    ``label``, else the first, else all of it, is the label. It goes before folders and metadata."""
+    labels: Any = None
+    """Names of the labels that are found, such as ``{05: angry}``; others are no labels then. null = they are names."""
+    regions: str = "segments"
+    """Of label tracks: ``segments``, or ``intervals``: whole recordings with a column ``intervals``, for
+    objective=frames."""
+    unmatched: str = "refuse"
+    """What becomes of files and regions without a label, metadata or a label track: ``refuse``, or ``skip``."""
     split: str = "auto"
     speaker_pattern: str | None = None
-    """Regular expression searched in ``<class>/**/<file>``; its first group, or all of it, is the speaker."""
+    """Regular expression searched where ``label_pattern`` is; its first group, or all of it, is the speaker."""
     validation: float = 0.1
     """Fraction for validation where a rule needs one."""
     test: float = 0.1
     seed: int = 0
+    num_folds: int | None = None
+    """Number of folds for a cross-validation, of whole speakers where they are known, else of files."""
+    fold: int | None = None
+    """One of them, from 1: it is the test split, the next is validation, the others are train; null = ``split``."""
 
     def __post_init__(self) -> None:
-        if self.split not in ("auto", "lists", "folders", "speaker", "stratified"):
-            raise ConfigError(f"split must be auto, lists, folders, speaker or stratified, got {self.split!r}")
-        if self.files not in ("audio", "sequences"):
-            raise ConfigError(f"files must be audio or sequences, got {self.files!r}")
-        if self.split == "speaker" and self.speaker_pattern is None:
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                listed = f"{', '.join(choices[:-1])} or {choices[-1]}"
+                raise ConfigError(f"{name} must be {listed}, got {getattr(self, name)!r}")
+        if not self._paths or not all(self._paths):
+            raise ConfigError(f"path must be a folder, an archive or a list of them, got {self.path!r}")
+        if self.split == "speaker" and self.speaker_pattern is None and self.annotations != "metadata":
             raise ConfigError(
                 "split=speaker needs speaker_pattern, a regular expression that finds the speaker in a path"
             )
         check_fractions(self.validation, self.test)
-        try:
-            re.compile(self.speaker_pattern or "")
-        except re.error as error:
-            raise ConfigError(
-                f"speaker_pattern must be a regular expression, got {self.speaker_pattern!r}: {error}"
-            ) from None
+        for name in ("speaker_pattern", "label_pattern"):
+            _check_pattern(name, getattr(self, name))
+        self._check_annotations()
+        self._check_folds()
+
+    def _check_annotations(self) -> None:
+        if self.label_pattern is not None and "audacity" in (self.annotations, self._asked_for):
+            raise ConfigError("label_pattern must be null with annotations=audacity, whose labels are those of regions")
+        if self.label_column != LABEL_COLUMN and self.label_pattern is not None:
+            raise ConfigError("expected label_column or label_pattern, got both; leave one out")
+        if self.label_column != LABEL_COLUMN and self._asked_for != "metadata":
+            raise ConfigError(f"label_column needs annotations=metadata, got annotations={self.annotations}")
+        if self.regions == "intervals" and self._asked_for != "audacity":
+            raise ConfigError(f"regions=intervals needs annotations=audacity, got annotations={self.annotations}")
+        if not isinstance(self.labels, Mapping | None) or not all(self._labels.values()):
+            raise ConfigError(f"labels must be null or have a name for each label, got {self.labels!r}")
+
+    def _check_folds(self) -> None:
+        if self.num_folds is not None and self.num_folds < 3:
+            raise ConfigError(f"num_folds must be at least 3, for train, validation and test, got {self.num_folds}")
+        if self.fold is not None and not 1 <= self.fold <= (self.num_folds or 0):
+            raise ConfigError(f"fold must be 1 to num_folds, got fold={self.fold} and num_folds={self.num_folds}")
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """As of any corpus, but settings of annotations and folds are in it only where they say something."""
+        plain = FolderCorpus(path=".")
+        return {
+            name: value for name, value in super().key.items() if name not in _OPTIONAL or value != getattr(plain, name)
+        }
+
+    def make(self, data_dir: Path, *, progress: Progress | None = None) -> None:
+        """Unpack the archives among the roots, below ``data_dir/.audiornn/archives``."""
+        unpack_archives(self._paths, data_dir, progress)
 
     def utterances(self, data_dir: Path) -> list[Utterance]:
-        folder = corpus_folder(self.path, data_dir, ())
-        names = self._list(folder)
-        rule = self._rule(folder, names)
-        if self._is_flat(names):
-            rows = [Utterance(utterance_id=name, path=str(folder / name), label="") for name in names]
-            return split_randomly(rows, validation=self.validation, test=self.test, seed=self.seed)
-        rows = [self._row(folder, name, in_split_folder=rule == "folders") for name in names]
-        _check_classes(rows, folder)
-        if rule == "lists":
-            splits = splits_from_lists(folder, set(names))
-            rows = [row if row.split else row.with_split(splits.get(row.utterance_id, "train")) for row in rows]
-        elif rule == "folders":
-            rows = self._carve_validation(folder, rows)
-        elif rule == "speaker":
-            rows = split_by_speaker(rows, validation=self.validation, test=self.test, seed=self.seed)
-        else:
-            rows = split_stratified(rows, validation=self.validation, test=self.test, seed=self.seed)
+        reader, listing = self._reader(), self._list(data_dir)
+        rows, _ = self._split(listing, *self._read(listing, reader))
+        for note in reader.notes:
+            _logger.warning("%s: %s", listing.where, note)
         return rows
 
-    def _list(self, folder: Path) -> list[str]:
-        """Files of the corpus, the kinds that can't be read included: these are reported when they are prepared."""
-        if self.files == "sequences":
-            names = list_sequences(folder, self.companions)
-        else:
-            names = list_files(folder, AUDIO_SUFFIXES | UNREADABLE_SUFFIXES)
-        if not names:
-            what = {"audio": "audio", "sequences": SEQUENCE_SUFFIX}[self.files]
-            remedy = "; for .npy files give data.files=sequences" if list_files(folder, [SEQUENCE_SUFFIX]) else ""
-            raise CorpusError(f"expected a folder of {what} per class, got no {what} file in {str(folder)!r}{remedy}")
-        return names
-
     def split_rule(self, data_dir: Path) -> str:
-        folder = corpus_folder(self.path, data_dir, ())
-        names = self._list(folder)
-        rule = self._rule(folder, names)
-        shares = f"{self.validation:.0%} validation, {self.test:.0%} test, seed {self.seed}"
-        if self._is_flat(names):
-            return f"by a hash of the name, {shares}"
-        if rule == "folders" and "validation" not in _split_folders(folder).values():
-            return f"split folders; {self.validation:.0%} of train for validation, stratified, seed {self.seed}"
-        return {
-            "lists": "official lists (validation_list.txt, testing_list.txt)",
-            "folders": "split folders",
-            "speaker": f"speakers kept apart by {self.speaker_pattern!r}, {shares}",
-            "stratified": f"stratified by class, {shares}",
-        }[rule]
+        listing = self._list(data_dir)
+        return self._split(listing, *self._read(listing, self._reader()))[1]
 
-    def _rule(self, folder: Path, names: list[str]) -> str:
-        if self.split == "folders":
-            tops = {name.split("/")[0] for name in names}
-            if not _are_splits(tops):
-                raise CorpusError(
-                    f"expected folders train, validation and test, got {sorted(tops)[:5]} in {str(folder)!r}"
-                )
-        if self.split != "auto":
-            return self.split
-        if any((folder / name).is_file() for name in _LISTS):
-            return "lists"
-        if _are_splits({name.split("/")[0] for name in names}):
-            return "folders"
-        return "stratified" if self.speaker_pattern is None else "speaker"
+    def folds(self, data_dir: Path) -> list[str]:  # noqa: ARG002
+        if self.num_folds is None:
+            raise CorpusError(f"expected a corpus with folds, got data={self.name} without; set data.num_folds")
+        return [str(number) for number in range(1, self.num_folds + 1)]
 
-    def _is_flat(self, names: list[str]) -> bool:
-        return self.split == "auto" and self.speaker_pattern is None and not any("/" in name for name in names)
+    def with_fold(self, name: str) -> FolderCorpus:
+        if name not in (known := self.folds(Path())):
+            raise CorpusError(f"expected a fold out of {', '.join(known)}, got {name!r}")
+        return replace(self, fold=int(name))
 
-    def _row(self, folder: Path, name: str, *, in_split_folder: bool) -> Utterance:
-        parts = name.split("/")
-        # Not by pathlib, which takes more time than all the rest of listing a large folder.
-        path = f"{folder}{os.sep}{name.replace(chr(47), os.sep)}"
-        if parts[0] == _NOISE_FOLDER:
-            return Utterance(utterance_id=name, path=path, label="", split=NOISE)
-        split = _SPLIT_NAMES[parts.pop(0).lower()] if in_split_folder else ""
-        if len(parts) < 2:
-            raise CorpusError(f"expected audio in a folder per class, got {name!r} in none in {str(folder)!r}")
-        speaker = ""
-        if self.speaker_pattern is not None:
-            match = re.search(self.speaker_pattern, "/".join(parts))
-            if match is None:
-                raise CorpusError(f"speaker_pattern {self.speaker_pattern!r} must match every path, got {name!r}")
-            speaker = (match[1] if match.re.groups else match[0]) or ""
-        return Utterance(utterance_id=name, path=path, label=parts[0], split=split, speaker=speaker)
+    @property
+    def _paths(self) -> list[str]:
+        return [_text(path) for path in (self.path if isinstance(self.path, list | tuple) else [self.path])]
 
-    def _carve_validation(self, folder: Path, rows: list[Utterance]) -> list[Utterance]:
-        counts = Counter(row.split for row in rows)
-        for name, split in _split_folders(folder).items():
-            if counts[split] == 0:
-                raise CorpusError(f"expected audio in every split folder, got none in {str(folder / name)!r}")
-        if counts["validation"] or self.validation == 0:
-            return rows
-        train = [row for row in rows if row.split == "train"]
-        if self.speaker_pattern is not None:
-            carved = split_by_speaker(train, validation=self.validation, test=0, seed=self.seed)
-        else:
-            carved = split_stratified(train, validation=self.validation, test=0, seed=self.seed)
-        replaced = iter(carved)
-        return [next(replaced) if row.split == "train" else row for row in rows]
+    @property
+    def _labels(self) -> dict[str, str]:
+        return {_text(label): _text(name) for label, name in (self.labels or {}).items()}
 
+    @property
+    def _asked_for(self) -> str:
+        """Annotations that the settings ask for; ``auto`` where the files decide."""
+        if self.annotations != "auto":
+            return self.annotations
+        if self.regions == "intervals":
+            return "audacity"
+        if self.label_column != LABEL_COLUMN:
+            return "metadata"
+        return "auto" if self.label_pattern is None else "none"
 
-def _are_splits(tops: set[str]) -> bool:
-    kinds = {_SPLIT_NAMES.get(top.lower()) for top in tops if top != _NOISE_FOLDER}
-    return None not in kinds and "train" in kinds
+    def _reader(self) -> RowReader:
+        return RowReader(speaker_pattern=self.speaker_pattern, labels=self._labels, skips=self.unmatched == "skip")
 
+    def _list(self, data_dir: Path) -> Listing:
+        return list_corpus(
+            find_roots(self._paths, data_dir),
+            sequences=self.files == "sequences",
+            companions=self.companions,
+            split=self.split,
+        )
 
-def _split_folders(folder: Path) -> dict[str, str]:
-    """Split by the name of each split folder, empty ones too."""
-    return {
-        path.name: _SPLIT_NAMES[path.name.lower()]
-        for path in sorted(folder.iterdir())
-        if path.is_dir() and path.name.lower() in _SPLIT_NAMES
-    }
+    def _read(self, listing: Listing, reader: RowReader) -> tuple[list[Utterance], bool]:
+        """Utterances with the splits that they are given, and whether their labels are classes."""
+        annotations = find_annotations(listing) if self._asked_for == "auto" else self._asked_for
+        if annotations == "metadata":
+            paths = metadata_files(listing)
+            return reader.by_metadata(listing.files, paths, self.label_column, self.label_pattern), False
+        if annotations == "audacity":
+            return reader.by_track(listing.files, whole=self.regions == "intervals"), False
+        if self.label_pattern is not None:
+            rows = reader.by_pattern(listing.files, self.label_pattern)
+            check_classes(rows, listing, f"labels by label_pattern {self.label_pattern!r}")
+            return rows, True
+        if listing.top_folders == {""}:
+            return reader.without_labels(listing.files), False
+        rows = reader.by_folder(listing.files)
+        check_classes(rows, listing, "class folders with audio in them")
+        if empty := folders_without_files(listing):
+            reader.notes.append(f"no clips in {', '.join(map(repr, empty))}: no classes")
+        return rows, True
+
+    def _split(self, listing: Listing, rows: list[Utterance], has_classes: bool) -> tuple[list[Utterance], str]:
+        if all(row.split == NOISE for row in rows):
+            raise CorpusError(f"expected an utterance that is labelled, got none in {listing.where}")
+        splitting = Splitting(
+            rule=self.split,
+            speaker_pattern=self.speaker_pattern,
+            validation=self.validation,
+            test=self.test,
+            seed=self.seed,
+        )
+        if self.fold is not None and self.num_folds is not None:
+            return splitting.by_fold(rows, self.fold - 1, self.num_folds, has_classes=has_classes)
+        return splitting.by_rule(rows, listing, has_classes=has_classes)
 
 
-def _check_classes(rows: list[Utterance], folder: Path) -> None:
-    classes = sorted({row.label for row in rows} - {""})
-    if len(classes) < 2:
-        raise CorpusError(f"expected at least 2 class folders with audio in them, got {classes} in {str(folder)!r}")
-    for split in SPLITS:
-        present = {row.label for row in rows if row.split == split}
-        if split == "train" and present and (absent := set(classes) - present):
-            raise CorpusError(f"expected every class in the train folder, got no {min(absent)!r} in {str(folder)!r}")
+def _check_pattern(name: str, pattern: str | None) -> None:
+    try:
+        re.compile(pattern or "")
+    except re.error as error:
+        raise ConfigError(f"{name} must be a regular expression, got {pattern!r}: {error}") from None
+
+
+def _text(value: Any) -> str:
+    """What was meant as text: on the command line 2024 is a number and true a truth value. Empty for other things."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, str | int | float | os.PathLike) else ""

@@ -1,32 +1,90 @@
-"""Google Speech Commands, v0.01 and v0.02, from a local copy in the official layout."""
+"""Google Speech Commands, v0.01 and v0.02."""
 
 from __future__ import annotations
 
 import math
 import os
 import re
-from collections import defaultdict
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar, NamedTuple
 
-from audiornn.audio import audio_info, list_files
-from audiornn.corpora.corpus import Corpus, corpus_folder, splits_from_lists
-from audiornn.errors import AudioError, ConfigError, CorpusError
+from audiornn.audio import list_files
+from audiornn.corpora.background_noise import BackgroundNoise
+from audiornn.corpora.contents import whole_recording
+from audiornn.corpora.corpus import splits_from_lists
+from audiornn.corpora.public import Copy, PublicCorpus
+from audiornn.downloads import Archive, Source
+from audiornn.errors import ConfigError, CorpusError
 from audiornn.labels import SILENCE, UNKNOWN
-from audiornn.manifest import NOISE, SPLITS, Utterance
+from audiornn.manifest import SPLITS, Utterance
 from audiornn.splits import hash_order
 
 TEN_WORDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
-NOISE_FOLDER = "_background_noise_"
+_THIRTY_WORDS = (
+    *TEN_WORDS,
+    *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"),
+    *("bed", "bird", "cat", "dog", "happy", "house", "marvin", "sheila", "tree", "wow"),
+)
+WORDS = {"v0.01": _THIRTY_WORDS, "v0.02": (*_THIRTY_WORDS, "backward", "forward", "follow", "learn", "visual")}
 
-_SPEAKER = re.compile(r"([^/]+)_nohash_\d+\.wav")
-# The background recordings in alphabetical order take these splits in turn. With the official six, train hears
-# doing_the_dishes, pink_noise and white_noise, validation dude_miaowing, test exercise_bike and running_tap.
-_NOISE_SPLITS = ("train", "validation", "test", "train", "test", "train")
+_TEST_LABELS = {"_unknown_": UNKNOWN, "_silence_": SILENCE}
+_SPEAKER = re.compile(r"([^/_]+)_nohash_\d+")
+
+_TWELVE = {"v0.01": (22_246, 3_093, 3_081), "v0.02": (36_923, 4_445, 4_890)}
+_EVERY_WORD = {"v0.01": (51_088, 6_798, 6_835), "v0.02": (84_843, 9_981, 11_005)}
+
+
+_HOME = "https://arxiv.org/abs/1804.03209"
+_SOURCES = {
+    name: Source(
+        file_name=f"{name}.tar.gz",
+        # The same bucket, by its name and by the address in the paper.
+        urls=(
+            f"https://storage.googleapis.com/download.tensorflow.org/data/{name}.tar.gz",
+            f"http://download.tensorflow.org/data/{name}.tar.gz",
+        ),
+        page=_HOME,
+        num_bytes=num_bytes,
+        sha256=sha256,
+    )
+    for name, num_bytes, sha256 in (
+        (
+            "speech_commands_v0.01",
+            1_489_096_277,
+            "743935421bb51cccdb6bdd152e04c5c70274e935c82119ad7faeec31780d811d",
+        ),
+        (
+            "speech_commands_v0.02",
+            2_428_923_189,
+            "af14739ee7dc311471de98f5f9d2c9191b18aedfe957f4a6ff791c709868ff58",
+        ),
+        (
+            "speech_commands_test_set_v0.01",
+            71_271_436,
+            "baa084f6b62c91de660ff0588ae4dfc4e4d534aa99ac0e5f406cba75836cbd00",
+        ),
+        (
+            "speech_commands_test_set_v0.02",
+            112_563_277,
+            "cc2a00c1147c2254e9be3fa0f779d8c17421dc349b86366567a8edfa9acd51df",
+        ),
+    )
+}
+
+
+class _Clip(NamedTuple):
+    """A recording of a word. ``name`` is its path in the corpus."""
+
+    name: str
+    word: str
+    split: str
 
 
 @dataclass(frozen=True, kw_only=True)
-class SpeechCommands(Corpus):
+class SpeechCommands(PublicCorpus):
     """One-second recordings of single words; splits by the official lists, which keep speakers apart.
 
     Rules, the same on every machine:
@@ -35,13 +93,17 @@ class SpeechCommands(Corpus):
       share of its wanted clips, rounded up (all there are, if fewer), the first in the order of a hash of ``seed``
       and file name; without, all of them.
     - ``silence`` is one-second segments of the background recordings, ``silence_percent`` of each split's wanted
-      clips, rounded up, spread evenly over its recordings. A recording belongs to one split.
-    - The background recordings of the training split are listed whole with the split ``noise``, for augmentation.
+      clips, rounded up, spread evenly over them.
+    - The test split is the separate official test set where ``test_set`` says so: by default for the ten words with
+      ``unknown`` and ``silence``, for which it was made. Then the first 80 % of every background recording are for
+      training and the rest for validation; else a recording belongs to one split.
+    - The background recordings, or parts of them, of the training split are listed with the split ``noise``, for
+      augmentation.
+
+    Column: ``word``, what was said in it.
     """
 
     name: str = "speech_commands"
-    path: str | None = None
-    """The unpacked archive; by default ``speech_commands_<version>`` in the data folder."""
     version: str = "v0.02"
     words: list[str] = field(default_factory=lambda: list(TEN_WORDS))
     """Wanted words; an empty list means every word."""
@@ -49,10 +111,17 @@ class SpeechCommands(Corpus):
     unknown_percent: float | None = 10.0
     silence: bool = True
     silence_percent: float = 10.0
+    test_set: str = "auto"
+    """``official`` = the separate archive, ``lists`` = ``testing_list.txt``, ``auto`` = what fits the words."""
+    test_path: str | None = None
+    """Folder of the separate test set; None = ``speech_commands_test_set_<version>`` in the data folder."""
     seed: int = 0
 
+    HOME: ClassVar[str] = _HOME
+    SOURCE_SETTINGS: ClassVar[tuple[str, ...]] = ("version",)
+
     def __post_init__(self) -> None:
-        if self.version not in ("v0.01", "v0.02"):
+        if self.version not in WORDS:
             raise ConfigError(f"version must be v0.01 or v0.02, got {self.version!r}")
         if len(set(self.words)) < len(self.words):
             raise ConfigError(f"words must be distinct, got {self.words}")
@@ -61,138 +130,139 @@ class SpeechCommands(Corpus):
                 "unknown_percent and silence_percent must be above 0, "
                 f"got {self.unknown_percent} and {self.silence_percent}"
             )
+        if self.test_set not in ("auto", "official", "lists"):
+            raise ConfigError(f"test_set must be auto, official or lists, got {self.test_set!r}")
+        if self.test_set == "official" and not self._is_twelve:
+            raise ConfigError(
+                "test_set=official is for the ten words with unknown and silence, got other words; set test_set=lists"
+            )
+
+    @property
+    def _is_twelve(self) -> bool:
+        return set(self.words) == set(TEN_WORDS) and self.unknown and self.silence
+
+    @property
+    def uses_test_set(self) -> bool:
+        """True where the test split is the separate official test set."""
+        return self._is_twelve and self.test_set != "lists"
+
+    def copies(self) -> tuple[Copy, ...]:
+        """The corpus, and where it is used the separate test set."""
+        name, test_name = f"speech_commands_{self.version}", f"speech_commands_test_set_{self.version}"
+        copy = Copy(folders=(name, "speech_commands"), archives=(Archive(source=_SOURCES[name]),), path=self.path)
+        if not self.uses_test_set:
+            return (copy,)
+        test_archive = Archive(source=_SOURCES[test_name])
+        return (copy, Copy(folders=(test_name,), archives=(test_archive,), path=self.test_path))
 
     def utterances(self, data_dir: Path) -> list[Utterance]:
-        folder = corpus_folder(self.path, data_dir, (f"speech_commands_{self.version}", "speech_commands"))
-        clips = self._clips(folder)
-        present = set(self.words) or {word for word, _ in clips}
-        wanted = [utterance for word, utterance in clips if word in present]
-        if missing := present - {utterance.label for utterance in wanted}:
-            raise CorpusError(f"expected recordings of {min(missing)!r}, got none in {str(folder)!r}")
-        rows = list(wanted)
-        if self.unknown:
-            rows += self._unknown([utterance for word, utterance in clips if word not in present], wanted)
-        noise = _noise_files(folder)
-        if self.silence:
-            rows += self._silence(folder, noise, wanted)
-        rows += [_noise_row(folder, name, f"{NOISE_FOLDER}/{name}", split=NOISE) for name in noise["train"]]
+        copy, *test_copies = self.copies()
+        folder = self.find(copy, data_dir)
+        rows = self.rows(folder)
+        self.check(rows, [folder])
+        for test_copy in test_copies:
+            rows = [row for row in rows if row.split != "test"] + _test_rows(self._find_test_set(test_copy, data_dir))
         return rows
+
+    def expected_values(self) -> Mapping[str, Iterable[str]]:
+        return {"label": self.words or WORDS[self.version]}
+
+    def rows(self, folder: Path) -> list[Utterance]:
+        """Those of the corpus itself, whose testing list serves where the separate test set does not."""
+        clips = _list_clips(folder)
+        present = set(self.words) or {clip.word for clip in clips}
+        wanted = [clip for clip in clips if clip.word in present]
+        counts = Counter(clip.split for clip in wanted)
+        place = str(folder)
+        rows = [_recording(place, clip.name, clip.word, clip.word, clip.split) for clip in wanted]
+        if self.unknown:
+            others = self._choose([clip for clip in clips if clip.word not in present], counts)
+            rows += [_recording(place, clip.name, UNKNOWN, clip.word, clip.split) for clip in others]
+        # Where the test silence comes from elsewhere, every background recording has a part for training.
+        noise = BackgroundNoise.read(folder / "_background_noise_", parts=self.uses_test_set)
+        if self.silence:
+            splits = SPLITS[:2] if self.uses_test_set else SPLITS
+            rows += noise.silence({split: share_of(counts[split], self.silence_percent) for split in splits})
+        return [*rows, *noise.rows()]
 
     def split_rule(self, data_dir: Path) -> str:  # noqa: ARG002
+        if self.uses_test_set:
+            return "official lists; the separate official test set"
         return "official lists (validation_list.txt, testing_list.txt)"
 
-    def _clips(self, folder: Path) -> list[tuple[str, Utterance]]:
-        """(word, utterance) of every clip, labelled by its word."""
-        names = []
-        for word in sorted(entry.name for entry in os.scandir(folder) if entry.is_dir()):
-            if not word.startswith((".", "_")):
-                names += [f"{word}/{name}" for name in list_files(folder / word, [".wav"]) if "/" not in name]
-        if not names:
-            raise CorpusError(f"expected folders of words with .wav files in them, got none in {str(folder)!r}")
-        splits = splits_from_lists(folder, set(names), "recordings")
-        root = str(folder)
-        clips = []
-        for name in names:
-            word, _, file_name = name.partition("/")
-            match = _SPEAKER.fullmatch(file_name)
-            utterance = Utterance(
-                utterance_id=name,
-                path=f"{root}{os.sep}{word}{os.sep}{file_name}",
-                label=word,
-                split=splits.get(name, "train"),
-                speaker=match[1] if match else "",
-            )
-            clips.append((word, utterance))
-        return clips
+    def published_counts(self) -> Mapping[str, int]:
+        counts: Sequence[int] = ()
+        if self._is_twelve and self.unknown_percent == self.silence_percent == 10:
+            counts = _TWELVE[self.version]
+        elif not (self.words or self.unknown or self.silence):
+            counts = _EVERY_WORD[self.version]
+        return dict(zip(SPLITS, counts, strict=False))
 
-    def _unknown(self, others: list[Utterance], wanted: list[Utterance]) -> list[Utterance]:
+    def _find_test_set(self, copy: Copy, data_dir: Path) -> Path:
+        try:
+            return self.find(copy, data_dir)
+        except CorpusError as error:
+            raise CorpusError(f"{error}; data.test_set=lists tests on testing_list.txt instead") from None
+
+    def _choose(self, others: Sequence[_Clip], wanted: Mapping[str, int]) -> list[_Clip]:
+        """Which clips of other words serve as ``unknown``."""
         if not others:
             raise CorpusError("expected words that are not wanted to serve as 'unknown', got none; set unknown=false")
-        by_split: defaultdict[str, list[Utterance]] = defaultdict(list)
-        for utterance in others:
-            by_split[utterance.split].append(utterance)
-        chosen: list[Utterance] = []
+        chosen: list[_Clip] = []
         for split in SPLITS:
-            candidates = by_split[split]
+            candidates = [clip for clip in others if clip.split == split]
             if self.unknown_percent is not None:
-                candidates = sorted(candidates, key=lambda row: hash_order(row.utterance_id, self.seed))
-                candidates = candidates[: _count(wanted, split, self.unknown_percent)]
-            chosen += sorted(candidates, key=lambda row: row.utterance_id)
-        return [_relabel(utterance, UNKNOWN) for utterance in chosen]
-
-    def _silence(self, folder: Path, noise: dict[str, list[str]], wanted: list[Utterance]) -> list[Utterance]:
-        rows = []
-        for split in SPLITS:
-            files = noise[split]
-            if not files:
-                raise CorpusError(
-                    f"expected at least 3 background recordings to keep train, validation and test silence apart, got "
-                    f"{sum(map(len, noise.values()))} in {str(folder / NOISE_FOLDER)!r}; or set silence=false"
-                )
-            count = _count(wanted, split, self.silence_percent)
-            for position, name in enumerate(files):
-                share = count // len(files) + (position < count % len(files))
-                rows += _segments(folder, name, share, split)
-        return rows
+                candidates.sort(key=lambda clip: hash_order(clip.name, self.seed))
+                candidates = sorted(candidates[: share_of(wanted[split], self.unknown_percent)])
+            chosen += candidates
+        return chosen
 
 
-def _relabel(utterance: Utterance, label: str) -> Utterance:
-    return Utterance(
-        utterance_id=utterance.utterance_id,
-        path=utterance.path,
-        label=label,
-        split=utterance.split,
-        speaker=utterance.speaker,
-    )
+def share_of(wanted: int, percent: float) -> int:
+    """Clips of ``unknown``, or of ``silence``, beside so many wanted ones.
+
+    >>> [wanted + 2 * share_of(wanted, 10) for wanted in (30_769, 3_703, 4_074)]
+    [36923, 4445, 4890]
+    """
+    return math.ceil(wanted * percent / 100)
 
 
-def _count(wanted: list[Utterance], split: str, percent: float) -> int:
-    return math.ceil(sum(utterance.split == split for utterance in wanted) * percent / 100)
+def _list_clips(folder: Path) -> list[_Clip]:
+    names = []
+    for word in sorted(entry.name for entry in os.scandir(folder) if entry.is_dir()):
+        if not word.startswith((".", "_")):
+            names += [f"{word}/{name}" for name in list_files(folder / word, [".wav"]) if "/" not in name]
+    if not names:
+        raise CorpusError(f"expected folders of words with .wav files in them, got none in {str(folder)!r}")
+    splits = splits_from_lists(folder, set(names), "recordings")
+    return [_Clip(name, name.partition("/")[0], splits.get(name, "train")) for name in names]
 
 
-def _noise_files(folder: Path) -> dict[str, list[str]]:
-    """Names of the background recordings of each split."""
-    noise: dict[str, list[str]] = {split: [] for split in SPLITS}
-    if (folder / NOISE_FOLDER).is_dir():
-        names = sorted(entry.name for entry in os.scandir(folder / NOISE_FOLDER) if entry.name.endswith(".wav"))
-        for position, name in enumerate(names):
-            noise[_NOISE_SPLITS[position % len(_NOISE_SPLITS)]].append(name)
-    return noise
+def _test_rows(folder: Path) -> list[Utterance]:
+    """The separate test set: ten folders of words, ``_unknown_/<word>_<name>.wav.wav`` and ``_silence_/<n>.wav``."""
+    rows = []
+    for name in list_files(folder, [".wav"]):
+        top, _, file_name = name.partition("/")
+        label = _TEST_LABELS.get(top, top)
+        if label not in (*TEN_WORDS, UNKNOWN, SILENCE):
+            raise CorpusError(
+                f"expected folders of the ten words, _unknown_ and _silence_, got {name!r} in {str(folder)!r}"
+            )
+        word = file_name.partition("_")[0] if label == UNKNOWN else top if label != SILENCE else ""
+        rows.append(_recording(str(folder), name, label, word, "test", f"test_set/{name}"))
+    if missing := {*TEN_WORDS, UNKNOWN, SILENCE} - {row.label for row in rows}:
+        raise CorpusError(f"expected test clips of {min(missing)!r}, got none in {str(folder)!r}")
+    return rows
 
 
-def _segments(folder: Path, name: str, count: int, split: str) -> list[Utterance]:
-    """``count`` one-second segments of a recording, at equal distances from its start to its end; they may overlap."""
-    try:
-        info = audio_info(folder / NOISE_FOLDER / name)
-    except AudioError as error:
-        raise CorpusError(f"background recording: {error}") from None
-    room = info.num_samples - info.sample_rate
-    if room < count - 1:
-        raise CorpusError(f"expected over 1 s of background noise, got {info.duration_seconds:g} s in {name!r}")
-    starts = [position * room // max(1, count - 1) / info.sample_rate for position in range(count)]
-    return [
-        _noise_row(
-            folder, name, f"{NOISE_FOLDER}/{name}#{start:.4f}", split=split, label=SILENCE, start=start, end=start + 1
-        )
-        for start in starts
-    ]
-
-
-def _noise_row(
-    folder: Path,
-    name: str,
-    utterance_id: str,
-    *,
-    split: str,
-    label: str = "",
-    start: float = 0.0,
-    end: float | None = None,
-) -> Utterance:
-    return Utterance(
-        utterance_id=utterance_id,
-        path=str(folder / NOISE_FOLDER / name),
-        label=label,
+def _recording(folder: str, name: str, label: str, word: str, split: str, utterance_id: str | None = None) -> Utterance:
+    match = _SPEAKER.search(name)
+    return whole_recording(
+        folder,
+        name,
+        label,
         split=split,
-        start_seconds=start,
-        end_seconds=end,
+        speaker=match[1] if match else "",
+        columns={"word": word} if word else {},
+        utterance_id=utterance_id,
     )

@@ -19,13 +19,14 @@ import soxr
 
 from audiornn import __version__
 from audiornn.audio import Faults
-from audiornn.corpora.corpus import Corpus, Progress
+from audiornn.corpora.corpus import Corpus
 from audiornn.errors import ConfigError, CorpusError
 from audiornn.files.unfinished import remove_abandoned, unfinished_folder
 from audiornn.labels import order_labels
 from audiornn.manifest import NOISE, Utterance, check_utterances
+from audiornn.progress import Progress
 from audiornn.sequences import sequence_files
-from audiornn.store.decoding import Chunk, Decoded, Heard, Segment, Wanted, available_cores, decode_chunks
+from audiornn.store.decoding import Chunk, Decoded, Heard, Segment, Wanted, decode_chunks
 from audiornn.store.files import (
     DESCRIPTION_NAME,
     FORMAT,
@@ -47,6 +48,7 @@ from audiornn.store.fingerprint import (
     remembered_digests,
     write_file_index,
 )
+from audiornn.workers import available_cores
 
 STORES_FOLDER = ".audiornn"
 
@@ -280,10 +282,9 @@ class _Build:
 
 def _settings(corpus: Corpus, wanted: Wanted, max_seconds: float | None) -> dict[str, Any]:
     """What shapes a store beside the content of its files. Where these lie does not."""
-    fields = {name: value for name, value in asdict(corpus).items() if name != "path"}
     return {
         "format": FORMAT,
-        "corpus": fields,
+        "corpus": corpus.key,
         "sample_rate": wanted.sample_rate,
         "max_seconds": max_seconds,
         "audio": wanted.audio.key,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
+import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -14,9 +16,10 @@ from numpy.typing import NDArray
 from audiornn.audio import AudioConfig, Gaps, Recording, Waveform
 from audiornn.audio.recording import NO_GAPS
 from audiornn.clock import Clock
-from audiornn.corpora.corpus import Corpus, Progress
+from audiornn.corpora.corpus import Corpus
 from audiornn.errors import CorpusError
 from audiornn.manifest import NOISE, OWN_COLUMNS, SPLITS, Utterance
+from audiornn.progress import Progress
 from audiornn.sequences import Signals
 from audiornn.store.building import build_store
 from audiornn.store.decoding import Wanted
@@ -121,10 +124,20 @@ class Store:
             raise CorpusError(f"expected a prepared corpus, got {found} at {str(folder)!r}; prepare it again")
         return cls(folder, description)
 
-    def with_splits(self, splits: Mapping[str, Sequence[int] | NDArray[np.int64]]) -> Store:
-        """The same rows under other splits, such as a subset or a fold; a row may be in several, or in none."""
+    def with_splits(self, splits: Mapping[str, Sequence[int] | NDArray[np.int64]], *, rule: str | None = None) -> Store:
+        """The same rows under other splits, such as a subset or a fold; a row may be in several, or in none.
+
+        Args:
+            splits: rows by split.
+            rule: how they came about; the result then has a fingerprint of its own.
+        """
         chosen = {name: [int(index) for index in indices] for name, indices in splits.items()}
-        return Store(self.folder, self.description, chosen)
+        description = self.description
+        if rule is not None:
+            key = json.dumps([self.fingerprint, rule, chosen]).encode()
+            fingerprint = hashlib.blake2b(key, digest_size=32).hexdigest()
+            description = {**description, "split_rule": rule, "fingerprint": fingerprint}
+        return Store(self.folder, description, chosen)
 
     def __len__(self) -> int:
         return self._length
