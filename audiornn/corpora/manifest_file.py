@@ -24,6 +24,7 @@ from audiornn.manifest import (
 from audiornn.splits import check_fractions, has_classes, split_by_speaker, split_randomly, split_stratified
 
 _RULES = ("auto", "column", "speaker", "stratified", "random")
+_SHOWN_IN_ROWS = ("separator", "encoding", "fold_column", "fold", "validation_fold")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +78,11 @@ class ManifestCorpus(Corpus):
         if self.separator is not None:
             separator_character(self.separator)
         check_fractions(self.validation, self.test)
+
+    @property
+    def key(self) -> dict[str, Any]:
+        # How a table is written and which fold is held out shows in the rows, of which a prepared corpus knows anyway.
+        return {name: value for name, value in super().key.items() if name not in _SHOWN_IN_ROWS}
 
     @property
     def paths(self) -> list[str]:
