@@ -490,6 +490,7 @@ def test_tally_counts_and_names_what_a_result_would_suffer_from() -> None:
     assert counts.rows()[0] == {"split": "train", "clips": 8, "%": 88.89, "groups": 3, "classes": 2}
     assert counts.class_rows()[1] == {"class": "dog", "clips": 7, "train %": 85.71, "validation %": 0, "test %": 14.29}
     assert counts.worst() == "furthest off: class 'cat' with 100.0 % in train instead of 70.0 %"
+    assert tally("split", clips, groups, lambda row: "train", {}).worst().endswith("every class has its share")
     empty, lacking = counts.warnings()
     assert empty.startswith("validation has no clip: none of 4 groups")
     assert lacking == "test lacks 1 of 2 classes: 'cat' (in 1 group)"
