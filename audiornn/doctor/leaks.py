@@ -10,6 +10,8 @@ from audiornn.doctor.examining import segment_of
 from audiornn.doctor.findings import ERROR, MAX_EXAMPLES, NOTE, WARNING, Finding, counted
 from audiornn.manifest import NOISE
 
+Groups = Sequence[Sequence[int]]
+
 _KEEP_ONE = "keep one of each, or keep copies in one split"
 
 
@@ -19,56 +21,45 @@ def find_leaks(evidence: Evidence, *, speakers_may_cross: bool) -> list[Finding]
     Args:
         speakers_may_cross: the splits are meant to share speakers.
     """
-    exact = [list(group) for group in evidence.copies]
-    together = {index: number for number, group in enumerate(exact) for index in group}
-    # Of a group of near copies, what is told of exact ones already is not told again.
-    near = [
-        group
-        for group in map(list, evidence.near_copies)
-        if len({together.get(index, -1 - index) for index in group}) > 1
-    ]
+    exact, near = evidence.copies, evidence.near_copies
     return [
-        *_crossing("copies across splits", exact, "with the same samples", "=", evidence),
-        *_crossing(
-            "near copies across splits", near, "that sound the same (gain, shift, noise, coding)", "≈", evidence
-        ),
-        *_contradicting("copies with other labels", exact, "=", evidence),
-        *_contradicting("near copies with other labels", near, "≈", evidence),
+        *_crossing("copies", exact, "with the same samples", "=", evidence),
+        *_crossing("near copies", near, "that sound the same (gain, shift, noise, coding)", "≈", evidence),
+        *_contradicting("copies", exact, "=", evidence),
+        *_contradicting("near copies", near, "≈", evidence),
         *_segments(evidence),
         *_speakers(evidence, may_cross=speakers_may_cross),
-        *_within("copies within a split", WARNING, exact, "=", evidence),
-        *_within("near copies within a split", NOTE, near, "≈", evidence),
+        *_within("copies", WARNING, exact, "=", evidence),
+        *_within("near copies", NOTE, near, "≈", evidence),
     ]
 
 
-def _crossing(kind: str, groups: Sequence[list[int]], what: str, sign: str, evidence: Evidence) -> list[Finding]:
+def _crossing(noun: str, groups: Groups, what: str, sign: str, evidence: Evidence) -> list[Finding]:
     crossing = [group for group in groups if len({evidence.side(index) for index in group}) > 1]
     line = f"{counted(len(crossing), 'group')} of clips {what} {_verb(crossing, 'is', 'are')} in more than one split"
-    return _of_groups(kind, ERROR, line, crossing, sign, evidence, remedy=_KEEP_ONE)
+    return _of_groups(f"{noun} across splits", ERROR, line, crossing, sign, evidence, remedy=_KEEP_ONE)
 
 
-def _contradicting(kind: str, groups: Sequence[list[int]], sign: str, evidence: Evidence) -> list[Finding]:
+def _contradicting(noun: str, groups: Groups, sign: str, evidence: Evidence) -> list[Finding]:
     labelled = [[index for index in group if evidence.labels[index]] for group in groups]
     wrong = [group for group in labelled if len({frozenset(evidence.labels[index]) for index in group}) > 1]
-    line = f"{counted(len(wrong), 'group')} of {kind.split(' with')[0]} {_verb(wrong, 'has', 'have')} different labels"
+    line = f"{counted(len(wrong), 'group')} of {noun} {_verb(wrong, 'has', 'have')} different labels"
     remedy = "listen, and correct or drop the wrong ones"
-    return _of_groups(kind, ERROR, line, wrong, sign, evidence, remedy=remedy, labels=True)
+    return _of_groups(f"{noun} with other labels", ERROR, line, wrong, sign, evidence, remedy=remedy, labels=True)
 
 
-def _within(kind: str, severity: str, groups: Sequence[list[int]], sign: str, evidence: Evidence) -> list[Finding]:
+def _within(noun: str, severity: str, groups: Groups, sign: str, evidence: Evidence) -> list[Finding]:
     inside = [group for group in groups if len({evidence.side(index) for index in group}) == 1]
-    line = (
-        f"{counted(len(inside), 'group')} of {kind.split(' within')[0]} {_verb(inside, 'lies', 'lie')} within one split"
-    )
+    line = f"{counted(len(inside), 'group')} of {noun} {_verb(inside, 'lies', 'lie')} within one split"
     remedy = "drop copies, which count more than once"
-    return _of_groups(kind, severity, line, inside, sign, evidence, remedy=remedy)
+    return _of_groups(f"{noun} within a split", severity, line, inside, sign, evidence, remedy=remedy)
 
 
 def _of_groups(
     kind: str,
     severity: str,
     what: str,
-    groups: Sequence[list[int]],
+    groups: Groups,
     sign: str,
     evidence: Evidence,
     *,
