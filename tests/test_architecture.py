@@ -14,14 +14,14 @@ import audiornn
 PACKAGE = Path(audiornn.__file__).parent
 
 RUNGS = (
-    {"errors", "labels", "card", "clock", "progress", "balance"},
-    {"padding", "workers", "utterances"},
+    {"errors", "labels", "card", "clock", "progress"},
+    {"padding", "workers"},
     {"audio", "files", "augment", "optimization", "trainer_config", "help", "overrides"},
-    {"features", "sequences", "page", "columns"},
+    {"features", "sequences", "page"},
     {"manifest"},
-    {"inputs", "groups"},
+    {"inputs"},
     {"models", "splits", "runs", "tasks", "downloads"},
-    {"objectives", "predictions", "corpora", "checkpoint", "assignment", "tallies"},
+    {"objectives", "predictions", "corpora", "checkpoint"},
     {"evaluation", "store", "inference", "initialising"},
     {"data", "doctor"},
     {"engine"},

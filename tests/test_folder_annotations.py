@@ -15,7 +15,7 @@ from signals import noise, write_wav
 from test_corpora import counts, touch
 
 from audiornn.corpora.folder import FolderCorpus
-from audiornn.corpora.label_tracks import read_label_track
+from audiornn.corpora.folder.label_tracks import read_label_track
 from audiornn.errors import CorpusError
 from audiornn.manifest import Utterance, check_utterances
 

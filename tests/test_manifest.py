@@ -12,8 +12,8 @@ from commandline import assert_refused, succeed
 
 from audiornn.corpora.manifest_file import ManifestCorpus
 from audiornn.errors import AudiornnError, ConfigError, CorpusError
-from audiornn.files.foreign import MAX_LINE_BYTES
 from audiornn.manifest import ManifestColumns, Utterance, check_utterances, read_manifest, write_manifest
+from audiornn.manifest.lines import MAX_LINE_BYTES
 
 
 def rows(num_files: int, *, classes: int = 2, speakers: int = 1) -> list[Utterance]:
@@ -198,7 +198,7 @@ def test_file_without_lines_is_not_taken_in_whole(tmp_path: Path) -> None:
 
 
 def test_too_many_rows_are_noticed_while_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("audiornn.manifest.MAX_ROWS", 3)
+    monkeypatch.setattr("audiornn.manifest.reading.MAX_ROWS", 3)
     (tmp_path / "m.csv").write_text("path\na\nb\nc\n")
     assert len(read_manifest(tmp_path / "m.csv")) == 3
     (tmp_path / "m.csv").write_text('path\na\nb\nc\nd\n"never looked at')

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from audiornn.assignment import SplitRule, assign
-from audiornn.balance import share_out
 from audiornn.corpora.folder import FolderCorpus
 from audiornn.errors import ConfigError, CorpusError
-from audiornn.groups import find_groups
 from audiornn.manifest import SPLITS, Utterance
 from audiornn.splits import folds_by_speaker, split_by_hash, split_by_speaker, split_randomly, split_stratified
-from audiornn.tallies import find_leaks, tally
+from audiornn.splits.assignment import SplitRule, assign
+from audiornn.splits.balance import share_out
+from audiornn.splits.groups import find_groups
+from audiornn.splits.tallies import find_leaks, tally
 
 
 def rows(num_files: int, *, classes: int = 2, speakers: int = 1) -> list[Utterance]:

@@ -10,11 +10,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from audiornn.assignment import Assignment, SplitRule, assign
 from audiornn.corpora.corpus import Corpus
 from audiornn.corpora.manifest_file import ManifestCorpus
 from audiornn.errors import ConfigError, CorpusError
 from audiornn.manifest import MANIFEST_SUFFIXES, NOISE, ManifestColumns, Utterance, read_manifest, write_manifest
+from audiornn.splits.assignment import Assignment, SplitRule, assign
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +90,7 @@ def _list(corpus: Corpus, data_dir: Path, *, own_splits: bool) -> list[Utterance
 
 def _print(assignment: Assignment, rule: SplitRule, keep: Path | None) -> None:
     from audiornn.commands.console import print_lines, print_table
-    from audiornn.tallies import find_leaks, tally
+    from audiornn.splits.tallies import find_leaks, tally
 
     rows, groups = assignment.utterances, assignment.groups
     clips = [group for row, group in zip(rows, groups, strict=True) if row.split != NOISE]

@@ -9,10 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from audiornn.columns import nearest_column
 from audiornn.corpora.corpus import Corpus
 from audiornn.errors import ConfigError, CorpusError
-from audiornn.files.foreign import separator_character
 from audiornn.manifest import (
     MAX_ROWS,
     NOISE,
@@ -21,6 +19,8 @@ from audiornn.manifest import (
     Utterance,
     read_manifest,
 )
+from audiornn.manifest.columns import nearest_column
+from audiornn.manifest.lines import separator_character
 from audiornn.splits import check_fractions, has_classes, split_by_speaker, split_randomly, split_stratified
 
 _RULES = ("auto", "column", "speaker", "stratified", "random")

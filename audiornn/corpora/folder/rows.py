@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeVar
 
-from audiornn.corpora.audiofolder import read_metadata
-from audiornn.corpora.folder_files import FoundFile
-from audiornn.corpora.label_tracks import LabelTrack, Region, as_intervals, label_track_of, read_label_track
+from audiornn.corpora.folder.audiofolder import read_metadata
+from audiornn.corpora.folder.label_tracks import LabelTrack, Region, as_intervals, label_track_of, read_label_track
+from audiornn.corpora.folder.listing import FoundFile
 from audiornn.errors import CorpusError
 from audiornn.manifest import NOISE, Utterance
 

@@ -10,9 +10,9 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
-from audiornn.balance import share_out
 from audiornn.errors import ConfigError, CorpusError
 from audiornn.manifest import NOISE, Utterance
+from audiornn.splits.balance import share_out
 
 _HASH_RANGE = 2**27
 

@@ -3,36 +3,21 @@
 from __future__ import annotations
 
 import csv
-import gc
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict
 from operator import itemgetter
 from pathlib import Path
 from sys import intern
 from typing import Any
 
-from audiornn.columns import ManifestColumns, missing_column
 from audiornn.errors import CorpusError
 from audiornn.files.atomic import checked_suffix, open_atomic
-from audiornn.files.cells import read_gaps, read_seconds, read_text
-from audiornn.files.foreign import read_csv, read_jsonl, separator_character
-from audiornn.utterances import NOISE, OWN_COLUMNS, SPLITS, Utterance, check_utterances
-
-__all__ = [
-    "MANIFEST_SUFFIXES",
-    "MAX_ROWS",
-    "NOISE",
-    "OWN_COLUMNS",
-    "SPLITS",
-    "ManifestColumns",
-    "Utterance",
-    "check_utterances",
-    "read_manifest",
-    "write_manifest",
-]
+from audiornn.manifest.cells import read_gaps, read_seconds, read_text
+from audiornn.manifest.columns import ManifestColumns, missing_column
+from audiornn.manifest.lines import read_csv, read_jsonl, separator_character
+from audiornn.manifest.utterances import NOISE, SPLITS, Utterance, collector_paused
 
 MAX_ROWS = 5_000_000
 """Of a manifest: some 3 GB of memory; what lists more is noticed before memory runs out."""
@@ -65,20 +50,8 @@ def read_manifest(
         CorpusError: naming the line and the column; also for more than `MAX_ROWS`.
     """
     path = Path(path)
-    with _collector_paused():
+    with collector_paused():
         return _distinct(path, _read(path, columns or ManifestColumns(), separator, encoding))
-
-
-@contextmanager
-def _collector_paused() -> Iterator[None]:
-    """Rows hold no cycles; walking over all of them again and again takes a fifth of the time of reading them."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def _distinct(path: Path, rows: Iterable[Utterance]) -> list[Utterance]:

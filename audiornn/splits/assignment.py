@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from audiornn.balance import share_out
 from audiornn.errors import ConfigError, CorpusError
-from audiornn.groups import Group, check_grouping, find_groups
 from audiornn.manifest import NOISE, ManifestColumns, Utterance
-from audiornn.splits import check_fractions, count_classes, fold_by_hash, hash_order, split_by_hash
+from audiornn.splits.balance import share_out
+from audiornn.splits.groups import Group, check_grouping, find_groups
+from audiornn.splits.rules import check_fractions, count_classes, fold_by_hash, hash_order, split_by_hash
 
 _RULES = ("hash", "stratified", "corpus")
 _DEFAULT_SHARE = 0.1

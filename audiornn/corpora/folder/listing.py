@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from audiornn.audio import AUDIO_SUFFIXES, UNREADABLE_SUFFIXES, list_files
-from audiornn.corpora.audiofolder import METADATA_NAMES
 from audiornn.corpora.corpus import splits_from_lists
-from audiornn.corpora.roots import Root
+from audiornn.corpora.folder.audiofolder import METADATA_NAMES
+from audiornn.corpora.folder.roots import Root
 from audiornn.errors import CorpusError
 from audiornn.manifest import NOISE
 from audiornn.sequences import SEQUENCE_SUFFIX, list_sequences

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from audiornn.corpora.folder_files import Listing
+from audiornn.corpora.folder.listing import Listing
 from audiornn.errors import CorpusError
 from audiornn.manifest import NOISE, SPLITS, Utterance
 from audiornn.splits import folds_by_speaker, hash_order, split_by_speaker, split_randomly, split_stratified

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from audiornn.files.foreign import SEPARATOR_NAMES
+from audiornn.manifest.lines import SEPARATOR_NAMES
 
 _FILE_WORDS = ("path", "file", "audio", "wav", "clip")
 

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from audiornn.corpora.audiofolder import LABEL_COLUMN
 from audiornn.corpora.corpus import Corpus
-from audiornn.corpora.folder_annotations import find_annotations, metadata_files
-from audiornn.corpora.folder_files import Listing, folders_without_files, list_corpus
-from audiornn.corpora.folder_rows import RowReader
-from audiornn.corpora.folder_splits import SPLIT_RULES, Splitting, check_classes
-from audiornn.corpora.roots import find_roots, unpack_archives
+from audiornn.corpora.folder.annotations import find_annotations, metadata_files
+from audiornn.corpora.folder.audiofolder import LABEL_COLUMN
+from audiornn.corpora.folder.listing import Listing, folders_without_files, list_corpus
+from audiornn.corpora.folder.roots import find_roots, unpack_archives
+from audiornn.corpora.folder.rows import RowReader
+from audiornn.corpora.folder.splitting import SPLIT_RULES, Splitting, check_classes
 from audiornn.errors import ConfigError, CorpusError
 from audiornn.manifest import NOISE, Utterance
+from audiornn.manifest.utterances import collector_paused
 from audiornn.progress import Progress
 from audiornn.splits import check_fractions
 
@@ -44,8 +43,8 @@ class FolderCorpus(Corpus):
     noise for augmentation. Hidden files and other kinds of files are left out.
 
     Where no class folders are, or where it is asked for, labels come from elsewhere: from the paths by
-    ``label_pattern``, from metadata files as Hugging Face's ``audiofolder`` has them (`audiornn.corpora.audiofolder`),
-    or from Audacity's label tracks (`audiornn.corpora.label_tracks`), of which every region is an utterance.
+    ``label_pattern``, from metadata files as Hugging Face's ``audiofolder`` has them (`audiofolder`),
+    or from Audacity's label tracks (`label_tracks`), of which every region is an utterance.
 
     ``split``:
 
@@ -141,7 +140,7 @@ class FolderCorpus(Corpus):
         unpack_archives(self._paths, data_dir, progress)
 
     def utterances(self, data_dir: Path) -> list[Utterance]:
-        with _collector_paused():
+        with collector_paused():
             reader, listing = self._reader(), self._list(data_dir)
             rows, _ = self._split(listing, *self._read(listing, reader))
         for note in reader.notes:
@@ -225,18 +224,6 @@ class FolderCorpus(Corpus):
         if self.fold is not None and self.num_folds is not None:
             return splitting.by_fold(rows, self.fold - 1, self.num_folds, has_classes=has_classes)
         return splitting.by_rule(rows, listing, has_classes=has_classes)
-
-
-@contextmanager
-def _collector_paused() -> Iterator[None]:
-    """Rows hold no cycles; walking over all of them again and again takes a fifth of the time of listing them."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 def _check_pattern(name: str, pattern: str | None) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import gc
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from audiornn.errors import CorpusError
@@ -103,6 +105,18 @@ class Utterance:
     _put_line,
     _put_folder,
 ) = (getattr(Utterance, name).__set__ for name in Utterance.__slots__)
+
+
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """Rows hold no cycles; walking over all of them again and again takes a fifth of the time of reading them."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def check_utterances(utterances: Sequence[Utterance], source: str) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from audiornn.corpora.audiofolder import LABEL_COLUMN, names_files, read_metadata
-from audiornn.corpora.folder_files import FoundFile, Listing
-from audiornn.corpora.label_tracks import label_track_of, looks_like_label_track
+from audiornn.corpora.folder.audiofolder import LABEL_COLUMN, names_files, read_metadata
+from audiornn.corpora.folder.label_tracks import label_track_of, looks_like_label_track
+from audiornn.corpora.folder.listing import FoundFile, Listing
 from audiornn.errors import CorpusError
 
 

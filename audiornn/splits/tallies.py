@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from audiornn.groups import SPEAKER, Group
 from audiornn.manifest import NOISE, SPLITS, Utterance
-from audiornn.splits import has_classes
+from audiornn.splits.groups import SPEAKER, Group
+from audiornn.splits.rules import has_classes
 
 _MOST_NAMED = 5
 
