@@ -7,8 +7,9 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from audiornn.columns import nearest_column
 from audiornn.errors import ConfigError, CorpusError
-from audiornn.manifest import NOISE, Utterance, nearest_column
+from audiornn.manifest import NOISE, Utterance
 
 SPEAKER, FILE, PATTERN = "speaker", "file", "pattern"
 

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import csv
-import difflib
 import gc
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from operator import itemgetter
 from pathlib import Path
 from sys import intern
 from typing import Any
 
-from audiornn.errors import ConfigError, CorpusError
+from audiornn.columns import ManifestColumns, missing_column
+from audiornn.errors import CorpusError
 from audiornn.files.atomic import checked_suffix, open_atomic
 from audiornn.files.cells import read_gaps, read_seconds, read_text
-from audiornn.files.foreign import read_csv, read_jsonl
+from audiornn.files.foreign import read_csv, read_jsonl, separator_character
 from audiornn.utterances import NOISE, OWN_COLUMNS, SPLITS, Utterance, check_utterances
 
 __all__ = [
@@ -26,47 +26,20 @@ __all__ = [
     "MAX_ROWS",
     "NOISE",
     "OWN_COLUMNS",
-    "SEPARATOR_NAMES",
     "SPLITS",
     "ManifestColumns",
     "Utterance",
     "check_utterances",
-    "nearest_column",
     "read_manifest",
-    "separator_character",
     "write_manifest",
 ]
 
 MAX_ROWS = 5_000_000
 """Of a manifest: some 3 GB of memory; what lists more is noticed before memory runs out."""
-SEPARATOR_NAMES = {"semicolon": ";", "tab": "\t", "comma": ",", "bar": "|"}
-"""Separators of cells, by names that need no quotes on a command line."""
 MANIFEST_SUFFIXES = (".csv", ".tsv", ".jsonl")
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
-_FILE_WORDS = ("path", "file", "audio", "wav", "clip")
 _ALLOWED_SPLITS = {"", *SPLITS, NOISE}
 _NO_COLUMNS: Mapping[str, str] = {}
-
-
-@dataclass(frozen=True, kw_only=True)
-class ManifestColumns:
-    """Column names of a manifest. Only ``path`` must be there, and any that is renamed."""
-
-    path: str = "path"
-    label: str = "label"
-    split: str = "split"
-    speaker: str = "speaker"
-    start: str = "start"
-    end: str = "end"
-    gaps: str = "gaps"
-    utterance_id: str = "utterance_id"
-
-    def missing_from(self, header: Iterable[str]) -> list[str]:
-        present = set(header)
-        required = {self.path}
-        standard = asdict(ManifestColumns())
-        required |= {name for field, name in asdict(self).items() if name != standard[field]}
-        return sorted(required - present)
 
 
 def read_manifest(
@@ -172,25 +145,12 @@ def _read(path: Path, columns: ManifestColumns, separator: str | None, encoding:
     return _read_objects(path, columns, encoding)
 
 
-def separator_character(separator: str) -> str:
-    """The character that is meant, by itself or by its name in `SEPARATOR_NAMES`.
-
-    Raises:
-        ConfigError: another word, or a character that means something else.
-    """
-    character = SEPARATOR_NAMES.get(separator, "\t" if separator == "\\t" else separator)
-    if len(character) != 1 or character in '"\r\n ':
-        names = ", ".join(SEPARATOR_NAMES)
-        raise ConfigError(f"separator must be one character or one of {names}, got {separator!r}")
-    return character
-
-
 def _read_table(path: Path, columns: ManifestColumns, separator: str, encoding: str) -> Iterator[Utterance]:
     rows = read_csv(path, separator=separator, encoding=encoding)
     _, first = next(rows, (0, []))
     header = [name.strip() for name in first]
     if missing := columns.missing_from(header):
-        raise CorpusError(_missing_column(missing[0], header, columns, path))
+        raise CorpusError(missing_column(missing[0], header, columns, path))
     if doubled := [name for name in header if header.count(name) > 1]:
         numbers = [str(number) for number, name in enumerate(header, start=1) if name == doubled[0]]
         raise CorpusError(
@@ -215,37 +175,12 @@ def _read_objects(path: Path, columns: ManifestColumns, encoding: str) -> Iterat
     parser = _RowParser(path, columns)
     for position, (line, row) in enumerate(read_jsonl(path, encoding=encoding)):
         if position == 0 and (missing := columns.missing_from(row)):
-            raise CorpusError(_missing_column(missing[0], list(row), columns, path))
+            raise CorpusError(missing_column(missing[0], list(row), columns, path))
         try:
             utterance = parser.from_object(line, row)
         except CorpusError as error:
             raise CorpusError(f"line {line} of {str(path)!r}: {error}") from None
         yield utterance
-
-
-def _missing_column(missing: str, header: list[str], columns: ManifestColumns, path: Path) -> str:
-    """The complaint about a column that is not there, with what was probably meant."""
-    got = ", ".join(map(repr, header[:20])) or "no line"
-    complaint = f"expected a column {missing!r}, got {got} in {str(path)!r}"
-    for name, separator in SEPARATOR_NAMES.items():
-        if len(header) == 1 and separator in header[0]:
-            return f"{complaint}; give data.separator={name}"
-    if not header or any(Path(name).suffix for name in header):
-        return f"{complaint}; begin with a line that names the columns, such as path,label"
-    if near := nearest_column(missing, header):
-        field = next(field for field, name in asdict(columns).items() if name == missing)
-        return f"{complaint}; did you mean data.{field}_column={near}?"
-    return complaint
-
-
-def nearest_column(missing: str, header: Sequence[str]) -> str | None:
-    """The name that was probably meant: one spelt alike, or for ``path`` one that sounds like audio files."""
-    lowered = {name.lower(): name for name in reversed(header) if name}
-    if close := difflib.get_close_matches(missing.lower(), lowered, n=1):
-        return lowered[close[0]]
-    if missing == ManifestColumns.path:
-        return next((name for name in header if any(word in name.lower() for word in _FILE_WORDS)), None)
-    return None
 
 
 class _RowParser:

@@ -68,6 +68,8 @@ class Tally:
             for part, share in self.shares.items()
         }
         name, part = max(sorted(off), key=lambda key: (round(abs(off[key]), 6), self.classes[key[0]]))
+        if abs(off[name, part]) < 0.05:
+            return "furthest off: none, every class has its share"
         what = f"class {name!r}" if name else "clips"
         share = 100 * self.shares[part]
         return (

@@ -17,7 +17,7 @@ RUNGS = (
     {"errors", "labels", "card", "clock", "progress", "balance"},
     {"padding", "workers", "utterances"},
     {"audio", "files", "augment", "optimization", "trainer_config", "help", "overrides"},
-    {"features", "sequences", "page"},
+    {"features", "sequences", "page", "columns"},
     {"manifest"},
     {"inputs", "groups"},
     {"models", "splits", "runs", "tasks", "downloads"},

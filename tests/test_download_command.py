@@ -13,6 +13,7 @@ from commandline import assert_refused, run, succeed
 from miniatures import pack
 from serving import Server, serving
 
+from audiornn.commands.console import print_published, published_lines
 from audiornn.corpora.arabic_speech_commands import ArabicSpeechCommands
 from audiornn.corpora.audio_mnist import AudioMnist
 from audiornn.corpora.corpus import Corpus
@@ -25,6 +26,7 @@ from audiornn.corpora.ravdess import Ravdess
 from audiornn.corpora.speech_commands import SpeechCommands
 from audiornn.corpora.urban_sound8k import UrbanSound8k
 from audiornn.errors import CorpusError
+from audiornn.store import prepare
 
 TOPS = {
     "AudioMNIST": "AudioMNIST-master/",
@@ -167,3 +169,19 @@ def test_prepare_downloads_when_asked(minis: Path, tmp_path: Path) -> None:
     printed = succeed(*words, "download=true", cwd=tmp_path)
     assert "(made)" in printed and "published counts differ" in printed
     assert_refused("train", "data=folder", "data.path=x", "download=true", cwd=tmp_path, says="published corpus")
+
+
+def test_published_counts_are_compared_with_what_is_listed(
+    minis: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(minis / "free-spoken-digit-dataset", tmp_path / "fsdd")
+    (folder / "recordings" / "3_theo_12.wav").write_bytes(b"no audio")
+    store = prepare(Fsdd(), data_dir=tmp_path, sample_rate=8000, num_workers=0)
+    assert (len(store.indices("train")), store.num_rejected) == (159, 1)
+    print_published(store, Fsdd(), tmp_path)
+    print_published(store, Fsdd(protocol="speakers"), tmp_path)  # nothing is published of these
+    assert capsys.readouterr().out == (
+        "published counts differ: train 160 of 2,400, validation 20 of 300, test 20 of 300\n"
+    )
+    counts = Fsdd().published_counts()
+    assert published_lines(Fsdd(), counts) == ["published counts: train 2,400, validation 300, test 300: the same"]

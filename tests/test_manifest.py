@@ -353,6 +353,7 @@ def test_folds_of_a_manifest_are_held_out_in_turn(tmp_path: Path) -> None:
     assert {row.column("part") for row in other.utterances(tmp_path) if row.split == "validation"} == {"fold0"}
     assert other.split_rule(tmp_path) == "fold 'fold2' of column 'part' test, 'fold0' validation, the rest train"
     assert other.with_fold("fold0") == replace(corpus, fold="fold0")
+    assert other.key == ManifestCorpus(path="elsewhere.csv", separator="tab").key  # the rows tell the folds apart
     speakers = ManifestCorpus(path=str(tmp_path / "m.csv"), fold_column="speaker")
     assert speakers.folds(tmp_path) == ["s0", "s1", "s2"]
 

@@ -19,7 +19,7 @@ from audiornn.splits import split_of_fold
 
 _NAME = re.compile(r"(?P<speaker>\d\d)/(?P<digit>\d)_(?P=speaker)_\d+\.wav", re.ASCII)
 _META = "data/audioMNIST_meta.txt"
-_COMMIT = "ce04129aaa56d47d11a8d9cc1247bac2cafac9b7"
+_COMMIT = "ce04129aaa56d47d11a8d9cc1247bac2cafac9b7"  # brought the last three speakers
 _TOLD = {"gender": "gender", "accent": "accent", "native_speaker": "native speaker", "origin": "origin"}
 _AGE = re.compile(r"[1-9]\d", re.ASCII)
 # The speakers that each fold tests on: audiomnist/train/splits.py of the authors.

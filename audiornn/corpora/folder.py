@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -139,8 +141,9 @@ class FolderCorpus(Corpus):
         unpack_archives(self._paths, data_dir, progress)
 
     def utterances(self, data_dir: Path) -> list[Utterance]:
-        reader, listing = self._reader(), self._list(data_dir)
-        rows, _ = self._split(listing, *self._read(listing, reader))
+        with _collector_paused():
+            reader, listing = self._reader(), self._list(data_dir)
+            rows, _ = self._split(listing, *self._read(listing, reader))
         for note in reader.notes:
             _logger.warning("%s: %s", listing.where, note)
         return rows
@@ -222,6 +225,18 @@ class FolderCorpus(Corpus):
         if self.fold is not None and self.num_folds is not None:
             return splitting.by_fold(rows, self.fold - 1, self.num_folds, has_classes=has_classes)
         return splitting.by_rule(rows, listing, has_classes=has_classes)
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Rows hold no cycles; walking over all of them again and again takes a fifth of the time of listing them."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _check_pattern(name: str, pattern: str | None) -> None:

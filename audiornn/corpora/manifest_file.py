@@ -9,21 +9,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from audiornn.columns import nearest_column
 from audiornn.corpora.corpus import Corpus
 from audiornn.errors import ConfigError, CorpusError
+from audiornn.files.foreign import separator_character
 from audiornn.manifest import (
     MAX_ROWS,
     NOISE,
     SPLITS,
     ManifestColumns,
     Utterance,
-    nearest_column,
     read_manifest,
-    separator_character,
 )
 from audiornn.splits import check_fractions, has_classes, split_by_speaker, split_randomly, split_stratified
 
 _RULES = ("auto", "column", "speaker", "stratified", "random")
+_SHOWN_IN_ROWS = ("separator", "encoding", "fold_column", "fold", "validation_fold")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +78,11 @@ class ManifestCorpus(Corpus):
         if self.separator is not None:
             separator_character(self.separator)
         check_fractions(self.validation, self.test)
+
+    @property
+    def key(self) -> dict[str, Any]:
+        # How a table is written and which fold is held out shows in the rows, of which a prepared corpus knows anyway.
+        return {name: value for name, value in super().key.items() if name not in _SHOWN_IN_ROWS}
 
     @property
     def paths(self) -> list[str]:

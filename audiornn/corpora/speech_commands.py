@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from audiornn.audio import list_files
 from audiornn.corpora.background_noise import BackgroundNoise
@@ -140,6 +140,10 @@ class SpeechCommands(PublicCorpus):
     @property
     def _is_twelve(self) -> bool:
         return set(self.words) == set(TEN_WORDS) and self.unknown and self.silence
+
+    @property
+    def key(self) -> dict[str, Any]:
+        return {name: value for name, value in super().key.items() if name != "test_path"}
 
     @property
     def uses_test_set(self) -> bool:

@@ -13,9 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from audiornn.errors import CorpusError
+from audiornn.errors import ConfigError, CorpusError
 
 MAX_LINE_BYTES = 1 << 24
+SEPARATOR_NAMES = {"semicolon": ";", "tab": "\t", "comma": ",", "bar": "|"}
+"""Separators of cells, by names that need no quotes on a command line."""
 _SIGNATURES = {
     codecs.BOM_UTF16_LE: "UTF-16; save it as UTF-8, or give data.encoding=utf-16",
     codecs.BOM_UTF16_BE: "UTF-16; save it as UTF-8, or give data.encoding=utf-16",
@@ -62,6 +64,19 @@ def read_jsonl(path: Path, *, encoding: str = "utf-8") -> Iterator[tuple[int, di
                     yield line, _object(text, line, path)
     except OSError as error:
         raise _unreadable(path, error) from None
+
+
+def separator_character(separator: str) -> str:
+    """The character that is meant, by itself or by its name in `SEPARATOR_NAMES`.
+
+    Raises:
+        ConfigError: another word, or a character that means something else.
+    """
+    character = SEPARATOR_NAMES.get(separator, "\t" if separator == "\\t" else separator)
+    if len(character) != 1 or character in '"\r\n ':
+        names = ", ".join(SEPARATOR_NAMES)
+        raise ConfigError(f"separator must be one character or one of {names}, got {separator!r}")
+    return character
 
 
 def _object(text: str, line: int, path: Path) -> dict[str, Any]:
