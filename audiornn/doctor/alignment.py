@@ -11,8 +11,8 @@ from audiornn.doctor.fingerprint import FINGERPRINT_RATE
 COMPARED_SECONDS = 30.0
 """Of longer recordings the beginning is compared."""
 LEAST_COHERENCE = 0.92
-"""From here on two recordings are copies. On real speech, copies after lossy coding stay above 0.95 and two takes of a
-word by one speaker below 0.91: see `benchmarks/near_duplicates.md`."""
+"""From here on two recordings are copies. On real speech all copies after lossy coding but one in a thousand are above,
+and two takes of a word by one speaker stay under 0.91: `benchmarks/near_duplicates.md`."""
 
 _LOW_HZ, _HIGH_HZ = 100.0, 3_400.0
 _LEAST_SHARE = 0.5  # of the energy of either must lie where both are

@@ -57,7 +57,7 @@ def _faults(evidence: Evidence) -> list[Finding]:
 
     def samples(index: int) -> str:
         clip = evidence.clips[index]
-        return f"{clip.faults.clipped:,} samples, {share(clip):.1%}"
+        return f"{clip.faults.clipped:,} samples, {share(clip):.2%}"
 
     return [
         *about_clips(
