@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import time
+import zipfile
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -317,8 +318,32 @@ def test_corpus_of_several_manifests_tells_their_folders_apart(tmp_path: Path, m
     assert {row.path for row in listed} == {str(tmp_path / row.utterance_id) for row in listed}
     check_utterances(listed, "several")
     together = ManifestCorpus(path=["two/m.csv", "two/n.csv"])
-    assert [row.utterance_id for row in together.rows()] == ["a.wav", "b.wav", "c.wav"]
-    assert together.rows()[:2] == ManifestCorpus(path=["two/m.csv"]).rows() == ManifestCorpus(path="two/m.csv").rows()
+    assert [row.utterance_id for row in together.rows(tmp_path)] == ["a.wav", "b.wav", "c.wav"]
+    alone = [ManifestCorpus(path=path).rows(tmp_path) for path in (["two/m.csv"], "two/m.csv")]
+    assert together.rows(tmp_path)[:2] == alone[0] == alone[1]
+
+
+def test_paths_start_in_roots_and_labels_may_be_in_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    manifests(tmp_path, lists__m="path,label,split\na/yes_1.wav,,train\nb/no_2.wav,,test\nb/x.wav,no,test\n")
+    for name in ("monday/a/yes_1.wav", "tuesday/b/x.wav"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    with zipfile.ZipFile(tmp_path / "late.zip", "w") as archive:
+        archive.writestr("late/b/no_2.wav", b"")
+    corpus = ManifestCorpus(path="lists/m.csv", root=["monday", "tuesday", "late.zip"], label_pattern=r"/([a-z]+)_")
+    corpus.make(tmp_path)
+    rows = corpus.utterances(tmp_path)
+    assert [row.utterance_id for row in rows] == ["a/yes_1.wav", "b/no_2.wav", "b/x.wav"]
+    assert [row.label for row in rows] == ["yes", "no", "no"]
+    assert rows[0].path == str(tmp_path / "monday/a/yes_1.wav") and rows[2].path == str(tmp_path / "tuesday/b/x.wav")
+    assert rows[1].path.startswith(str(tmp_path / ".audiornn" / "archives" / "late-")) and Path(rows[1].path).is_file()
+    with pytest.raises(CorpusError, match=r"'c' must find a label in every path, got 'a/yes_1\.wav'"):
+        replace(corpus, label_pattern="c").utterances(tmp_path)
+    with pytest.raises(CorpusError, match="'wednesday'"):
+        replace(corpus, root="wednesday").utterances(tmp_path)
+    with pytest.raises(ConfigError, match="label_pattern must be a regular expression"):
+        replace(corpus, label_pattern="(")
 
 
 def test_utterance_in_two_manifests_is_refused_with_both_lines(tmp_path: Path) -> None:
@@ -333,9 +358,9 @@ def test_utterance_in_two_manifests_is_refused_with_both_lines(tmp_path: Path) -
     for name, line, earlier in [("two", 3, 3), ("three", 2, 3), ("four", 2, 2), ("below/five", 2, 2)]:
         paths = [str(tmp_path / "one.csv"), str(tmp_path / f"{name}.csv")]
         with pytest.raises(CorpusError, match=rf"line {line} of '.*{name}\.csv': .* line {earlier} of '.*one\.csv'"):
-            ManifestCorpus(path=paths).rows()
+            ManifestCorpus(path=paths).rows(tmp_path)
     with pytest.raises(CorpusError, match="each manifest once"):
-        ManifestCorpus(path=[str(tmp_path / "one.csv")] * 2).rows()
+        ManifestCorpus(path=[str(tmp_path / "one.csv")] * 2).rows(tmp_path)
 
 
 def test_folds_of_a_manifest_are_held_out_in_turn(tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ def _list(corpus: Corpus, data_dir: Path, *, own_splits: bool) -> list[Utterance
     if own_splits:
         return corpus.utterances(data_dir)
     if isinstance(corpus, ManifestCorpus):
-        return corpus.rows()
+        return corpus.rows(data_dir)
     # A corpus that draws splits would refuse classes too small to be in all of them.
     drawn: dict[str, Any] = {field.name: 0.0 for field in fields(corpus) if field.name in ("validation", "test")}
     return dataclasses.replace(corpus, **drawn).utterances(data_dir)

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from audiornn.corpora.corpus import Corpus
+from audiornn.corpora.folder.patterns import check_pattern, find_label
+from audiornn.corpora.folder.roots import find_roots, unpack_archives
 from audiornn.errors import ConfigError, CorpusError
 from audiornn.manifest import (
     MAX_ROWS,
@@ -21,10 +23,11 @@ from audiornn.manifest import (
 )
 from audiornn.manifest.columns import nearest_column
 from audiornn.manifest.lines import separator_character
+from audiornn.progress import Progress
 from audiornn.splits import check_fractions, has_classes, split_by_speaker, split_randomly, split_stratified
 
 _RULES = ("auto", "column", "speaker", "stratified", "random")
-_SHOWN_IN_ROWS = ("separator", "encoding", "fold_column", "fold", "validation_fold")
+_SHOWN_IN_ROWS = ("root", "label_pattern", "separator", "encoding", "fold_column", "fold", "validation_fold")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,8 +46,14 @@ class ManifestCorpus(Corpus):
     path: Any
     """A manifest, or a list of them. Ids of manifests that lie in several folders begin with the folder, as seen from
     the one common to all."""
+    root: Any = None
+    """Folder or archive that relative paths start in, or a list of them, of which the first that has a file counts;
+    None = the folder of the manifest."""
     path_column: str = "path"
     label_column: str = "label"
+    label_pattern: str | None = None
+    """Regular expression searched in the path as written, for the label of a row that has none: its group ``label``,
+    else the first, else all of it."""
     split_column: str = "split"
     speaker_column: str = "speaker"
     start_column: str = "start"
@@ -67,6 +76,9 @@ class ManifestCorpus(Corpus):
         paths = self.path if isinstance(self.path, list) else [self.path]
         if not paths or not all(isinstance(path, str) and path for path in paths):
             raise ConfigError(f"path must be a manifest or a list of manifests, got {self.path!r}")
+        if not all(isinstance(root, str) and root for root in self._roots):
+            raise ConfigError(f"root must be a folder, an archive or a list of them, got {self.root!r}")
+        check_pattern("label_pattern", self.label_pattern)
         if self.split not in _RULES:
             raise ConfigError(f"split must be one of {', '.join(_RULES)}, got {self.split!r}")
         if self.fold is not None and self.split != "auto":
@@ -89,6 +101,10 @@ class ManifestCorpus(Corpus):
         return list(self.path) if isinstance(self.path, list) else [self.path]
 
     @property
+    def _roots(self) -> list[Any]:
+        return list(self.root) if isinstance(self.root, list) else [] if self.root is None else [self.root]
+
+    @property
     def columns(self) -> ManifestColumns:
         return ManifestColumns(
             path=self.path_column,
@@ -100,8 +116,12 @@ class ManifestCorpus(Corpus):
             gaps=self.gaps_column,
         )
 
-    def utterances(self, data_dir: Path) -> list[Utterance]:  # noqa: ARG002
-        rows = self.rows()
+    def make(self, data_dir: Path, *, progress: Progress | None = None) -> None:
+        """Unpack the archives among the roots, below ``data_dir/.audiornn/archives``."""
+        unpack_archives(self._roots, data_dir, progress)
+
+    def utterances(self, data_dir: Path) -> list[Utterance]:
+        rows = self.rows(data_dir)
         if self.fold is not None:
             return self._hold_out(rows)
         rule = self._rule(rows)
@@ -119,22 +139,32 @@ class ManifestCorpus(Corpus):
                 )
         return rows
 
-    def rows(self) -> list[Utterance]:
+    def rows(self, data_dir: Path) -> list[Utterance]:
         """The utterances as written, whatever their splits.
 
         Raises:
             CorpusError: a manifest can't be read, or two of them list the same utterance.
         """
+        roots = [root.folder for root in find_roots(self._roots, data_dir, in_order=True)]
         read = {
-            path: read_manifest(path, columns=self.columns, separator=self.separator, encoding=self.encoding)
+            path: read_manifest(
+                path,
+                columns=self.columns,
+                separator=self.separator,
+                encoding=self.encoding,
+                folder=roots[0] if roots else None,
+            )
             for path in self.paths
         }
         if len(read) < len(self.paths):
             raise CorpusError(f"expected each manifest once, got {self._place}")
-        return _joined(read) if len(read) > 1 else next(iter(read.values()))
+        rows = _joined(read) if len(read) > 1 else next(iter(read.values()))
+        if len(roots) > 1:
+            rows = [_located(row, roots) for row in rows]
+        return rows if self.label_pattern is None else _labelled(rows, self.label_pattern)
 
-    def split_rule(self, data_dir: Path) -> str:  # noqa: ARG002
-        rows = self.rows()
+    def split_rule(self, data_dir: Path) -> str:
+        rows = self.rows(data_dir)
         if self.fold is not None:
             validation = self._validation_fold(self._fold_names(rows))
             return f"fold {self.fold!r} of column {self.fold_column!r} test, {validation!r} validation, the rest train"
@@ -147,13 +177,13 @@ class ManifestCorpus(Corpus):
             "random": f"by a hash of the id, {shares}",
         }[rule]
 
-    def folds(self, data_dir: Path) -> list[str]:  # noqa: ARG002
+    def folds(self, data_dir: Path) -> list[str]:
         """Names of the folds, in order: numbers in them by their value.
 
         Raises:
             CorpusError: there is no such column.
         """
-        return self._fold_names(self.rows())
+        return self._fold_names(self.rows(data_dir))
 
     def with_fold(self, name: str) -> Corpus:
         """The same corpus with a fold held out for test, and the next one for validation."""
@@ -233,6 +263,30 @@ def _joined(read: dict[str, list[Utterance]]) -> list[Utterance]:
         if len(rows) > MAX_ROWS:
             raise CorpusError(f"expected at most {MAX_ROWS:,} rows, got {len(rows):,} up to {path!r}; list fewer clips")
     return rows
+
+
+def _located(row: Utterance, roots: Sequence[str]) -> Utterance:
+    """With the path in the first of ``roots`` that has the file; all were read as if in the first."""
+    written = row.path.removeprefix(f"{roots[0]}{os.sep}")
+    if written == row.path or os.path.isfile(row.path):  # noqa: PTH113 - called for every clip
+        return row
+    for root in roots[1:]:
+        if os.path.isfile(path := os.path.join(root, written)):  # noqa: PTH113, PTH118
+            return replace(row, path=path, folder=root)
+    return row
+
+
+def _labelled(rows: Sequence[Utterance], pattern: str) -> list[Utterance]:
+    labelled = []
+    for row in rows:
+        if row.label or row.split == NOISE:
+            labelled.append(row)
+            continue
+        label = find_label(re.compile(pattern), row.utterance_id.partition("#")[0])
+        if not label:
+            raise CorpusError(f"label_pattern {pattern!r} must find a label in every path, got {row.utterance_id!r}")
+        labelled.append(replace(row, label=label))
+    return labelled
 
 
 def _natural_order(name: str) -> tuple[list[str | int], str]:

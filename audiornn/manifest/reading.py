@@ -33,6 +33,7 @@ def read_manifest(
     columns: ManifestColumns | None = None,
     separator: str | None = None,
     encoding: str = "utf-8",
+    folder: str | os.PathLike[str] | None = None,
 ) -> list[Utterance]:
     """Read a ``.csv``, ``.tsv`` (both with a header line) or ``.jsonl`` (one object a line) manifest.
 
@@ -45,13 +46,15 @@ def read_manifest(
         columns: the names of its columns.
         separator: between cells; None = a comma in ``.csv``, a tab in ``.tsv``.
         encoding: of its text.
+        folder: where relative paths start; None = the manifest's folder.
 
     Raises:
         CorpusError: naming the line and the column; also for more than `MAX_ROWS`.
     """
     path = Path(path)
     with collector_paused():
-        return _distinct(path, _read(path, columns or ManifestColumns(), separator, encoding))
+        parser = _RowParser(columns or ManifestColumns(), path.parent if folder is None else Path(folder))
+        return _distinct(path, _read(path, parser, separator, encoding))
 
 
 def _distinct(path: Path, rows: Iterable[Utterance]) -> list[Utterance]:
@@ -102,7 +105,7 @@ def write_manifest(path: str | os.PathLike[str], utterances: Sequence[Utterance]
         raise CorpusError(f"expected file names in UTF-8, got {error.object[:200]!r}; rename it") from None
 
 
-def _read(path: Path, columns: ManifestColumns, separator: str | None, encoding: str) -> Iterator[Utterance]:
+def _read(path: Path, parser: _RowParser, separator: str | None, encoding: str) -> Iterator[Utterance]:
     suffix = path.suffix.lower()
     if path.is_dir():
         raise CorpusError(f"expected a manifest, got a folder at {str(path)!r}; for a folder of clips, data=folder")
@@ -112,25 +115,25 @@ def _read(path: Path, columns: ManifestColumns, separator: str | None, encoding:
         raise CorpusError(f"expected a manifest, got no file at {str(path)!r}")
     if suffix != ".jsonl":
         character = _SEPARATORS[suffix] if separator is None else separator_character(separator)
-        return _read_table(path, columns, character, encoding)
+        return _read_table(path, parser, character, encoding)
     if separator is not None:
         raise CorpusError(f"expected a separator with .csv and .tsv only, got {separator!r} with {str(path)!r}")
-    return _read_objects(path, columns, encoding)
+    return _read_objects(path, parser, encoding)
 
 
-def _read_table(path: Path, columns: ManifestColumns, separator: str, encoding: str) -> Iterator[Utterance]:
+def _read_table(path: Path, parser: _RowParser, separator: str, encoding: str) -> Iterator[Utterance]:
     rows = read_csv(path, separator=separator, encoding=encoding)
     _, first = next(rows, (0, []))
     header = [name.strip() for name in first]
-    if missing := columns.missing_from(header):
-        raise CorpusError(missing_column(missing[0], header, columns, path))
+    if missing := parser.columns.missing_from(header):
+        raise CorpusError(missing_column(missing[0], header, parser.columns, path))
     if doubled := [name for name in header if header.count(name) > 1]:
         numbers = [str(number) for number, name in enumerate(header, start=1) if name == doubled[0]]
         raise CorpusError(
             f"expected distinct columns, got {doubled[0]!r} as columns {' and '.join(numbers)} of {str(path)!r}; "
             "rename one of them"
         )
-    parse = _RowParser(path, columns).from_cells(header)
+    parse = parser.from_cells(header)
     for line, cells in rows:
         if len(cells) != len(header):
             raise CorpusError(
@@ -144,11 +147,10 @@ def _read_table(path: Path, columns: ManifestColumns, separator: str, encoding: 
         yield utterance
 
 
-def _read_objects(path: Path, columns: ManifestColumns, encoding: str) -> Iterator[Utterance]:
-    parser = _RowParser(path, columns)
+def _read_objects(path: Path, parser: _RowParser, encoding: str) -> Iterator[Utterance]:
     for position, (line, row) in enumerate(read_jsonl(path, encoding=encoding)):
-        if position == 0 and (missing := columns.missing_from(row)):
-            raise CorpusError(missing_column(missing[0], list(row), columns, path))
+        if position == 0 and (missing := parser.columns.missing_from(row)):
+            raise CorpusError(missing_column(missing[0], list(row), parser.columns, path))
         try:
             utterance = parser.from_object(line, row)
         except CorpusError as error:
@@ -159,16 +161,16 @@ def _read_objects(path: Path, columns: ManifestColumns, encoding: str) -> Iterat
 class _RowParser:
     """Makes utterances of the rows of one manifest; it is called for every clip whenever a training starts."""
 
-    def __init__(self, path: Path, columns: ManifestColumns) -> None:
-        self._columns = columns
-        self._folder = str(path.parent.absolute())
+    def __init__(self, columns: ManifestColumns, folder: Path) -> None:
+        self.columns = columns
+        self._folder = str(folder.absolute())
         # A column that was renamed leaves its name free, but nothing else could be told from it.
         self._own = {*asdict(columns).values(), *asdict(ManifestColumns())}
 
     def from_cells(self, header: Sequence[str]) -> Callable[[int, list[str]], Utterance]:
         """A function of (line, cells) for a table with these columns."""
         # A column that is not there is read from an empty cell after the last.
-        places = [header.index(name) if name in header else len(header) for name in asdict(self._columns).values()]
+        places = [header.index(name) if name in header else len(header) for name in asdict(self.columns).values()]
         own_cells = itemgetter(*places)
         further = [(name, place) for place, name in enumerate(header) if name not in self._own]
 
@@ -181,7 +183,7 @@ class _RowParser:
 
     def from_object(self, line: int, row: Mapping[str, Any]) -> Utterance:
         """Of a JSON object: what is no text in a further column is kept as JSON."""
-        columns, further = self._columns, {}
+        columns, further = self.columns, {}
         for name, value in row.items():
             if name not in self._own and value not in (None, ""):
                 further[name] = read_text(value if isinstance(value, str) else _json(value), name)
@@ -212,7 +214,7 @@ class _RowParser:
         gaps: Any,
         utterance_id: str,
     ) -> Utterance:
-        columns = self._columns
+        columns = self.columns
         if split not in _ALLOWED_SPLITS:
             raise CorpusError(f"expected {columns.split!r} to be one of {', '.join(SPLITS)}, got {split!r}")
         if not written:

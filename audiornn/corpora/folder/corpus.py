@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from audiornn.corpora.corpus import Corpus
 from audiornn.corpora.folder.annotations import find_annotations, metadata_files
 from audiornn.corpora.folder.audiofolder import LABEL_COLUMN
 from audiornn.corpora.folder.listing import Listing, folders_without_files, list_corpus
+from audiornn.corpora.folder.patterns import check_pattern
 from audiornn.corpora.folder.roots import find_roots, unpack_archives
 from audiornn.corpora.folder.rows import RowReader
 from audiornn.corpora.folder.splitting import SPLIT_RULES, Splitting, check_classes
@@ -105,7 +105,7 @@ class FolderCorpus(Corpus):
             )
         check_fractions(self.validation, self.test)
         for name in ("speaker_pattern", "label_pattern"):
-            _check_pattern(name, getattr(self, name))
+            check_pattern(name, getattr(self, name))
         self._check_annotations()
         self._check_folds()
 
@@ -224,13 +224,6 @@ class FolderCorpus(Corpus):
         if self.fold is not None and self.num_folds is not None:
             return splitting.by_fold(rows, self.fold - 1, self.num_folds, has_classes=has_classes)
         return splitting.by_rule(rows, listing, has_classes=has_classes)
-
-
-def _check_pattern(name: str, pattern: str | None) -> None:
-    try:
-        re.compile(pattern or "")
-    except re.error as error:
-        raise ConfigError(f"{name} must be a regular expression, got {pattern!r}: {error}") from None
 
 
 def _text(value: Any) -> str:

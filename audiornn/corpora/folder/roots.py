@@ -47,8 +47,8 @@ class Root:
         return f"{self.name}/" if self.name else ""
 
 
-def find_roots(paths: Sequence[str], data_dir: Path) -> list[Root]:
-    """The folders of ``paths``, ordered by their names; of an archive, what `unpack_archives` unpacked.
+def find_roots(paths: Sequence[str], data_dir: Path, *, in_order: bool = False) -> list[Root]:
+    """The folders of ``paths``, ordered by their names or as given; of an archive, what `unpack_archives` unpacked.
 
     Roots whose last names are alike are told apart by as many further parts of their paths as that takes.
 
@@ -67,7 +67,7 @@ def find_roots(paths: Sequence[str], data_dir: Path) -> list[Root]:
                 raise CorpusError(f"expected roots apart from each other, got {what} in {list(paths)}; give each once")
     names = _distinct_names(places, paths)
     roots = [Root(str(folder), *pair) for folder, *pair in zip(folders, names, (p.name for p in places), strict=True)]
-    return sorted(roots, key=lambda root: root.name)
+    return roots if in_order else sorted(roots, key=lambda root: root.name)
 
 
 def unpack_archives(paths: Sequence[str], data_dir: Path, progress: Progress | None = None) -> None:

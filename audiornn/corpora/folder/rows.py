@@ -10,6 +10,7 @@ from typing import TypeVar
 from audiornn.corpora.folder.audiofolder import read_metadata
 from audiornn.corpora.folder.label_tracks import LabelTrack, Region, as_intervals, label_track_of, read_label_track
 from audiornn.corpora.folder.listing import FoundFile
+from audiornn.corpora.folder.patterns import find_label
 from audiornn.errors import CorpusError
 from audiornn.manifest import NOISE, Utterance
 
@@ -155,15 +156,13 @@ class RowReader:
     def _find_labels(self, files: Sequence[FoundFile], pattern: str) -> dict[str, str]:
         """Label by path, of the files where there is one; of noise, nothing."""
         expression = re.compile(pattern)
-        group: int | str = "label" if "label" in expression.groupindex else min(expression.groups, 1)
         labels = {}
         rest = []
         for file in files:
-            match = expression.search(file.place)
             if file.split == NOISE:
                 labels[file.path] = ""
-            elif match is not None and match[group]:
-                labels[file.path] = match[group]
+            elif label := find_label(expression, file.place):
+                labels[file.path] = label
             else:
                 rest.append(repr(file.utterance_id))
         self._settle(f"label_pattern {pattern!r} to find a label in every path", rest, len(files))
