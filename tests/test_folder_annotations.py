@@ -348,3 +348,15 @@ def test_command_line_prepares_what_audacity_and_audiofolder_annotate(tmp_path: 
     assert_refused(
         "prepare", "data=folder", "data.path=days", "strict=true", cwd=tmp_path, says=["0.wav#0-9", "inside 0 to 3 s"]
     )
+
+
+def test_ids_of_metadata_segments_differ_late_in_a_long_recording(tmp_path: Path) -> None:
+    touch(tmp_path, ["day.wav", "night.wav"])
+    said = [
+        {"file_name": f"{name}.wav", "label": label, "start": f"3600.{start}", "end": 3700.5}
+        for name in ("day", "night")
+        for label, start in (("owl", "1251"), ("fox", "1252"))
+    ]
+    write_metadata(tmp_path / "metadata.csv", said)
+    rows = FolderCorpus(path=str(tmp_path), validation=0, test=0.5).utterances(tmp_path)
+    assert [row.utterance_id for row in rows][:2] == ["day.wav#3600.1251-3700.5", "day.wav#3600.1252-3700.5"]

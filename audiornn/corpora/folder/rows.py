@@ -129,7 +129,7 @@ class RowReader:
 
     def _described(self, file: FoundFile, said: Utterance) -> Utterance:
         start, end = said.start_seconds, said.end_seconds
-        segment = "" if not start and end is None else f"#{start:g}-{'' if end is None else f'{end:g}'}"
+        segment = "" if not start and end is None else f"#{start:.10g}-{'' if end is None else f'{end:.10g}'}"
         if said.split and file.split not in ("", NOISE, said.split):
             raise CorpusError(
                 f"expected one split for {file.utterance_id!r}, got {file.split!r} by lists or folders and "
