@@ -67,7 +67,8 @@ class RowReader:
         clips = [file for file in files if file.split != NOISE]
         found = {file.path: label_track_of(file.path) for file in clips}
         rest = [repr(file.utterance_id) for file in clips if found[file.path] is None]
-        self._settle("a label track rec.txt or rec.labels.txt beside every recording rec.wav", rest, len(clips))
+        expected = "data.annotations=none, or a label track rec.txt or rec.labels.txt beside every recording rec.wav"
+        self._settle(expected, rest, len(clips))
         regions = self._usable([read_label_track(path) for path in dict.fromkeys(found.values()) if path is not None])
         rows = []
         for file in files:
