@@ -314,8 +314,8 @@ def test_files_beside_the_metadata_are_refused_or_left_out(tmp_path: Path) -> No
     ("files", "message"),
     [
         ({}, "expected metadata.csv, metadata.jsonl or metadata.parquet, got none"),
-        ({"metadata.csv": "name,label\na.wav,x\n"}, "expected a column 'file_name'"),
-        ({"metadata.csv": "file_name;label\na.wav;x\n"}, "expected a column 'file_name', got"),
+        ({"metadata.csv": "name,label\na.wav,x\n"}, "expected a column 'file_name', got [^;]*; audiofolder has"),
+        ({"metadata.csv": "file_name;label\na.wav;x\n"}, "got 'file_name;label' in .*; audiofolder has UTF-8, commas"),
         (
             {"metadata.csv": "file_name,label\na.wav,x\nz.wav,y\ny.wav,y\n"},
             "2 of 3 missing, such as .*z.wav' of line 3",

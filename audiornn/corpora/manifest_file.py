@@ -43,7 +43,8 @@ class ManifestCorpus(Corpus):
 
     ``split`` "column" takes the manifest's own splits, "speaker" keeps speakers apart, "stratified" takes the same
     shares of every label, "random" any; "auto" is the column where it is filled, else the speaker where that is known
-    (of some alone is refused), else stratified, or random where there are no labels or they are as good as all different.
+    (speakers of some alone are refused), else stratified, or random where there are no labels or they are as good as
+    all different.
 
     With ``fold``, that fold of ``fold_column`` is for test, the next in order for validation, the rest for training.
     Utterances of the test split that are in no fold are left out.
