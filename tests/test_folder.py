@@ -184,6 +184,24 @@ def test_folders_without_clips_are_told_of(tmp_path: Path, caplog: pytest.LogCap
     assert caplog.messages == [f"{str(tmp_path)!r}: no clips in 'maybe': no classes"]
 
 
+def test_archives_and_classes_that_are_not_looked_for_are_told_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    touch(tmp_path, ["only/c.zip"])
+    with pytest.raises(CorpusError, match=r"no audio file in .*; unpack 'c\.zip' first"):
+        FolderCorpus(path=str(tmp_path / "only")).utterances(tmp_path)
+    touch(tmp_path, [f"clips/{label}/{number}.wav" for label in "ab" for number in range(3)])
+    FolderCorpus(path=str(tmp_path / "clips")).utterances(tmp_path)
+    assert caplog.messages == []
+    touch(tmp_path, ["clips/c.ZIP"])
+    FolderCorpus(path=str(tmp_path / "clips")).utterances(tmp_path)
+    assert "not looked into" in caplog.messages[-1] and "c.ZIP" in caplog.messages[-1]
+    classes = [str(tmp_path / "clips" / label) for label in "ab"]
+    assert {row.label for row in FolderCorpus(path=classes).utterances(tmp_path)} == {""}
+    assert "data.label_pattern='^([^/]+)/'" in caplog.messages[-1]
+    assert {row.label for row in FolderCorpus(path=classes, label_pattern="^([^/]+)/").utterances(tmp_path)} == {*"ab"}
+
+
 def test_a_link_back_to_the_folder_is_no_further_folder(tmp_path: Path) -> None:
     touch(tmp_path, [f"{label}/{index}.wav" for label in "ab" for index in range(5)])
     (tmp_path / "a" / "again").symlink_to(tmp_path, target_is_directory=True)

@@ -39,7 +39,8 @@ def read_manifest(
 
     Relative audio paths start at the manifest's folder; they may be written under Windows. An utterance without an id
     is named by its path as written, and by its times where it is a segment. Further columns are kept as text; what is
-    no text in a JSONL file, as JSON. A byte-order mark, line ends of any system, empty lines and rows without a filled cell are fine.
+    no text in a JSONL file, as JSON. A byte-order mark, line ends of any system, empty lines and rows without a filled
+    cell are fine.
 
     Args:
         path: of the manifest.
