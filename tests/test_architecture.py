@@ -14,7 +14,7 @@ import audiornn
 PACKAGE = Path(audiornn.__file__).parent
 
 RUNGS = (
-    {"errors", "labels", "card", "clock"},
+    {"errors", "labels", "card", "clock", "collector"},
     {"padding", "workers"},
     {"audio", "files", "manifest", "augment", "optimization", "trainer_config", "help", "overrides"},
     {"features", "sequences"},

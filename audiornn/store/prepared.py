@@ -1,4 +1,4 @@
-"""The prepared corpus: utterances and their int16 waveforms in one memory-mapped Arrow file."""
+"""The prepared corpus: utterances and their int16 waveforms in memory-mapped Arrow files."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import hashlib
 import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,13 +26,15 @@ from audiornn.store.decoding import Wanted
 from audiornn.store.files import (
     COLUMN_PREFIX,
     REJECTED_NAME,
-    SEQUENCE_PREFIX,
     TABLE_NAME,
     Rejected,
     read_description,
     read_rejected,
 )
-from audiornn.store.fingerprint import read_file_index
+from audiornn.store.fingerprint import FILES_NAME, read_file_index
+from audiornn.store.samples import SEQUENCE_PREFIX
+
+Number = TypeVar("Number", bound=np.generic)
 
 
 def prepare(
@@ -152,8 +155,8 @@ class Store:
 
         0 where samples are missing, see `gaps` and `audio`.
         """
-        start = self._starts[index]
-        return self._samples[start : start + (self._lengths[index] if self.reads_audio else 0)]
+        samples, start = self._places[index]
+        return samples[start : start + (self._lengths[index] if self.reads_audio else 0)]
 
     def gaps(self, index: int) -> Gaps:
         """Stretches of missing samples of a row, ``(gaps, 2)`` start and stop."""
@@ -165,8 +168,7 @@ class Store:
 
     def sequence(self, index: int, name: str) -> NDArray[np.float32]:
         """``(frames, features)`` of a row, NaN where missing; a read-only view; no frame where there is none."""
-        values, bounds = self._sequences[name]
-        start, stop = bounds[index]
+        values, start, stop = self._sequences[name][index]
         return values[start:stop].reshape(-1, self.sequence_sizes.get(name, 1))
 
     def signals(self, index: int) -> Signals:
@@ -181,7 +183,12 @@ class Store:
     @cached_property
     def paths(self) -> list[str]:
         """Absolute path of each row's file when the corpus was last prepared."""
-        paths, _, _ = read_file_index(self.folder)
+        index = read_file_index(self.folder)
+        if index is None:
+            raise CorpusError(
+                f"expected {FILES_NAME} in {str(self.folder)!r}, got none or a damaged one; prepare again"
+            )
+        paths = index.paths
         return [paths[number] for number in self._column("file")]
 
     @cached_property
@@ -213,7 +220,7 @@ class Store:
     @cached_property
     def column_names(self) -> list[str]:
         """What `column` knows."""
-        names = self._batches[0].schema.names if self._batches else []
+        names = self._table.schema.names
         return [*OWN_COLUMNS, *(name.removeprefix(COLUMN_PREFIX) for name in names if name.startswith(COLUMN_PREFIX))]
 
     def durations(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -272,68 +279,76 @@ class Store:
         return {split: np.flatnonzero(splits == split) for split in (*SPLITS, NOISE)}
 
     def _column(self, name: str) -> list[Any]:
-        values: list[Any] = []
-        for batch in self._batches:
-            values += batch.column(name).to_pylist()
-        return values
+        batches = self._table.batches if name in self._table.schema.names else self._parts.batches
+        return [value for batch in batches for value in batch.column(name).to_pylist()]
 
     @cached_property
-    def _buffer(self) -> Any:
-        import pyarrow as pa
-
-        with pa.memory_map(str(self.folder / TABLE_NAME)) as source:
-            return source.read_buffer()
+    def _table(self) -> _Mapped:
+        """What is said about the utterances."""
+        return _map([self.folder / TABLE_NAME])
 
     @cached_property
-    def _batches(self) -> list[Any]:
-        import pyarrow as pa
-
-        reader = pa.ipc.open_file(pa.BufferReader(self._buffer))
-        return [reader.get_batch(number) for number in range(reader.num_record_batches)]
+    def _parts(self) -> _Mapped:
+        """What was decoded."""
+        return _map([self.folder / part["name"] for part in self.description["parts"]])
 
     @cached_property
-    def _samples(self) -> NDArray[np.int16]:
-        """The whole file as int16; Arrow aligns every column in it to 8 bytes at least."""
-        return np.frombuffer(self._buffer, dtype=np.int16, count=self._buffer.size // 2)
-
-    @cached_property
-    def _starts(self) -> list[int]:
-        """Where each row's samples start in ``_samples``. Plain integers: indexing a list is faster than an array."""
-        starts: list[int] = []
-        for batch in self._batches:
-            column = batch.column("waveform")
-            base = (column.values.buffers()[1].address - self._buffer.address) // 2 if len(column) else 0
-            starts += (base + column.offsets.to_numpy()[:-1]).tolist()
-        return starts
+    def _places(self) -> list[tuple[NDArray[np.int16], int]]:
+        """The part that each row's samples are in, all of it, and where they start."""
+        return [(samples, start) for samples, start, _ in self._parts.lists("waveform", np.int16)]
 
     @cached_property
     def _gaps(self) -> dict[int, Gaps]:
         """By row, of those that have any."""
-        found: dict[int, Gaps] = {}
-        first = 0
-        for batch in self._batches:
-            column = batch.column("gaps")
-            lengths = np.diff(column.offsets.to_numpy())
-            for row in np.flatnonzero(lengths).tolist():
-                found[first + row] = np.array(column[row].as_py(), dtype=np.int64).reshape(-1, 2)
-            first += batch.num_rows
-        return found
+        gaps = enumerate(self._parts.lists("gaps", np.int64))
+        return {row: values[start:stop].reshape(-1, 2) for row, (values, start, stop) in gaps if stop > start}
 
     @cached_property
-    def _sequences(self) -> dict[str, tuple[NDArray[np.float32], list[tuple[int, int]]]]:
-        """The whole file as float32, and where in it each row's values start and stop, by name."""
-        floats = np.frombuffer(self._buffer, dtype=np.float32, count=self._buffer.size // 4)
-        found = {}
-        for name in self._batches[0].schema.names if self._batches else ():
-            if name.startswith(SEQUENCE_PREFIX):
-                bounds: list[tuple[int, int]] = []
-                for batch in self._batches:
-                    column = batch.column(name)
-                    base = (column.values.buffers()[1].address - self._buffer.address) // 4 if len(column.values) else 0
-                    bounds += itertools.pairwise((base + column.offsets.to_numpy()).tolist())
-                found[name.removeprefix(SEQUENCE_PREFIX)] = (floats, bounds)
-        return found
+    def _sequences(self) -> dict[str, list[tuple[NDArray[np.float32], int, int]]]:
+        """By name, for each row the part that its values are in, and where they start and stop."""
+        names = [name for name in self._parts.schema.names if name.startswith(SEQUENCE_PREFIX)]
+        return {name.removeprefix(SEQUENCE_PREFIX): self._parts.lists(name, np.float32) for name in names}
 
     @cached_property
     def _lengths(self) -> list[int]:
         return self._column("num_samples")
+
+
+@dataclass(frozen=True)
+class _Mapped:
+    """Arrow files that are one after the other, mapped into memory."""
+
+    schema: Any
+    batches: list[Any]
+    buffers: list[Any]
+    """The file that each batch is in, all of it."""
+
+    def lists(self, name: str, kind: type[Number]) -> list[tuple[NDArray[Number], int, int]]:
+        """For each row of a column of lists: its file as an array, and where in it the row's values start and stop.
+
+        Arrow aligns every column in a file to 8 bytes at least. Plain integers: a list is indexed faster than an array.
+        """
+        rows: list[tuple[NDArray[Number], int, int]] = []
+        size = np.dtype(kind).itemsize
+        for batch, buffer in zip(self.batches, self.buffers, strict=True):
+            column = batch.column(name)
+            values = np.frombuffer(buffer, dtype=kind, count=buffer.size // size)
+            held = column.values.buffers()[1]
+            base = (held.address - buffer.address) // size if len(column.values) else 0
+            bounds = (base + column.offsets.to_numpy().astype(np.int64)).tolist()
+            rows += zip(itertools.repeat(values), bounds[:-1], bounds[1:], strict=False)
+        return rows
+
+
+def _map(paths: Sequence[Path]) -> _Mapped:
+    import pyarrow as pa
+
+    schema, batches, buffers = pa.schema([]), [], []
+    for path in paths:
+        with pa.memory_map(str(path)) as source:
+            buffer = source.read_buffer()
+        reader = pa.ipc.open_file(pa.BufferReader(buffer))
+        schema = reader.schema
+        batches += [reader.get_batch(number) for number in range(reader.num_record_batches)]
+        buffers += [buffer] * reader.num_record_batches
+    return _Mapped(schema, batches, buffers)
