@@ -45,9 +45,15 @@ def resumable_folder(root: Path, name: str) -> Iterator[Path]:
         yield folder
 
 
-def list_unfinished(root: Path, pattern: str = "*") -> list[Path]:
+def list_unfinished(root: Path) -> list[Path]:
     """Every unfinished folder below ``root``, whether a process is at work in it or not."""
-    return sorted(root.glob(pattern + _SUFFIX))
+    return sorted(root.glob(f"*{_SUFFIX}"))
+
+
+def is_abandoned(folder: Path) -> bool:
+    """Whether nobody is at work in an unfinished folder."""
+    with _try_lock(_lock_of(folder)) as found:
+        return found is not None
 
 
 def remove_abandoned(root: Path, pattern: str = "*", *, older_than_seconds: float = 0.0) -> list[Path]:
@@ -61,19 +67,21 @@ def remove_abandoned(root: Path, pattern: str = "*", *, older_than_seconds: floa
     removed: list[Path] = []
     for lock_path in _locks(root, pattern):
         with _try_lock(lock_path) as folder:
-            if folder is not None and _age_seconds(folder) >= older_than_seconds:
+            if folder is not None and folder.exists() and _age_seconds(folder) >= older_than_seconds:
                 shutil.rmtree(folder, ignore_errors=True)
                 removed.append(folder)
     return removed
 
 
 def _locks(root: Path, pattern: str) -> list[Path]:
-    return sorted(root.glob(pattern + _LOCK_SUFFIX)) if root.is_dir() else []
+    return sorted({*root.glob(pattern + _LOCK_SUFFIX), *map(_lock_of, root.glob(pattern + _SUFFIX))})
 
 
 def _age_seconds(folder: Path) -> float:
-    times = [path.stat().st_mtime for path in (folder, *folder.glob("*")) if path.exists()]
-    return time.time() - max(times) if times else float("inf")
+    times = [0.0]
+    with contextlib.suppress(OSError):
+        times += [path.stat().st_mtime for path in (folder, *folder.iterdir())]
+    return time.time() - max(times)
 
 
 @contextlib.contextmanager

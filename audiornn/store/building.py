@@ -25,6 +25,7 @@ from audiornn.store.decoding import Part, Segment, Wanted, Written, write_part, 
 from audiornn.store.files import (
     FORMAT,
     Rejected,
+    note_use,
     read_description,
     read_rejected,
     sync,
@@ -89,6 +90,7 @@ def build_store(
         if folder is not None:
             remove_abandoned(root, f"{attempt}-*")
             _check_strict(folder, strict)
+            note_use(folder)
             return folder
         with resumable_folder(root, attempt) as folder, _worth_keeping(folder):
             build = _Build(listing, folder)
@@ -134,6 +136,7 @@ class _Build:
     faulty: list[tuple[Utterance, Faults]] = field(default_factory=list)
     sizes: dict[str, int] = field(default_factory=dict)
     parts: list[dict[str, Any]] = field(default_factory=list)
+    num_samples: int = 0
 
     @property
     def store(self) -> Path:
@@ -235,6 +238,7 @@ class _Build:
             if number in written.faulty:
                 self.faulty.append((row, written.faulty[number]))
         self.sizes.update(written.sizes)
+        self.num_samples += written.num_samples
         if written.num_bytes:
             num_rows = written.reasons.count("")
             self.parts.append(
@@ -266,6 +270,7 @@ class _Build:
             "labels": order_labels(row.label for row in self.kept if row.label),
             "num_utterances": len(self.kept),
             "num_rejected": len(self.rejected),
+            "num_samples": self.num_samples,
             "versions": versions(),
             "parts": self.parts,
         }

@@ -94,6 +94,7 @@ class Written:
     num_bytes: int = 0
     """Of the file; 0 where nothing was usable and there is none."""
     crc32: int = 0
+    num_samples: int = 0
     temporary: str = ""
     """Path of the file, before it has its name."""
 
@@ -113,7 +114,13 @@ def write_part(part: Part) -> Written:
     except BaseException:
         path.unlink(missing_ok=True)
         raise
-    return replace(written, num_bytes=writer.num_bytes, crc32=writer.crc32, temporary=str(path))
+    return replace(
+        written,
+        num_bytes=writer.num_bytes,
+        crc32=writer.crc32,
+        num_samples=writer.num_samples,
+        temporary=str(path),
+    )
 
 
 def _groups(segments: Sequence[Segment]) -> Iterator[Sequence[Segment]]:

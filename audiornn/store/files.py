@@ -7,6 +7,7 @@ other. `DESCRIPTION_NAME` is written last; it names the parts, and the size and 
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
@@ -22,6 +23,8 @@ from audiornn.manifest import Utterance
 FORMAT = 4
 TABLE_NAME, DESCRIPTION_NAME, REJECTED_NAME = "utterances.arrow", "store.json", "rejected.csv"
 FAULTS_NAME = "faults.csv"
+USED_NAME = "last_used"
+"""An empty file; its time is that of the last use."""
 
 COLUMN_PREFIX = "column "
 """Before the names of the further columns of the utterances, which may be any."""
@@ -43,7 +46,8 @@ def read_description(folder: Path) -> dict[str, Any] | None:
     """``store.json`` of a folder that is a whole store of this format, by the sizes of its files; else None."""
     description = read_any_description(folder)
     try:
-        whole = description["format"] == FORMAT and all(
+        whole = description["format"] == FORMAT and description["crc32"] == _checksum(description)
+        whole = whole and all(
             os.stat(folder / name).st_size == size  # noqa: PTH116 - a store may have thousands
             for name, size in sizes_of(description).items()
         )
@@ -59,6 +63,12 @@ def read_any_description(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return description if isinstance(description, dict) else {}
+
+
+def _checksum(description: Mapping[str, Any]) -> int:
+    """CRC-32 of all that a description says but this."""
+    said = {name: value for name, value in description.items() if name != "crc32"}
+    return zlib.crc32(json.dumps(said, sort_keys=True).encode())
 
 
 def sizes_of(description: Mapping[str, Any]) -> dict[str, int]:
@@ -151,6 +161,13 @@ def write_description(folder: Path, description: Mapping[str, Any]) -> None:
         sync(folder / name)
         size, crc32 = checksum(folder / name)
         tables.append({"name": name, "bytes": size, "crc32": crc32})
-    text = json.dumps({**description, "tables": tables}, indent=1, default=str)
+    said = json.loads(json.dumps({**description, "tables": tables}, default=str))
+    text = json.dumps({**said, "crc32": _checksum(said)}, indent=1)
     (folder / DESCRIPTION_NAME).write_text(text + "\n", encoding="utf-8")
     sync(folder / DESCRIPTION_NAME)
+
+
+def note_use(folder: Path) -> None:
+    """Leave the time at which a store was last asked for, where it can be written."""
+    with contextlib.suppress(OSError):
+        (folder / USED_NAME).touch()

@@ -15,7 +15,7 @@ from audiornn.store.files import checksum
 from audiornn.store.fingerprint import FileState, file_state
 
 JOURNAL_NAME = "parts.jsonl"
-_FIELDS = ("name", "reasons", "faulty", "sizes", "num_bytes", "crc32")
+_FIELDS = ("name", "reasons", "faulty", "sizes", "num_bytes", "crc32", "num_samples")
 
 
 class Journal:

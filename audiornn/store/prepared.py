@@ -19,12 +19,14 @@ from audiornn.audio.recording import NO_GAPS
 from audiornn.clock import Clock
 from audiornn.corpora.corpus import Corpus, Progress
 from audiornn.errors import CorpusError
+from audiornn.files.in_use import mark_in_use
 from audiornn.manifest import NOISE, OWN_COLUMNS, SPLITS, Utterance
 from audiornn.sequences import Signals
 from audiornn.store.building import build_store
 from audiornn.store.decoding import Wanted
 from audiornn.store.files import (
     COLUMN_PREFIX,
+    DESCRIPTION_NAME,
     REJECTED_NAME,
     TABLE_NAME,
     Rejected,
@@ -90,8 +92,9 @@ def prepare(
 class Store:
     """A prepared corpus, read only. Rows are numbered 0 to ``len(store) - 1``.
 
-    Columns are read when first asked for, waveforms never: they are views of the mapped file. A pickled store carries
-    its folder and is mapped anew where it is unpickled, so worker processes share the pages.
+    Columns are read when first asked for, waveforms never: they are views of the mapped files. A pickled store carries
+    its folder and is mapped anew where it is unpickled, so worker processes share the pages. Nothing is written: the
+    folder may be a copy, on a file system that can't be written, of audio that is gone.
     """
 
     def __init__(
@@ -111,6 +114,7 @@ class Store:
         self.description = description
         self._length: int = description["num_utterances"]
         self._replaced_splits = splits
+        mark_in_use(folder / DESCRIPTION_NAME, self)
 
     @classmethod
     def open(cls, folder: Path | str) -> Store:

@@ -87,6 +87,8 @@ class SamplesWriter:
         self._buffer = np.empty(_BATCH_SAMPLES, dtype=np.int16)
         self._held = 0
         self._values = 0
+        self.num_samples = 0
+        """Of all recordings."""
 
     @property
     def num_bytes(self) -> int:
@@ -120,6 +122,7 @@ class SamplesWriter:
             held[...] = samples
             heard = heard._replace(recording=Recording(held, heard.recording.gaps))
         self._heard.append(heard)
+        self.num_samples += heard.num_samples
         self._held += samples.size
         self._values += sum(values.size for values in heard.sequences.values())
         if max(self._held, self._values) >= _BATCH_SAMPLES or len(self._heard) >= _BATCH_ROWS:
