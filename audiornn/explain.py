@@ -27,9 +27,10 @@ def explain(error: BaseException, verb: str) -> str:
         full = re.search(r"full_key: (\S+)", text)
         name = (full[1] if full else missing[1] or missing[2]).replace("model_path", "model")
         return f"expected a value for {name}, got none; give {name}=..., see `audiornn {verb} --help`"
+    if choice := re.search(r"You must specify '(\w+)'", text):
+        return f"expected {choice[1]}= one of {', '.join(_options(text))}, got none"
     if option := re.search(r"Could not find '([\w/]+)/([^'/]+)'", text):
-        known = [line.strip() for line in text.splitlines() if line.startswith("\t")]
-        options = [name for name in known if name.isidentifier() and not name.startswith("schema")]
+        options = _options(text)
         return f"expected {option[1]}= one of {', '.join(options)}, got {option[2]!r}{nearest(option[2], options)}"
     if key := re.search(r"Key '([^']+)' not in|Could not override '([^']+)'", text):
         name = key[1] or key[2]
@@ -40,6 +41,12 @@ def explain(error: BaseException, verb: str) -> str:
         return f"{told}; put a value with special characters in quotes of its own, e.g. 'input=\"take (1).wav\"'"
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return "; ".join(line for line in dict.fromkeys(lines) if not line.startswith(("full_key", "object_type")))
+
+
+def _options(text: str) -> list[str]:
+    """Those of a group that Hydra lists."""
+    known = [line.strip() for line in text.splitlines() if line.startswith("\t")]
+    return [name for name in known if name.isidentifier() and not name.startswith("schema")]
 
 
 def _names() -> Iterator[str]:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from audiornn.corpora.corpus import Corpus, Progress
+from audiornn.corpora.corpus import Corpus
 from audiornn.data import LoaderConfig, StoreDataset
 from audiornn.errors import ConfigError
 from audiornn.features import FeaturesConfig
@@ -22,6 +22,7 @@ from audiornn.models.encoder import EncoderConfig
 from audiornn.models.pooling import PoolingConfig
 from audiornn.objectives import MulticlassConfig, Objective
 from audiornn.optimization import OptimizerConfig
+from audiornn.progress import Progress
 from audiornn.store import Store
 from audiornn.trainer_config import TrainerConfig
 from audiornn.training import TrainConfig, build_module, train

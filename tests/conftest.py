@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from miniatures import MINIATURES, write_speech_commands
 
 
 @pytest.fixture
@@ -19,3 +20,13 @@ def real_data() -> Path:
     if folder is None:
         pytest.skip("AUDIORNN_REAL_DATA is not set")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def minis(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data folder with a miniature of every public corpus."""
+    data_dir = tmp_path_factory.mktemp("minis")
+    for write in MINIATURES.values():
+        write(data_dir)
+    write_speech_commands(data_dir, "v0.01")
+    return data_dir

@@ -14,15 +14,16 @@ import audiornn
 PACKAGE = Path(audiornn.__file__).parent
 
 RUNGS = (
-    {"errors", "labels", "card", "clock", "collector"},
+    {"errors", "labels", "card", "clock", "progress"},
     {"padding", "workers"},
-    {"audio", "files", "manifest", "augment", "optimization", "trainer_config", "help", "overrides"},
-    {"features", "sequences"},
+    {"audio", "files", "augment", "optimization", "trainer_config", "help", "overrides"},
+    {"features", "sequences", "page"},
+    {"manifest"},
     {"inputs"},
-    {"models", "splits", "runs", "tasks"},
+    {"models", "splits", "runs", "tasks", "downloads"},
     {"objectives", "predictions", "corpora", "checkpoint"},
     {"evaluation", "store", "inference", "initialising"},
-    {"data"},
+    {"data", "doctor"},
     {"engine"},
     {"fitting"},
     {"training"},
@@ -78,6 +79,7 @@ def modules_after(statement: str) -> set[str]:
         ("import audiornn.audio, audiornn.store", {"torch", "hydra", "lightning", "scipy"}),
         ("import audiornn.commands.predict, audiornn.commands.embed, audiornn.inputs", {"torch", "hydra", "lightning"}),
         ("import audiornn.inference", {"hydra", "omegaconf", "lightning", "matplotlib", "sklearn", "librosa"}),
+        ("import audiornn.downloads", {"torch", "numpy", "requests", "urllib3", "filelock"}),
         ("import audiornn.cli, audiornn.help; audiornn.help.verb_help('train')", {"torch", "numpy", "hydra"}),
     ],
 )

@@ -80,6 +80,11 @@ def three_utterances() -> UtteranceSource:
         {"parity": "even", "digit": "4", "speech_seconds": "2"},
         {"parity": "odd", "digit": "5"},
     ]
+    slots = [("activate", "lights", "none"), ("bring", "juice", "none"), ("activate", "lamp", "kitchen")]
+    more = [
+        {**each, "action": action, "object": thing, "location": place}
+        for each, (action, thing, place) in zip(more, slots, strict=True)
+    ]
     intervals = '[[0.1, 0.2, "x"]]'
     columns = [
         {**each, **further, "intervals": intervals, "speech": intervals}

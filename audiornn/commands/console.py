@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,14 +13,24 @@ from typing import TYPE_CHECKING, Any
 import rich.progress
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+from rich.table import Column, Table
 
+from audiornn.manifest import SPLITS
 from audiornn.runs import LOG_FORMAT
 
 if TYPE_CHECKING:
+    from audiornn.corpora.corpus import Corpus
     from audiornn.evaluation import SplitEvaluation
-    from audiornn.store import Progress, Store
+    from audiornn.progress import Progress
+    from audiornn.store import Store
 
 
 def print_lines(lines: Iterable[str]) -> None:
@@ -47,8 +58,8 @@ def _cell(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def print_store(store: Store) -> None:
-    """What is in a prepared corpus, per split and per class, and what was left out."""
+def print_store(store: Store, corpus: Corpus, data_dir: Path) -> None:
+    """What is in the prepared ``corpus``, per split and per class, what is published of it, and what was left out."""
     from audiornn.store import summarise, summarise_faults
     from audiornn.store.files import FAULTS_NAME
 
@@ -66,6 +77,7 @@ def print_store(store: Store) -> None:
         for row in summary
     ]
     print_table(f"{store.name} at {store.sample_rate:,} Hz, split: {store.split_rule}", rows)
+    print_published(store, corpus, data_dir)
     counted = [row for row in summary if row.class_counts]
     classes = [{"class": label, **{row.split: row.class_counts[label] for row in counted}} for label in store.labels]
     print_table("clips per class", classes)
@@ -75,6 +87,26 @@ def print_store(store: Store) -> None:
     if store.num_rejected:
         shown = [{"left out": item.path, "reason": item.reason} for item in store.rejected[:20]]
         print_table(f"{store.num_rejected} left out, listed in {store.folder / 'rejected.csv'}", shown)
+
+
+def published_lines(corpus: Corpus, counts: Mapping[str, int]) -> list[str]:
+    """Whether the utterances listed of each split are as many as are published; nothing where none are known."""
+    published = corpus.published_counts()
+    told = [f"{split} {counts.get(split, 0):,} of {count:,}" for split, count in published.items()]
+    if not told:
+        return []
+    if all(counts.get(split, 0) == count for split, count in published.items()):
+        return [f"published counts: {', '.join(f'{split} {count:,}' for split, count in published.items())}: the same"]
+    return [f"published counts differ: {', '.join(told)}"]
+
+
+def print_published(store: Store, corpus: Corpus, data_dir: Path) -> None:
+    """`published_lines` of a prepared corpus, what was left out of its store counted as well."""
+    if store.num_rejected and corpus.published_counts():
+        counts: Mapping[str, int] = Counter(row.split for row in corpus.utterances(data_dir))
+    else:
+        counts = {split: len(store.indices(split)) for split in SPLITS}
+    print_lines(published_lines(corpus, counts))
 
 
 def print_evaluation(evaluation: SplitEvaluation, written: Mapping[str, Path]) -> None:
@@ -91,13 +123,14 @@ def print_evaluation(evaluation: SplitEvaluation, written: Mapping[str, Path]) -
 
 
 @contextmanager
-def progress_bar(description: str) -> Iterator[Progress]:
+def progress_bar(description: str, *, in_bytes: bool = False) -> Iterator[Progress]:
     """A function of (done, total) that draws a bar; it does nothing when standard error is no terminal."""
+    name, amount, rate = (Column(no_wrap=True, overflow="ellipsis", max_width=width) for width in (40, None, None))
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", table_column=name),
         BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
+        (DownloadColumn if in_bytes else MofNCompleteColumn)(table_column=amount),
+        TransferSpeedColumn(rate) if in_bytes else TextColumn("{task.fields[rate]}", table_column=rate),
         TimeRemainingColumn(),
     )
     with rich.progress.Progress(

@@ -25,7 +25,7 @@ class EvaluateCommand:
 
 def run(command: EvaluateCommand) -> int:
     """Evaluate, write the results, print the summary."""
-    from audiornn.commands.console import print_evaluation, print_lines, progress_bar
+    from audiornn.commands.console import print_evaluation, print_lines, print_published, progress_bar
     from audiornn.corpora.same import corpus_of
     from audiornn.evaluation import evaluate, save_evaluation
     from audiornn.runs import RunFolder, resolve_model
@@ -53,5 +53,6 @@ def run(command: EvaluateCommand) -> int:
     output = Path(command.output) if command.output else RunFolder(folder.parent).evaluation(corpus.name, command.split)
     written = save_evaluation(evaluation, output, settings=classifier.settings)
     print_lines([f"model: {folder}"])
+    print_published(store, corpus, Path(command.data_dir))
     print_evaluation(evaluation, written)
     return 0

@@ -22,20 +22,25 @@ class PrepareCommand:
     sample_rate: int = DEFAULT_SAMPLE_RATE
     strict: bool = False
     num_workers: int | None = None
+    download: bool = False
 
 
 def run(command: PrepareCommand) -> int:
     """Prepare the corpus and print what is in it."""
     from audiornn.commands.console import print_lines, print_store, progress_bar
+    from audiornn.commands.download import fetch_corpus
     from audiornn.inputs import SEQUENCE, parse_streams
     from audiornn.store import prepare
 
     streams = parse_streams(command.streams)
     clocks = {name: stream.clock for name, stream in streams.items() if stream.kind == SEQUENCE}
+    data_dir = Path(command.data_dir)
+    if command.download:
+        fetch_corpus(command.data, data_dir)
     with progress_bar("prepare") as progress:
         store = prepare(
             command.data,
-            data_dir=Path(command.data_dir),
+            data_dir=data_dir,
             sample_rate=command.sample_rate,
             audio=command.audio,
             reads_audio=command.reads_audio,
@@ -44,6 +49,6 @@ def run(command: PrepareCommand) -> int:
             num_workers=command.num_workers,
             progress=progress,
         )
-    print_store(store)
+    print_store(store, command.data, data_dir)
     print_lines([f"store: {store.folder}"])
     return 0

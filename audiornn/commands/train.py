@@ -10,6 +10,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from audiornn.commands.console import log_to_file, print_lines, print_store, print_table, progress_bar
+from audiornn.commands.download import fetch_corpus
 from audiornn.corpora.corpus import Corpus
 from audiornn.crossvalidation import TABLE, choose_folds, cross_validate
 from audiornn.errors import CorpusError
@@ -33,6 +34,7 @@ class TrainCommand(TrainConfig):
     resume: str | None = None
     folds: Any = None
     evaluate_test: bool = False
+    download: bool = False
 
 
 def run(command: TrainCommand, *, settings_yaml: str, overrides: list[str]) -> float:
@@ -46,6 +48,8 @@ def run(command: TrainCommand, *, settings_yaml: str, overrides: list[str]) -> f
     settings = {field.name: getattr(command, field.name) for field in dataclasses.fields(TrainConfig)}
     run_folder = RunFolder(Path(command.run_dir))
     check_writable(run_folder.config)
+    if command.download:
+        fetch_corpus(command.data, Path(command.data_dir))
     run_once = _run_once if command.folds is None else _run_folds
     return run_once(command, TrainConfig(**settings), run_folder, settings_yaml, overrides)
 
@@ -57,7 +61,7 @@ def _run_once(
         splits = ("test",) if command.evaluate_test else ()
         resume = command.resume is not None
         store = config.prepare(Path(command.data_dir), splits=splits, resume=resume, progress=progress)
-    print_store(store)
+    print_store(store, config.data, Path(command.data_dir))
     if command.evaluate_test and not len(store.indices("test")):
         raise CorpusError(f"evaluate_test: expected utterances in the test split of '{store.folder}', found none")
     with log_to_file(run_folder.log):

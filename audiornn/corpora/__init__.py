@@ -8,13 +8,18 @@ from importlib import import_module
 from audiornn.corpora.corpus import Corpus
 
 _CLASSES = {
+    "arabic_speech_commands": "audiornn.corpora.arabic_speech_commands:ArabicSpeechCommands",
+    "audio_mnist": "audiornn.corpora.audio_mnist:AudioMnist",
     "demo": "audiornn.corpora.demo:DemoCorpus",
     "demo_sequences": "audiornn.corpora.demo_sequences:DemoSequences",
     "esc50": "audiornn.corpora.esc50:Esc50",
+    "fluent_speech_commands": "audiornn.corpora.fluent_speech_commands:FluentSpeechCommands",
     "folder": "audiornn.corpora.folder:FolderCorpus",
     "fsdd": "audiornn.corpora.fsdd:Fsdd",
     "manifest": "audiornn.corpora.manifest_file:ManifestCorpus",
+    "ravdess": "audiornn.corpora.ravdess:Ravdess",
     "speech_commands": "audiornn.corpora.speech_commands:SpeechCommands",
+    "urban_sound8k": "audiornn.corpora.urban_sound8k:UrbanSound8k",
 }
 
 

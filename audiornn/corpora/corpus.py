@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from audiornn.errors import CorpusError
 from audiornn.manifest import Utterance
+from audiornn.progress import Progress, ProgressOf
 
-Progress = Callable[[int, int], None]
-"""Called with the numbers of things done and in all."""
+if TYPE_CHECKING:
+    from audiornn.corpora.public import Downloaded
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +25,11 @@ class Corpus:
 
     name: str
 
+    @property
+    def key(self) -> dict[str, Any]:
+        """The settings that a prepared corpus depends on: where the files lie is none of them."""
+        return {name: value for name, value in asdict(self).items() if name != "path"}
+
     def make(self, data_dir: Path, *, progress: Progress | None = None) -> None:
         """Bring the files to where `utterances` looks for them; for a corpus that the user brings, nothing to do.
 
@@ -33,6 +40,28 @@ class Corpus:
         Raises:
             CorpusError: it could not be made; nothing half made is left.
         """
+
+    def download(
+        self,
+        data_dir: Path,  # noqa: ARG002
+        *,
+        mirror: str | None = None,  # noqa: ARG002
+        keep_archives: bool = False,  # noqa: ARG002
+        progress: ProgressOf | None = None,  # noqa: ARG002
+    ) -> list[Downloaded]:
+        """Fetch a public corpus and unpack it to where `utterances` looks for it; what is there stays as it is.
+
+        Args:
+            data_dir: the folder that corpora lie under.
+            mirror: an address or a folder to take the archives from, see `audiornn.downloads.fetch`.
+            keep_archives: whether archives stay in ``data_dir/downloads``; those that were there before always do.
+            progress: opens the progress of fetching and of unpacking each archive.
+
+        Raises:
+            CorpusError: it is none that is published; it could not be fetched, or was refused. Nothing half done is
+                left, except what has come of an archive, which the next call goes on with.
+        """
+        raise CorpusError(f"expected a published corpus to download, got data={self.name}, which is none")
 
     @abstractmethod
     def utterances(self, data_dir: Path) -> list[Utterance]:
@@ -48,6 +77,10 @@ class Corpus:
     def split_rule(self, data_dir: Path) -> str:  # noqa: ARG002
         """How the splits came about, in words, to be printed beside the counts."""
         return "part of the corpus"
+
+    def published_counts(self) -> Mapping[str, int]:
+        """Utterances per split that a whole copy has with these settings; empty where none are known."""
+        return {}
 
     def folds(self, data_dir: Path) -> list[str]:  # noqa: ARG002
         """Names of the parts that can each be held out as the test split, in order.

@@ -16,7 +16,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from audiornn.corpora.corpus import Corpus, Progress
+from audiornn.corpora.corpus import Corpus
 from audiornn.corpora.demo_clips import COMMANDS, VARIANTS, Clip, ClipSettings, Voice, render_noise, render_voice
 from audiornn.corpora.demo_work import run_jobs
 from audiornn.corpora.espeak import ACCENTS, espeak_data
@@ -24,6 +24,7 @@ from audiornn.errors import ConfigError, CorpusError
 from audiornn.files.unfinished import remove_abandoned, unfinished_folder
 from audiornn.labels import UNKNOWN
 from audiornn.manifest import NOISE, SPLITS, Utterance, read_manifest
+from audiornn.progress import Progress
 from audiornn.workers import available_cores
 
 _logger = logging.getLogger(__name__)

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 
 from audiornn.audio import read_recording
 from audiornn.corpora.acoustics import CLIP_SAMPLE_RATE
-from audiornn.corpora.corpus import Corpus, Progress
+from audiornn.corpora.corpus import Corpus
 from audiornn.corpora.demo import DemoCorpus, write_errors
 from audiornn.corpora.demo_clips import write_wav
 from audiornn.errors import ConfigError, CorpusError
 from audiornn.files.unfinished import remove_abandoned, unfinished_folder
 from audiornn.manifest import NOISE, SPLITS, Utterance, read_manifest, write_manifest
+from audiornn.progress import Progress
 
 _FORMAT = 1  # raise it when the same settings come to give other bytes
 _MANIFEST, _MARKER = "manifest.csv", "corpus.json"

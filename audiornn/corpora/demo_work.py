@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from audiornn.corpora.corpus import Progress
+from audiornn.progress import Progress
 
 T = TypeVar("T")
 

@@ -7,10 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from audiornn.corpora.public import FoldedCorpus, check_present, read_table, whole_recording
+from audiornn.corpora.contents import check_present, read_table, whole_recording
+from audiornn.corpora.public import FoldedCorpus
+from audiornn.downloads import Archive, Source
+from audiornn.errors import CorpusError
 from audiornn.manifest import Utterance
 
 _TABLE = "meta/esc50.csv"
+_COMMIT = "33c8ce9eb2cf0b1c2f8bcf322eb349b6be34dbb6"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,11 +30,21 @@ class Esc50(FoldedCorpus):
 
     HOME: ClassVar[str] = "https://github.com/karolpiczak/ESC-50"
     FOLDERS: ClassVar[tuple[str, ...]] = ("ESC-50", "ESC-50-master")
-    FOLDS: ClassVar[tuple[int, ...]] = (1, 2, 3, 4, 5)
+    ARCHIVES: ClassVar[tuple[Archive, ...]] = (
+        Archive(
+            source=Source(file_name=f"ESC-50-{_COMMIT}.zip", urls=(f"{HOME}/archive/{_COMMIT}.zip",), page=HOME),
+            strip=1,
+        ),
+    )
+
+    def fold_sizes(self) -> Mapping[int, int]:
+        return dict.fromkeys((1, 2, 3, 4, 5), 80 if self.esc10 else 400)
 
     def rows(self, folder: Path) -> list[Utterance]:
         table = read_table(folder / _TABLE, ["filename", "category", "esc10", "src_file"], numbers=["fold"])
-        check_present((f"audio/{row['filename']}" for row in table), folder, _TABLE)
+        check_present(folder, {_TABLE: [f"audio/{row['filename']}" for row in table]})
+        if (classes := len({row["category"] for row in table})) != 50:
+            raise CorpusError(f"expected 50 classes, got {classes} in {str(folder / _TABLE)!r}")
         return [
             whole_recording(
                 folder,
@@ -42,7 +56,3 @@ class Esc50(FoldedCorpus):
             for row in table
             if row["esc10"] == "True" or not self.esc10
         ]
-
-    def published_counts(self) -> Mapping[str, int]:
-        clips = 80 if self.esc10 else 400
-        return {"train": 3 * clips, "validation": clips, "test": clips}

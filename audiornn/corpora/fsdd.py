@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
-from audiornn.corpora.public import PublicCorpus, whole_recording
+from audiornn.audio import list_files
+from audiornn.corpora.contents import parse_name, whole_recording
+from audiornn.corpora.public import PublicCorpus
+from audiornn.downloads import Archive, Source
 from audiornn.errors import ConfigError, CorpusError
 from audiornn.manifest import Utterance
 
-_NAME = re.compile(r"(?P<digit>\d)_(?P<speaker>[^_]+)_(?P<index>\d+)\.wav")
+_NAME = re.compile(r"(?P<digit>\d)_(?P<speaker>[^_]+)_(?P<index>\d{1,9})\.wav", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +35,16 @@ class Fsdd(PublicCorpus):
 
     HOME: ClassVar[str] = "https://github.com/Jakobovski/free-spoken-digit-dataset"
     FOLDERS: ClassVar[tuple[str, ...]] = ("free-spoken-digit-dataset", "fsdd")
+    ARCHIVES: ClassVar[tuple[Archive, ...]] = (
+        Archive(
+            source=Source(
+                file_name="free-spoken-digit-dataset-1.0.10.zip",
+                urls=(f"{HOME}/archive/refs/tags/v1.0.10.zip",),
+                page=HOME,
+            ),
+            strip=1,
+        ),
+    )
 
     def __post_init__(self) -> None:
         if self.protocol not in ("official", "speakers"):
@@ -46,14 +58,15 @@ class Fsdd(PublicCorpus):
     def with_fold(self, name: str) -> Fsdd:
         return replace(self, protocol="speakers", test_speaker=name)
 
+    def expected_values(self) -> Mapping[str, Iterable[str]]:
+        return {"digit": "0123456789"}
+
     def rows(self, folder: Path) -> list[Utterance]:
         if (folder / "recordings").is_dir():
             folder = folder / "recordings"
         rows = []
-        for file_name in sorted(entry.name for entry in os.scandir(folder) if entry.name.endswith(".wav")):
-            match = _NAME.fullmatch(file_name)
-            if match is None:
-                raise CorpusError(f"expected <digit>_<speaker>_<index>.wav, got {file_name!r} in {str(folder)!r}")
+        for file_name in list_files(folder, [".wav"]):
+            match = parse_name(_NAME, file_name, "<digit>_<speaker>_<index>.wav", folder)
             digit, speaker = match["digit"], match["speaker"]
             row = whole_recording(
                 folder,

@@ -1,20 +1,52 @@
-"""What the public corpora share: where their files come from, where a copy is looked for, how a table is read."""
+"""What the public corpora share: where their files come from, where a copy is looked for, how it is checked."""
 
 from __future__ import annotations
 
-import csv
-import os
 from abc import abstractmethod
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Self
 
-from audiornn.audio import list_files
 from audiornn.corpora.corpus import Corpus
+from audiornn.downloads import Archive, Installed, install, read_installed
 from audiornn.errors import ConfigError, CorpusError
-from audiornn.manifest import Utterance
+from audiornn.manifest import SPLITS, Utterance
+from audiornn.progress import ProgressOf
 from audiornn.splits import split_of_fold
+
+DOWNLOADS = "downloads"
+"""Folder in the data folder that archives are fetched to, and found in when they were put there by hand."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Copy:
+    """A folder that a corpus is read from."""
+
+    folders: tuple[str, ...]
+    """Its usual names in the data folder; ``audiornn download`` makes the first."""
+    archives: tuple[Archive, ...]
+    """What it is made from."""
+    path: str | None = None
+    """Where the user has it instead."""
+
+    def find(self, data_dir: Path) -> Path | None:
+        """Where it is; None if it is not there."""
+        candidates = [Path(self.path)] if self.path is not None else [data_dir / name for name in self.folders]
+        return next((folder.absolute() for folder in candidates if folder.is_dir()), None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Downloaded:
+    """A folder of a corpus that `PublicCorpus.download` has seen to."""
+
+    folder: Path
+    copy: Copy
+    installed: Installed | None = None
+    """What came of its archives; None where the user has put a copy."""
+    is_new: bool = False
+    """False where it was there before."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,13 +64,14 @@ class PublicCorpus(Corpus):
     """The page that it is published on."""
     FOLDERS: ClassVar[tuple[str, ...]]
     """Its usual names; ``audiornn download`` takes the first."""
+    ARCHIVES: ClassVar[tuple[Archive, ...]]
+    """What ``audiornn download`` makes that folder from."""
+    SOURCE_SETTINGS: ClassVar[tuple[str, ...]] = ()
+    """Settings that decide which archives are needed."""
 
-    def utterances(self, data_dir: Path) -> list[Utterance]:
-        folder = self.folder(data_dir)
-        rows = self.rows(folder)
-        if not rows:
-            raise CorpusError(f"expected the recordings of data={self.name}, got none in {str(folder)!r}")
-        return rows
+    def copies(self) -> tuple[Copy, ...]:
+        """The folders that are read with these settings."""
+        return (Copy(folders=self.FOLDERS, archives=self.ARCHIVES, path=self.path),)
 
     @abstractmethod
     def rows(self, folder: Path) -> list[Utterance]:
@@ -48,123 +81,115 @@ class PublicCorpus(Corpus):
             CorpusError: the copy is not whole, or is none.
         """
 
-    def folder(self, data_dir: Path) -> Path:
-        """Where the copy is.
-
-        Raises:
-            CorpusError: there is none.
-        """
-        return self.find(self.path, data_dir, self.FOLDERS)
-
-    def find(self, path: str | None, data_dir: Path, names: Sequence[str]) -> Path:
-        """The folder ``path``, or the first of ``names`` that is there in the data folder.
-
-        Raises:
-            CorpusError: no such folder; the message says how to get one.
-        """
-        candidates = [Path(path)] if path is not None else [data_dir / name for name in names]
-        for candidate in candidates:
-            if candidate.is_dir():
-                return candidate.absolute()
-        tried = " or ".join(repr(str(candidate)) for candidate in candidates)
-        remedy = f"; run `audiornn download data={self.name}`, or put a copy there, or set data.path or data_dir"
-        raise CorpusError(f"expected a corpus folder, got nothing at {tried}{'' if path is not None else remedy}")
-
-    def published_counts(self) -> Mapping[str, int]:
-        """Utterances per split that a whole copy has with these settings; empty where none are known."""
+    def expected_values(self) -> Mapping[str, Iterable[str]]:
+        """By column, what some recording of every whole copy says there; a copy without one of them is refused."""
         return {}
+
+    def utterances(self, data_dir: Path) -> list[Utterance]:
+        folders = list(dict.fromkeys(self.find(copy, data_dir) for copy in self.copies()))
+        rows = [row for folder in folders for row in self.rows(folder)]
+        self.check(rows, folders)
+        return rows
+
+    def check(self, rows: Sequence[Utterance], folders: Sequence[Path]) -> None:
+        """Raise `CorpusError` when there is nothing, or nothing of an expected value."""
+        places = " and ".join(repr(str(folder)) for folder in folders)
+        if not rows:
+            raise CorpusError(f"expected the recordings of data={self.name}, got none in {places}")
+        for column, values in self.expected_values().items():
+            present = {row.column(column) for row in rows}
+            if missing := [value for value in values if value not in present]:
+                what = "" if column == "label" else f"{column} "
+                raise CorpusError(f"expected recordings of {what}{missing[0]!r}, got none in {places}")
+
+    def find(self, copy: Copy, data_dir: Path) -> Path:
+        """Where a copy is.
+
+        Raises:
+            CorpusError: there is none; the message says how to get one.
+        """
+        if (folder := copy.find(data_dir)) is not None:
+            return folder
+        if copy.path is not None:
+            raise CorpusError(f"expected a corpus folder, got nothing at {copy.path!r}")
+        tried = " or ".join(repr(str(data_dir / name)) for name in copy.folders)
+        settings = "".join(f" data.{name}={getattr(self, name)}" for name in self.SOURCE_SETTINGS)
+        raise CorpusError(
+            f"expected a corpus folder, got nothing at {tried}; run `audiornn download data={self.name}{settings}`, or "
+            "put a copy there, or set data.path or data_dir"
+        )
+
+    def download(
+        self,
+        data_dir: Path,
+        *,
+        mirror: str | None = None,
+        keep_archives: bool = False,
+        progress: ProgressOf | None = None,
+    ) -> list[Downloaded]:
+        done = []
+        for copy in self.copies():
+            there = copy.find(data_dir)
+            if copy.path is not None or (there is not None and read_installed(there) is None):
+                done.append(Downloaded(folder=self.find(copy, data_dir), copy=copy))
+                continue
+            folder = there or (data_dir / copy.folders[0]).absolute()
+            downloads = data_dir / DOWNLOADS
+            # Not ours to remove: somebody may have put it there.
+            found = any((downloads / archive.source.file_name).exists() for archive in copy.archives)
+            installed = install(
+                copy.archives,
+                folder,
+                downloads=downloads,
+                mirror=mirror,
+                keep_archives=keep_archives or found,
+                progress=progress,
+            )
+            done.append(Downloaded(folder=folder, copy=copy, installed=installed, is_new=there is None))
+        return done
 
 
 @dataclass(frozen=True, kw_only=True)
 class FoldedCorpus(PublicCorpus):
-    """A public corpus that is published with folds: one is the test split, the next one, in the circle, validation."""
+    """A public corpus with folds: one is the test split, the next one, in the circle, validation."""
 
     fold: int = 1
     """The fold that is held out for testing."""
 
-    FOLDS: ClassVar[tuple[int, ...]]
+    FOLD_RULE: ClassVar[str] = "published folds"
+
+    @abstractmethod
+    def fold_sizes(self) -> Mapping[int, int]:
+        """Utterances of each fold in a whole copy, in the order of the circle."""
 
     def __post_init__(self) -> None:
-        if self.fold not in self.FOLDS:
-            raise ConfigError(f"fold must be {self.FOLDS[0]} to {self.FOLDS[-1]}, got {self.fold}")
+        numbers = list(self.fold_sizes())
+        if self.fold not in numbers:
+            raise ConfigError(f"fold must be {numbers[0]} to {numbers[-1]}, got {self.fold}")
 
     def folds(self, data_dir: Path) -> list[str]:  # noqa: ARG002
-        return [str(fold) for fold in self.FOLDS]
+        return [str(fold) for fold in self.fold_sizes()]
 
     def with_fold(self, name: str) -> Self:
         return replace(self, fold=int(name))
 
     def split_of(self, fold: int) -> str:
-        """Split of the utterances of a fold."""
-        return split_of_fold(fold, held_out=self.fold, folds=self.FOLDS)
+        """Split of the utterances of a fold.
+
+        Raises:
+            CorpusError: there is no such fold.
+        """
+        numbers = list(self.fold_sizes())
+        if fold not in numbers:
+            raise CorpusError(f"expected folds {numbers[0]} to {numbers[-1]} in data={self.name}, got {fold}")
+        return split_of_fold(fold, held_out=self.fold, folds=numbers)
 
     def split_rule(self, data_dir: Path) -> str:  # noqa: ARG002
-        validation = next(fold for fold in self.FOLDS if self.split_of(fold) == "validation")
-        return f"published folds: {self.fold} test, {validation} validation"
+        validation = next(fold for fold in self.fold_sizes() if self.split_of(fold) == "validation")
+        return f"{self.FOLD_RULE}: {self.fold} test, {validation} validation"
 
-
-def whole_recording(
-    folder: Path,
-    name: str,
-    label: str,
-    *,
-    split: str = "",
-    speaker: str = "",
-    columns: Mapping[str, str] | None = None,
-    utterance_id: str | None = None,
-) -> Utterance:
-    """A recording; ``name`` is its path relative to the folder, with forward slashes, and by default its id."""
-    # Not by pathlib, which takes more time than all the rest of listing a large folder.
-    path = f"{folder}{os.sep}{name.replace('/', os.sep)}"
-    return Utterance(
-        utterance_id=utterance_id or name,
-        path=path,
-        label=label,
-        split=split,
-        speaker=speaker,
-        columns=columns or {},
-    )
-
-
-def read_table(path: Path, columns: Sequence[str], *, numbers: Sequence[str] = ()) -> list[dict[str, str]]:
-    """The rows of a CSV file of a corpus.
-
-    Args:
-        path: of the file.
-        columns: that must be there.
-        numbers: columns that must be there and hold whole numbers.
-
-    Raises:
-        CorpusError: no such file, one that can't be read, a missing column, a row of another length.
-    """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            header = list(reader.fieldnames or [])
-            if missing := [name for name in (*columns, *numbers) if name not in header]:
-                raise CorpusError(f"expected a column {missing[0]!r}, got {header} in {str(path)!r}")
-            rows = []
-            for row in reader:
-                if None in row or None in row.values():
-                    raise CorpusError(f"line {reader.line_num} of {str(path)!r}: expected {len(header)} cells")
-                if odd := [name for name in numbers if not row[name].isdecimal()]:
-                    raise CorpusError(
-                        f"line {reader.line_num} of {str(path)!r}: expected a whole number in column {odd[0]!r}, "
-                        f"got {row[odd[0]]!r}"
-                    )
-                rows.append(row)
-            return rows
-    except OSError as error:
-        raise CorpusError(f"expected the table {path.name}, got {error.strerror or error} at {str(path)!r}") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise CorpusError(f"expected a table in UTF-8, got {error} in {str(path)!r}") from None
-
-
-def check_present(names: Iterable[str], folder: Path, listed_by: str) -> None:
-    """Raise `CorpusError` when a recording that a table lists is not below ``folder``."""
-    present = set(list_files(folder, [".wav"]))
-    if missing := [name for name in names if name not in present]:
-        raise CorpusError(
-            f"expected the recordings that {listed_by} lists, got {len(missing)} missing from {str(folder)!r}, "
-            f"such as {missing[0]!r}"
-        )
+    def published_counts(self) -> Mapping[str, int]:
+        counts: Counter[str] = Counter()
+        for fold, size in self.fold_sizes().items():
+            counts[self.split_of(fold)] += size
+        return {split: counts[split] for split in SPLITS}

@@ -5,41 +5,82 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
-from audiornn.audio import AudioInfo, audio_info, list_files
+from audiornn.audio import list_files
+from audiornn.corpora.background_noise import BackgroundNoise
+from audiornn.corpora.contents import whole_recording
 from audiornn.corpora.corpus import splits_from_lists
-from audiornn.corpora.public import PublicCorpus, whole_recording
-from audiornn.errors import AudioError, ConfigError, CorpusError
+from audiornn.corpora.public import Copy, PublicCorpus
+from audiornn.downloads import Archive, Source
+from audiornn.errors import ConfigError, CorpusError
 from audiornn.labels import SILENCE, UNKNOWN
-from audiornn.manifest import NOISE, SPLITS, Utterance
+from audiornn.manifest import SPLITS, Utterance
 from audiornn.splits import hash_order
 
 TEN_WORDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
-NOISE_FOLDER = "_background_noise_"
+_THIRTY_WORDS = (
+    *TEN_WORDS,
+    *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"),
+    *("bed", "bird", "cat", "dog", "happy", "house", "marvin", "sheila", "tree", "wow"),
+)
+WORDS = {"v0.01": _THIRTY_WORDS, "v0.02": (*_THIRTY_WORDS, "backward", "forward", "follow", "learn", "visual")}
 
 _TEST_LABELS = {"_unknown_": UNKNOWN, "_silence_": SILENCE}
 _SPEAKER = re.compile(r"([^/_]+)_nohash_\d+")
-# The background recordings in alphabetical order take these splits in turn. With the official six, train hears
-# doing_the_dishes, pink_noise and white_noise, validation dude_miaowing, test exercise_bike and running_tap.
-_NOISE_SPLITS = ("train", "validation", "test", "train", "test", "train")
-_TRAIN_SHARE = 0.8
-"""Of each background recording, where the test silence comes from elsewhere."""
 
 _TWELVE = {"v0.01": (22_246, 3_093, 3_081), "v0.02": (36_923, 4_445, 4_890)}
 _EVERY_WORD = {"v0.01": (51_088, 6_798, 6_835), "v0.02": (84_843, 9_981, 11_005)}
 
 
-class _Noise(NamedTuple):
-    """A part of a background recording. ``end_seconds`` None is its end."""
+_HOME = "https://arxiv.org/abs/1804.03209"
+_SOURCES = {
+    name: Source(
+        file_name=f"{name}.tar.gz",
+        # The same bucket, by its name and by the address in the paper.
+        urls=(
+            f"https://storage.googleapis.com/download.tensorflow.org/data/{name}.tar.gz",
+            f"http://download.tensorflow.org/data/{name}.tar.gz",
+        ),
+        page=_HOME,
+        num_bytes=num_bytes,
+        sha256=sha256,
+    )
+    for name, num_bytes, sha256 in (
+        (
+            "speech_commands_v0.01",
+            1_489_096_277,
+            "743935421bb51cccdb6bdd152e04c5c70274e935c82119ad7faeec31780d811d",
+        ),
+        (
+            "speech_commands_v0.02",
+            2_428_923_189,
+            "af14739ee7dc311471de98f5f9d2c9191b18aedfe957f4a6ff791c709868ff58",
+        ),
+        (
+            "speech_commands_test_set_v0.01",
+            71_271_436,
+            "baa084f6b62c91de660ff0588ae4dfc4e4d534aa99ac0e5f406cba75836cbd00",
+        ),
+        (
+            "speech_commands_test_set_v0.02",
+            112_563_277,
+            "cc2a00c1147c2254e9be3fa0f779d8c17421dc349b86366567a8edfa9acd51df",
+        ),
+    )
+}
+
+
+class _Clip(NamedTuple):
+    """A recording of a word. ``name`` is its path in the corpus."""
 
     name: str
-    start_seconds: float = 0.0
-    end_seconds: float | None = None
+    word: str
+    split: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,10 +117,11 @@ class SpeechCommands(PublicCorpus):
     """Folder of the separate test set; None = ``speech_commands_test_set_<version>`` in the data folder."""
     seed: int = 0
 
-    HOME: ClassVar[str] = "https://arxiv.org/abs/1804.03209"
+    HOME: ClassVar[str] = _HOME
+    SOURCE_SETTINGS: ClassVar[tuple[str, ...]] = ("version",)
 
     def __post_init__(self) -> None:
-        if self.version not in ("v0.01", "v0.02"):
+        if self.version not in WORDS:
             raise ConfigError(f"version must be v0.01 or v0.02, got {self.version!r}")
         if len(set(self.words)) < len(self.words):
             raise ConfigError(f"words must be distinct, got {self.words}")
@@ -100,43 +142,52 @@ class SpeechCommands(PublicCorpus):
         return set(self.words) == set(TEN_WORDS) and self.unknown and self.silence
 
     @property
+    def key(self) -> dict[str, Any]:
+        return {name: value for name, value in super().key.items() if name != "test_path"}
+
+    @property
     def uses_test_set(self) -> bool:
         """True where the test split is the separate official test set."""
         return self._is_twelve and self.test_set != "lists"
 
-    def folder(self, data_dir: Path) -> Path:
-        return self.find(self.path, data_dir, (f"speech_commands_{self.version}", "speech_commands"))
-
-    def test_folder(self, data_dir: Path) -> Path:
-        """Where the separate test set is.
-
-        Raises:
-            CorpusError: it is not there.
-        """
-        try:
-            return self.find(self.test_path, data_dir, (f"speech_commands_test_set_{self.version}",))
-        except CorpusError as error:
-            raise CorpusError(f"{error}; data.test_set=lists tests on testing_list.txt instead") from None
+    def copies(self) -> tuple[Copy, ...]:
+        """The corpus, and where it is used the separate test set."""
+        name, test_name = f"speech_commands_{self.version}", f"speech_commands_test_set_{self.version}"
+        copy = Copy(folders=(name, "speech_commands"), archives=(Archive(source=_SOURCES[name]),), path=self.path)
+        if not self.uses_test_set:
+            return (copy,)
+        test_archive = Archive(source=_SOURCES[test_name])
+        return (copy, Copy(folders=(test_name,), archives=(test_archive,), path=self.test_path))
 
     def utterances(self, data_dir: Path) -> list[Utterance]:
-        rows = super().utterances(data_dir)
-        if self.uses_test_set:
-            rows = [row for row in rows if row.split != "test"] + _test_rows(self.test_folder(data_dir))
+        copy, *test_copies = self.copies()
+        folder = self.find(copy, data_dir)
+        rows = self.rows(folder)
+        self.check(rows, [folder])
+        for test_copy in test_copies:
+            rows = [row for row in rows if row.split != "test"] + _test_rows(self._find_test_set(test_copy, data_dir))
         return rows
 
+    def expected_values(self) -> Mapping[str, Iterable[str]]:
+        return {"label": self.words or WORDS[self.version]}
+
     def rows(self, folder: Path) -> list[Utterance]:
-        clips = self._clips(folder)
-        present = set(self.words) or {clip.label for clip in clips}
-        wanted = [clip for clip in clips if clip.label in present]
-        if missing := present - {clip.label for clip in wanted}:
-            raise CorpusError(f"expected recordings of {min(missing)!r}, got none in {str(folder)!r}")
-        rows = list(wanted)
+        """Those of the corpus itself, whose testing list serves where the separate test set does not."""
+        clips = _list_clips(folder)
+        present = set(self.words) or {clip.word for clip in clips}
+        wanted = [clip for clip in clips if clip.word in present]
+        counts = Counter(clip.split for clip in wanted)
+        place = str(folder)
+        rows = [_recording(place, clip.name, clip.word, clip.word, clip.split) for clip in wanted]
         if self.unknown:
-            rows += self._unknown([clip for clip in clips if clip.label not in present], wanted)
-        noise = _noise_parts(folder, official_test=self.uses_test_set)
+            others = self._choose([clip for clip in clips if clip.word not in present], counts)
+            rows += [_recording(place, clip.name, UNKNOWN, clip.word, clip.split) for clip in others]
+        # Where the test silence comes from elsewhere, every background recording has a part for training.
+        noise = BackgroundNoise.read(folder / "_background_noise_", parts=self.uses_test_set)
         if self.silence:
-            rows += self._silence(folder, noise, wanted)
-        return [*rows, *(_noise_row(folder, part, split=NOISE) for part in noise["train"])]
+            splits = SPLITS[:2] if self.uses_test_set else SPLITS
+            rows += noise.silence({split: share_of(counts[split], self.silence_percent) for split in splits})
+        return [*rows, *noise.rows()]
 
     def split_rule(self, data_dir: Path) -> str:  # noqa: ARG002
         if self.uses_test_set:
@@ -151,51 +202,44 @@ class SpeechCommands(PublicCorpus):
             counts = _EVERY_WORD[self.version]
         return dict(zip(SPLITS, counts, strict=False))
 
-    def _clips(self, folder: Path) -> list[Utterance]:
-        """Every clip, labelled by its word."""
-        names = _clip_names(folder)
-        splits = splits_from_lists(folder, set(names), "recordings")
-        return [_clip(folder, name, name.partition("/")[0], splits.get(name, "train")) for name in names]
+    def _find_test_set(self, copy: Copy, data_dir: Path) -> Path:
+        try:
+            return self.find(copy, data_dir)
+        except CorpusError as error:
+            raise CorpusError(f"{error}; data.test_set=lists tests on testing_list.txt instead") from None
 
-    def _unknown(self, others: list[Utterance], wanted: list[Utterance]) -> list[Utterance]:
+    def _choose(self, others: Sequence[_Clip], wanted: Mapping[str, int]) -> list[_Clip]:
+        """Which clips of other words serve as ``unknown``."""
         if not others:
             raise CorpusError("expected words that are not wanted to serve as 'unknown', got none; set unknown=false")
-        by_split: defaultdict[str, list[Utterance]] = defaultdict(list)
-        for clip in others:
-            by_split[clip.split].append(clip)
-        chosen: list[Utterance] = []
+        chosen: list[_Clip] = []
         for split in SPLITS:
-            candidates = by_split[split]
+            candidates = [clip for clip in others if clip.split == split]
             if self.unknown_percent is not None:
-                candidates = sorted(candidates, key=lambda row: hash_order(row.utterance_id, self.seed))
-                candidates = candidates[: _count(wanted, split, self.unknown_percent)]
-            chosen += sorted(candidates, key=lambda row: row.utterance_id)
-        return [_relabel(clip, UNKNOWN) for clip in chosen]
-
-    def _silence(self, folder: Path, noise: Mapping[str, list[_Noise]], wanted: list[Utterance]) -> list[Utterance]:
-        rows = []
-        for split in SPLITS[:2] if self.uses_test_set else SPLITS:
-            parts = noise[split]
-            if not parts:
-                raise CorpusError(
-                    f"expected at least 3 background recordings to keep train, validation and test silence apart, got "
-                    f"{sum(map(len, noise.values()))} in {str(folder / NOISE_FOLDER)!r}; or set silence=false"
-                )
-            count = _count(wanted, split, self.silence_percent)
-            for position, part in enumerate(parts):
-                share = count // len(parts) + (position < count % len(parts))
-                rows += _segments(folder, part, share, split)
-        return rows
+                candidates.sort(key=lambda clip: hash_order(clip.name, self.seed))
+                candidates = sorted(candidates[: share_of(wanted[split], self.unknown_percent)])
+            chosen += candidates
+        return chosen
 
 
-def _clip_names(folder: Path) -> list[str]:
+def share_of(wanted: int, percent: float) -> int:
+    """Clips of ``unknown``, or of ``silence``, beside so many wanted ones.
+
+    >>> [wanted + 2 * share_of(wanted, 10) for wanted in (30_769, 3_703, 4_074)]
+    [36923, 4445, 4890]
+    """
+    return math.ceil(wanted * percent / 100)
+
+
+def _list_clips(folder: Path) -> list[_Clip]:
     names = []
     for word in sorted(entry.name for entry in os.scandir(folder) if entry.is_dir()):
         if not word.startswith((".", "_")):
             names += [f"{word}/{name}" for name in list_files(folder / word, [".wav"]) if "/" not in name]
     if not names:
         raise CorpusError(f"expected folders of words with .wav files in them, got none in {str(folder)!r}")
-    return names
+    splits = splits_from_lists(folder, set(names), "recordings")
+    return [_Clip(name, name.partition("/")[0], splits.get(name, "train")) for name in names]
 
 
 def _test_rows(folder: Path) -> list[Utterance]:
@@ -209,88 +253,20 @@ def _test_rows(folder: Path) -> list[Utterance]:
                 f"expected folders of the ten words, _unknown_ and _silence_, got {name!r} in {str(folder)!r}"
             )
         word = file_name.partition("_")[0] if label == UNKNOWN else top if label != SILENCE else ""
-        rows.append(_clip(folder, name, word, "test", label=label, utterance_id=f"test_set/{name}"))
+        rows.append(_recording(str(folder), name, label, word, "test", f"test_set/{name}"))
     if missing := {*TEN_WORDS, UNKNOWN, SILENCE} - {row.label for row in rows}:
         raise CorpusError(f"expected test clips of {min(missing)!r}, got none in {str(folder)!r}")
     return rows
 
 
-def _clip(
-    folder: Path, name: str, word: str, split: str, *, label: str | None = None, utterance_id: str | None = None
-) -> Utterance:
+def _recording(folder: str, name: str, label: str, word: str, split: str, utterance_id: str | None = None) -> Utterance:
     match = _SPEAKER.search(name)
     return whole_recording(
         folder,
         name,
-        word if label is None else label,
+        label,
         split=split,
         speaker=match[1] if match else "",
         columns={"word": word} if word else {},
         utterance_id=utterance_id,
-    )
-
-
-def _relabel(clip: Utterance, label: str) -> Utterance:
-    return Utterance(
-        utterance_id=clip.utterance_id,
-        path=clip.path,
-        label=label,
-        split=clip.split,
-        speaker=clip.speaker,
-        columns=clip.columns,
-    )
-
-
-def _count(wanted: list[Utterance], split: str, percent: float) -> int:
-    return math.ceil(sum(clip.split == split for clip in wanted) * percent / 100)
-
-
-def _noise_parts(folder: Path, *, official_test: bool) -> dict[str, list[_Noise]]:
-    """Background recordings of each split, or the parts of them that are its own."""
-    noise: dict[str, list[_Noise]] = {split: [] for split in SPLITS}
-    if not (folder / NOISE_FOLDER).is_dir():
-        return noise
-    names = sorted(entry.name for entry in os.scandir(folder / NOISE_FOLDER) if entry.name.endswith(".wav"))
-    for position, name in enumerate(names):
-        if official_test:
-            middle = math.floor(_TRAIN_SHARE * _noise_info(folder, name).duration_seconds)
-            noise["train"].append(_Noise(name, 0.0, middle))
-            noise["validation"].append(_Noise(name, middle))
-        else:
-            noise[_NOISE_SPLITS[position % len(_NOISE_SPLITS)]].append(_Noise(name))
-    return noise
-
-
-def _noise_info(folder: Path, name: str) -> AudioInfo:
-    try:
-        return audio_info(folder / NOISE_FOLDER / name)
-    except AudioError as error:
-        raise CorpusError(f"background recording: {error}") from None
-
-
-def _segments(folder: Path, part: _Noise, count: int, split: str) -> list[Utterance]:
-    """``count`` one-second segments of a part, at equal distances from its start to its end; they may overlap."""
-    info = _noise_info(folder, part.name)
-    rate = info.sample_rate
-    first = round(part.start_seconds * rate)
-    last = info.num_samples if part.end_seconds is None else round(part.end_seconds * rate)
-    room = last - first - rate
-    if room < count - 1:
-        raise CorpusError(f"expected over 1 s of background noise, got {(last - first) / rate:g} s in {part.name!r}")
-    starts = [(first + position * room // max(1, count - 1)) / rate for position in range(count)]
-    return [
-        _noise_row(folder, _Noise(part.name, start, start + 1), split=split, label=SILENCE, numbered=True)
-        for start in starts
-    ]
-
-
-def _noise_row(folder: Path, part: _Noise, *, split: str, label: str = "", numbered: bool = False) -> Utterance:
-    name = f"{NOISE_FOLDER}/{part.name}"
-    return Utterance(
-        utterance_id=f"{name}#{part.start_seconds:.4f}" if numbered else name,
-        path=str(folder / NOISE_FOLDER / part.name),
-        label=label,
-        split=split,
-        start_seconds=part.start_seconds,
-        end_seconds=part.end_seconds,
     )

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import math
 import re
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
@@ -21,20 +15,15 @@ from numpy.typing import NDArray
 
 from audiornn.evaluation.weighted import ranking
 from audiornn.files.escaping import escape_text
+from audiornn.page.figures import INK, SPLIT_COLOURS, Picture, dress, png, svg
 
-Picture = tuple[str, str]
-"""Title and SVG."""
+CORRECT_COLOUR, MISTAKE_COLOUR = SPLIT_COLOURS["train"], SPLIT_COLOURS["validation"]
 MAX_COUNTED_CLASSES = 40
 """With more, the picture shows colours alone."""
-CORRECT_COLOUR = "#1f5fa8"
-MISTAKE_COLOUR = "#c8481c"
 _LABEL_LENGTH = 20
-_CURVE_COLOURS = {"train": CORRECT_COLOUR, "validation": MISTAKE_COLOUR, "test": "#3d7d3a"}
 MAX_POINTS = 2_000
 """Clips in a picture of predicted against true."""
 _CURVE_POINTS = 300
-_INK = "#010203"
-"""Stands for the page's text colour in an SVG, and is replaced by it."""
 
 
 def draw_confusion_matrix(labels: Sequence[str], confusion: NDArray[np.int64]) -> bytes:
@@ -73,7 +62,7 @@ def draw_confusion_matrix(labels: Sequence[str], confusion: NDArray[np.int64]) -
             text = str(confusion[row, column])
             colour = "white" if dark else "#202020"
             axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=8 if len(text) < 4 else 6)
-    return _png(figure)
+    return png(figure)
 
 
 def draw_training_curves(history: Sequence[Mapping[str, Any]]) -> list[Picture]:
@@ -129,8 +118,8 @@ def _curve(across: tuple[str, NDArray[Any], float], up: tuple[str, NDArray[Any],
     axes.plot(across[2], up[2], "o", color=MISTAKE_COLOUR)
     axes.set_xlim(-0.02, 1.02)
     axes.set_ylim(-0.02, 1.02)
-    _dress(axes, across[0], up[0])
-    return _svg(figure, salt=up[0])
+    dress(axes, across[0], up[0])
+    return svg(figure, salt=up[0])
 
 
 def draw_scatter(names: Sequence[str], targets: NDArray[np.float32], values: NDArray[np.float32]) -> list[Picture]:
@@ -145,7 +134,7 @@ def draw_scatter(names: Sequence[str], targets: NDArray[np.float32], values: NDA
     for name, truth, guess in zip(names, targets.T, values.T, strict=True):
         figure = Figure(figsize=(4.4, 4.0), layout="constrained")
         _scatter(figure.add_subplot(), truth, guess)
-        panels.append((name, _svg(figure, salt=name)))
+        panels.append((name, svg(figure, salt=name)))
     return panels
 
 
@@ -158,7 +147,7 @@ def draw_predicted_against_true(
         axes = figure.add_subplot(1, len(names), index + 1)
         _scatter(axes, targets[:, index], values[:, index])
         axes.set_title(shorten(name, 40), parse_math=False)
-    return _png(figure)
+    return png(figure)
 
 
 def draw_lines(
@@ -176,9 +165,9 @@ def draw_lines(
         axes.set_title(title)
         axes.set_yscale("log" if log_up[index] else "linear")
         axes.set_xscale("log" if log_across[index] else "linear")
-        _dress(axes, across, up)
+        dress(axes, across, up)
         axes.legend(frameon=False)
-    return _png(figure)
+    return png(figure)
 
 
 def draw_frames(real: NDArray[np.float32], predicted: NDArray[np.float32]) -> bytes:
@@ -192,7 +181,7 @@ def draw_frames(real: NDArray[np.float32], predicted: NDArray[np.float32]) -> by
         axes.set_ylabel("feature")
     axes.set_xlabel("frame")
     figure.colorbar(image, ax=figure.axes, label="normalised value")
-    return _png(figure)
+    return png(figure)
 
 
 def _scatter(axes: Any, truth: NDArray[np.float32], guess: NDArray[np.float32]) -> None:
@@ -203,18 +192,7 @@ def _scatter(axes: Any, truth: NDArray[np.float32], guess: NDArray[np.float32]) 
     if len(known):
         ends = [float(truth[known].min()), float(truth[known].max())]
         axes.plot(ends, ends, color=MISTAKE_COLOUR, linewidth=1)
-    _dress(axes, "true", "predicted")
-
-
-def _dress(axes: Any, across: str, up: str) -> None:
-    axes.set_xlabel(across, color=_INK)
-    axes.set_ylabel(up, color=_INK)
-    axes.tick_params(colors=_INK)
-    axes.grid(alpha=0.2, color=_INK)
-    axes.patch.set_visible(False)
-    for side, spine in axes.spines.items():
-        spine.set_visible(side in ("left", "bottom"))
-        spine.set_color(_INK)
+    dress(axes, "true", "predicted")
 
 
 def row_shares(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -243,45 +221,12 @@ def _curve_svg(panel: str, curves: Mapping[str, list[tuple[float, float]]]) -> s
     for split, points in curves.items():
         epochs, values = zip(*points, strict=True)
         marker = "o" if len(points) < 3 else None
-        axes.plot(epochs, values, label=split or None, color=_CURVE_COLOURS.get(split, CORRECT_COLOUR), marker=marker)
+        axes.plot(epochs, values, label=split or None, color=SPLIT_COLOURS.get(split, CORRECT_COLOUR), marker=marker)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _dress(axes, "epoch", "")
+    dress(axes, "epoch", "")
     if any(curves):
-        axes.legend(frameon=False, labelcolor=_INK)
-    return _svg(figure, salt=panel)
-
-
-def _png(figure: Figure) -> bytes:
-    FigureCanvasAgg(figure)
-    stream = io.BytesIO()
-    with _quiet_fonts():
-        figure.savefig(stream, format="png", bbox_inches="tight", pad_inches=0.15, metadata={"Software": None})
-    return stream.getvalue()
-
-
-def _svg(figure: Figure, *, salt: str) -> str:
-    """An ``<svg>`` element that takes width, font and colours from its page; the same bytes each time."""
-    FigureCanvasSVG(figure)
-    stream = io.StringIO()
-    with _quiet_fonts(), matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": salt}):
-        figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    text = stream.getvalue()
-    text = text[text.index("<svg") :]
-    for pattern in (r"<metadata>.*?</metadata>", r"<style.*?</style>", r'(?<=<g) id="[^"]*"', r"font-family: [^;]*; "):
-        text = re.sub(pattern, "", text, flags=re.DOTALL)
-    text = re.sub(r'(?<=<svg)([^>]*?) width="[^"]*"', r"\1", text, count=1)
-    text = re.sub(r'(?<=<svg)([^>]*?) height="[^"]*"', r"\1", text, count=1)
-    for split, colour in _CURVE_COLOURS.items():
-        text = text.replace(colour, f"var(--{split}, {colour})")
-    return text.replace(_INK, "currentColor")
-
-
-@contextmanager
-def _quiet_fonts() -> Iterator[None]:
-    """A label in a script that the font lacks is drawn as boxes, without a warning for each glyph."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        yield
+        axes.legend(frameon=False, labelcolor=INK)
+    return svg(figure, salt=panel)
 
 
 def _number(cell: Any) -> float | None:

@@ -1,20 +1,12 @@
-"""One self-contained HTML page per evaluation: no network, light and dark, from a phone's width up.
-
-Names of files and labels come from strangers. They are escaped wherever they stand, the page's own script puts them in
-as text alone, and the page's policy lets no other script run and nothing be fetched.
-"""
+"""One self-contained HTML page per evaluation."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from importlib import resources
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from audiornn.evaluation.classes import Evaluation
@@ -25,6 +17,7 @@ from audiornn.evaluation.numbers import RegressionEvaluation
 from audiornn.evaluation.pictures import draw_scatter, draw_threshold_curves, draw_training_curves, row_shares
 from audiornn.evaluation.segments import IntervalsEvaluation
 from audiornn.files.escaping import escape_text
+from audiornn.page.rendering import render_page
 from audiornn.tasks import BINARY
 
 MAX_MATRIX_CLASSES = 60
@@ -33,7 +26,6 @@ MAX_LISTED_CLIPS = 20_000
 """Clips the page holds for its lists: all mistakes come first, then the least sure of the rest."""
 _CONFUSIONS = 12
 _CONFUSIONS_ALONE = 200
-_ASSETS = ("style.css", "report.js")
 
 
 def render_report(
@@ -51,29 +43,18 @@ def render_report(
         history: one row per epoch, see `audiornn.evaluation.pictures.draw_training_curves`.
         settings: what the model was trained with; mappings within are shown as dotted names.
     """
-    environment = Environment(
-        loader=PackageLoader("audiornn.evaluation", "page"), autoescape=True, undefined=StrictUndefined
-    )
-    environment.filters |= {
-        "percent": format_percent,
-        "bare_percent": _bare_percent,
-        "plain": escape_text,
-        "short": _short,
-    }
-    style, script = (
-        resources.files("audiornn.evaluation").joinpath("page", name).read_text("utf-8") for name in _ASSETS
-    )
     template, own = (
         _parts_of_classes(evaluation) if isinstance(evaluation, Evaluation) else _parts_of_tables(evaluation)
     )
     name, first = evaluation.headline
-    return environment.get_template(template).render(
-        title=escape_text(title or _title(evaluation)),
-        style=Markup(style),
-        script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    return render_page(
+        "audiornn.evaluation",
+        template,
+        title=title or _title(evaluation),
+        script="report.js",
+        filters={"percent": format_percent, "bare_percent": _bare_percent},
         evaluation=evaluation,
-        seconds=None if evaluation.durations is None else _duration(float(evaluation.durations.sum())),
+        seconds=None if evaluation.durations is None else float(evaluation.durations.sum()),
         headline=(escape_text(name), first),
         confidence=f"{100 * first.confidence:g}",
         estimates=list(evaluation.figures.items())[1:],
@@ -171,17 +152,6 @@ def _title(evaluation: TaskEvaluation) -> str:
 
 def _bare_percent(share: float) -> str:
     return format_percent(share, unit=False)
-
-
-def _short(value: float) -> str:
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
-
-
-def _duration(seconds: float) -> str:
-    """``42 s``, ``12.3 min`` or ``4.5 h``."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
 
 
 def _cell(target: int, prediction: int, count: int, share: float) -> dict[str, Any]:

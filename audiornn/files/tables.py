@@ -149,7 +149,7 @@ class _Sink(Protocol):
     def abandon(self) -> None: ...
 
 
-class _LineFeeds:
+class LineFeeds:
     """Ends rows with a line feed while the csv module thinks of CRLF: only then it quotes a lone carriage return."""
 
     def __init__(self, file: IO[str]) -> None:
@@ -161,7 +161,7 @@ class _LineFeeds:
 
 class _CsvSink:
     def __init__(self, file: IO[str], columns: Columns) -> None:
-        self._writer = csv.writer(_LineFeeds(file), lineterminator="\r\n")
+        self._writer = csv.writer(LineFeeds(file), lineterminator="\r\n")
         self._writer.writerow([guard_formula(name) for name in columns])
 
     def write(self, cells: list[Cell]) -> None:

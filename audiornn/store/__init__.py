@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from audiornn.corpora.corpus import Progress
+from audiornn.progress import Progress
 from audiornn.store.files import Rejected
 from audiornn.store.prepared import Store, prepare
 from audiornn.store.summary import FaultSummary, SplitSummary, summarise, summarise_faults

@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 
 from audiornn.audio import Faults
-from audiornn.collector import collector_paused
-from audiornn.corpora.corpus import Corpus, Progress
+from audiornn.corpora.corpus import Corpus
 from audiornn.errors import ConfigError, CorpusError
 from audiornn.files.unfinished import remove_abandoned, resumable_folder
 from audiornn.labels import order_labels
 from audiornn.manifest import NOISE, Utterance, check_utterances
+from audiornn.manifest.utterances import collector_paused
+from audiornn.progress import Progress
 from audiornn.store.decoding import Part, Segment, Wanted, Written, write_part, write_parts
 from audiornn.store.files import (
     FORMAT,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -30,6 +31,9 @@ from audiornn.store.fingerprint import FILES_NAME, read_file_index
 WHOLE, DAMAGED, OLDER, NEWER = "whole", "damaged", "older format", "newer format"
 UNFINISHED, IN_PROGRESS = "unfinished", "in progress"
 
+# What `audiornn.store.listing.Listing.folder` ends in.
+_STORE_NAME = re.compile(r"-[0-9a-f]{16}$")
+
 
 @dataclass(frozen=True, slots=True)
 class KeptStore:
@@ -37,8 +41,8 @@ class KeptStore:
 
     folder: Path
     state: str
-    """``whole`` (all files are there, with their sizes), ``damaged``, ``older format``, ``newer format``, ``unfinished``
-    (the next `audiornn.store.prepare` of the same goes on with it) or ``in progress``."""
+    """``whole`` (all files are there, with their sizes), ``damaged``, ``older format``, ``newer format``,
+    ``unfinished`` (the next `audiornn.store.prepare` of the same goes on with it) or ``in progress``."""
     num_bytes: int
     corpus: str | None = None
     clips: int | None = None
@@ -68,8 +72,8 @@ def list_stores(data_dir: Path) -> list[KeptStore]:
     if not root.is_dir():
         return []
     unfinished = set(list_unfinished(root))
-    folders = sorted(path for path in root.iterdir() if path.is_dir())
-    return [_describe_unfinished(each) if each in unfinished else _describe(each) for each in folders]
+    stores = {path for path in root.iterdir() if _STORE_NAME.search(path.name) and path.is_dir()}
+    return [_describe_unfinished(each) if each in unfinished else _describe(each) for each in sorted(stores | unfinished)]
 
 
 def _describe(folder: Path) -> KeptStore:

@@ -113,10 +113,9 @@ class Listing:
 
 def settings_of(corpus: Corpus, wanted: Wanted, max_seconds: float | None) -> dict[str, Any]:
     """What shapes a store beside the content of its files. Where these lie does not."""
-    fields = {name: value for name, value in asdict(corpus).items() if name != "path"}
     return {
         "format": FORMAT,
-        "corpus": fields,
+        "corpus": corpus.key,
         "sample_rate": wanted.sample_rate,
         "max_seconds": max_seconds,
         "audio": wanted.audio.key,

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from audiornn.audio import AudioConfig, Gaps, Recording, Waveform
 from audiornn.audio.recording import NO_GAPS
 from audiornn.clock import Clock
-from audiornn.corpora.corpus import Corpus, Progress
+from audiornn.corpora.corpus import Corpus
 from audiornn.errors import CorpusError
 from audiornn.files.in_use import mark_in_use
 from audiornn.manifest import NOISE, OWN_COLUMNS, SPLITS, Utterance
+from audiornn.progress import Progress
 from audiornn.sequences import Signals
 from audiornn.store.building import build_store
 from audiornn.store.decoding import Wanted

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from audiornn.errors import ConfigError, CorpusError
 from audiornn.manifest import NOISE, Utterance
+from audiornn.splits.balance import share_out
 
 _HASH_RANGE = 2**27
+
+K = TypeVar("K", bound=Hashable)
 
 
 def hash_order(key: str, seed: int) -> bytes:
@@ -22,20 +25,41 @@ def hash_order(key: str, seed: int) -> bytes:
     >>> sorted("abcd", key=lambda name: hash_order(name, 0))
     ['a', 'c', 'b', 'd']
     """
-    return hashlib.blake2b(f"{seed}:{key}".encode(), digest_size=16).digest()
+    return hashlib.blake2b(f"{seed}:{key}".encode(errors="surrogatepass"), digest_size=16).digest()
 
 
-def split_by_hash(key: str, *, validation_percent: float = 10, test_percent: float = 10) -> str:
-    """The rule of Speech Commands: a file keeps its split whatever is added beside it.
+def split_by_hash(key: str, *, validation_percent: float = 10, test_percent: float = 10, seed: int = 0) -> str:
+    """The rule of Speech Commands: what bears a name keeps its split whatever is added beside it.
 
-    ``key`` is the name without its folder and without what follows ``_nohash_``, so that a speaker's files stay
-    together.
+    ``key`` is the name of what stays together. In Speech Commands that is the speaker, the file's name without its
+    folder and without what follows ``_nohash_``; seed 0 gives the official splits of that corpus.
     """
-    digest = int(hashlib.sha1(key.encode(), usedforsecurity=False).hexdigest(), 16)
+    name = key if seed == 0 else f"{seed}:{key}"
+    digest = int(hashlib.sha1(name.encode(errors="surrogatepass"), usedforsecurity=False).hexdigest(), 16)
     percent = digest % _HASH_RANGE * (100.0 / (_HASH_RANGE - 1))
     if percent < validation_percent:
         return "validation"
     return "test" if percent < validation_percent + test_percent else "train"
+
+
+def fold_by_hash(key: str, num_folds: int, *, seed: int = 0) -> int:
+    """A fold of 1 to ``num_folds`` that depends on the name and the seed alone, and not on `split_by_hash`."""
+    return 1 + int.from_bytes(hash_order(key, seed), "big") % num_folds
+
+
+def has_classes(labels: Iterable[str]) -> bool:
+    """Whether labels can be stratified by: there are some, and they are not as good as all different."""
+    counts = Counter(labels)
+    return set(counts) != {""} and 2 * len(counts) <= counts.total()
+
+
+def count_classes(utterances: Sequence[Utterance], groups: Sequence[K]) -> dict[K, Counter[str]]:
+    """Clips by class, of each group that the utterances belong to; without classes, all as one."""
+    classed = has_classes(utterance.label for utterance in utterances)
+    counts: defaultdict[K, Counter[str]] = defaultdict(Counter)
+    for utterance, group in zip(utterances, groups, strict=True):
+        counts[group][utterance.label if classed else ""] += 1
+    return dict(counts)
 
 
 def split_stratified(
@@ -134,20 +158,24 @@ def split_by_speaker(
 def folds_by_speaker(
     utterances: Sequence[Utterance], *, num_folds: int | None = None, seed: int = 0
 ) -> list[list[str]]:
-    """The speakers held out by each fold: one each by default, else ``num_folds`` groups of about equal size."""
-    counts = _count_speakers(utterances)
-    num_folds = len(counts) if num_folds is None else num_folds
-    if not 2 <= num_folds <= len(counts):
-        raise CorpusError(f"expected 2 to {len(counts)} folds for {len(counts)} speakers, got {num_folds}")
-    if num_folds == len(counts):
-        return [[speaker] for speaker in sorted(counts)]
-    folds: list[list[str]] = [[] for _ in range(num_folds)]
-    sizes = [0] * num_folds
-    for speaker in sorted(counts, key=lambda speaker: (-counts[speaker], hash_order(speaker, seed))):
-        smallest = sizes.index(min(sizes))
-        folds[smallest].append(speaker)
-        sizes[smallest] += counts[speaker]
-    return [sorted(fold) for fold in folds]
+    """The speakers held out by each fold: one each by default, else ``num_folds`` groups of about equal size.
+
+    Each fold has about the same shares of every class.
+    """
+    _count_speakers(utterances)
+    rows = [row for row in utterances if row.split != NOISE]
+    profiles = count_classes(rows, [row.speaker for row in rows])
+    num_folds = len(profiles) if num_folds is None else num_folds
+    if not 2 <= num_folds <= len(profiles):
+        raise CorpusError(f"expected 2 to {len(profiles)} folds for {len(profiles)} speakers, got {num_folds}")
+    if num_folds == len(profiles):
+        return [[speaker] for speaker in sorted(profiles)]
+    speakers = sorted(profiles, key=lambda speaker: (hash_order(speaker, seed), speaker))
+    parts = share_out([profiles[speaker] for speaker in speakers], [1 / num_folds] * num_folds)
+    return [
+        sorted(speaker for speaker, part in zip(speakers, parts, strict=True) if part == fold)
+        for fold in range(num_folds)
+    ]
 
 
 def check_fractions(validation: float, test: float) -> None:

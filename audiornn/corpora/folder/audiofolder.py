@@ -1,0 +1,99 @@
+"""Metadata files, as Hugging Face's ``audiofolder`` has them.
+
+``metadata.csv``, ``metadata.jsonl`` or ``metadata.parquet`` in the folder, in its split folders, or in both, with a
+column ``file_name``: the path of a recording relative to the metadata file. Any other column says something about it.
+
+Source: https://huggingface.co/docs/datasets/audio_dataset and the builder ``folder_based_builder`` of the package
+``datasets``. As there, labels come from the metadata alone where there is one, and a column such as ``image_file_name``
+names other files. There, a recording that no metadata names is left out without a word, and one that is named and not
+there fails when it is read; here both are refused.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from audiornn.errors import CorpusError
+from audiornn.manifest import ManifestColumns, Utterance, read_manifest
+
+METADATA_NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
+LABEL_COLUMN = "label"
+_FILE_COLUMN = "file_name"
+
+
+def names_files(path: str) -> bool:
+    """Whether a metadata file has the column that makes it one of ``audiofolder``; reads no further than its head.
+
+    Raises:
+        CorpusError: it can't be read.
+    """
+    if path.endswith(".parquet"):
+        from pyarrow import ArrowException, parquet
+
+        try:
+            return _FILE_COLUMN in parquet.read_schema(path).names
+        except (ArrowException, OSError) as error:
+            raise CorpusError(f"expected a Parquet file, got {error} from {path!r}") from None
+    try:
+        with Path(path).open(encoding="utf-8", errors="replace") as file:
+            head = file.readline(1 << 20).replace("\0", "")
+    except OSError as error:
+        raise CorpusError(f"expected a metadata file, got {error.strerror or error} from {path!r}") from None
+    return re.search(rf"(?<!\w){_FILE_COLUMN}(?!\w)", head) is not None
+
+
+def read_metadata(
+    paths: Sequence[str], recordings: Iterable[str], label_column: str
+) -> Iterator[tuple[str, Utterance]]:
+    """What metadata files say of recordings: the path of each as given, and a row of the file, in the files' order.
+
+    Args:
+        paths: of metadata files, whose ``speaker``, ``split``, ``start``, ``end``, ``gaps`` are those of a manifest.
+        recordings: absolute paths of those that are there.
+        label_column: it must be there where it is another than ``label``.
+
+    Raises:
+        CorpusError: a bad metadata file, or one that names recordings that are not there.
+    """
+    present = {os.path.normpath(recording): recording for recording in recordings}
+    columns = ManifestColumns(path=_FILE_COLUMN, label=label_column)
+    for path in paths:
+        rows = (_read_parquet if path.endswith(".parquet") else read_manifest)(path, columns=columns)
+        # Written under Windows, it may have backslashes.
+        found = [present.get(row.path) or present.get(row.path.replace("\\", "/")) for row in rows]
+        if missing := [row for row, recording in zip(rows, found, strict=True) if recording is None]:
+            raise CorpusError(
+                f"expected the recordings that {path!r} names, got {len(missing)} of {len(rows)} missing, "
+                f"such as {missing[0].path!r} of line {missing[0].line}"
+            )
+        for row, recording in zip(rows, found, strict=True):
+            assert recording is not None
+            yield recording, row
+
+
+def _read_parquet(path: str, *, columns: ManifestColumns) -> list[Utterance]:
+    """As `read_manifest`, which reads text alone, by way of such a file."""
+    from pyarrow import ArrowException, parquet
+
+    above = os.path.dirname(os.path.abspath(path))  # noqa: PTH100, PTH120
+    try:
+        rows = parquet.read_table(path).to_pylist()
+    except (ArrowException, OSError) as error:
+        raise CorpusError(f"expected a Parquet file, got {error} from {path!r}") from None
+    for row in rows:
+        if isinstance(row.get(columns.path), str):
+            row[columns.path] = os.path.join(above, row[columns.path])  # noqa: PTH118
+    with tempfile.TemporaryDirectory() as folder:
+        text = Path(folder, "metadata.jsonl")
+        text.write_text("".join(json.dumps(row, default=str) + "\n" for row in rows), encoding="utf-8")
+        try:
+            found = read_manifest(text, columns=columns)
+        except CorpusError as error:
+            raise CorpusError(str(error).replace(str(text), path)) from None
+    return [replace(row, folder=above) for row in found]

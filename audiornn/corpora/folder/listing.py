@@ -1,0 +1,226 @@
+"""The files of a folder corpus, and the splits that lists and folders give them."""
+
+from __future__ import annotations
+
+import os
+from bisect import bisect_left
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+from audiornn.audio import AUDIO_SUFFIXES, UNREADABLE_SUFFIXES, list_files
+from audiornn.corpora.corpus import splits_from_lists
+from audiornn.corpora.folder.audiofolder import METADATA_NAMES
+from audiornn.corpora.folder.roots import Root
+from audiornn.errors import CorpusError
+from audiornn.manifest import NOISE
+from audiornn.sequences import SEQUENCE_SUFFIX, list_sequences
+
+SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",
+    "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "test": "test",
+    "testing": "test",
+    "eval": "test",
+    "evaluation": "test",
+}
+"""Split by the lower-case name of its folder: those that Hugging Face's ``datasets`` knows."""
+
+NOISE_FOLDER = "_background_noise_"
+_LISTS = ("validation_list.txt", "testing_list.txt")
+
+
+class FoundFile(NamedTuple):
+    """A recording, or a sequence.
+
+    ``inner`` is its path below its root and its split folder, ``place`` the same behind the root's name where there are
+    several roots. ``split`` is empty where neither a list nor a folder gives it one.
+    """
+
+    utterance_id: str
+    path: str
+    inner: str
+    place: str
+    split: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listing:
+    """What lies below the roots of a corpus."""
+
+    roots: list[str]
+    files: list[FoundFile]
+    metadata: list[str]
+    """Paths of files that are named as metadata files are."""
+    rule: str
+    """What the splits of the files come from: ``lists``, ``folders``, or empty."""
+    split_folders: dict[str, str]
+    """Split by the path of each split folder, those without audio too."""
+
+    @cached_property
+    def clips(self) -> list[FoundFile]:
+        """The files but for noise."""
+        return [file for file in self.files if file.split != NOISE]
+
+    @cached_property
+    def top_folders(self) -> set[str]:
+        """Names of the first folders that clips lie in, below roots and split folders; empty for those in none."""
+        return {"" if (parts := file.inner.partition("/"))[1] == "" else parts[0] for file in self.clips}
+
+    @property
+    def where(self) -> str:
+        """The roots in messages."""
+        return " and ".join(repr(root) for root in self.roots)
+
+
+def list_corpus(roots: Sequence[Root], *, sequences: bool, companions: Collection[str], split: str) -> Listing:
+    """List the files below ``roots`` in the order of their names, and find what gives them splits.
+
+    Args:
+        roots: at least one.
+        sequences: ``.npy`` files instead of audio.
+        companions: see `audiornn.sequences.without_companions`.
+        split: ``lists`` or ``folders`` to demand that; ``auto`` for the first of them that is there; else neither.
+
+    Raises:
+        CorpusError: a root without any file, or what is demanded is missing or contradictory.
+    """
+    names: list[list[str]] = []
+    metadata: list[str] = []
+    for root in roots:
+        listed, described = _list_root(root, companions if sequences else None)
+        names.append(listed)
+        metadata += [f"{root.folder}{os.sep}{name}" for name in described]
+    rule = _rule(roots, names, split)
+    found = [_in_root(root, listed, rule, roots) for root, listed in zip(roots, names, strict=True)]
+    return Listing(
+        roots=[root.folder for root in roots],
+        files=[file for each in found for file in each],
+        metadata=metadata,
+        rule=rule,
+        split_folders=_split_folders(roots, names) if rule == "folders" else {},
+    )
+
+
+def _list_root(root: Root, companions: Collection[str] | None) -> tuple[list[str], list[str]]:
+    """Files of the corpus, the kinds that can't be read included: these are reported when they are prepared."""
+    if companions is not None:
+        names = list_sequences(root.folder, companions)
+        described = list_files(root.folder, METADATA_NAMES)
+    else:
+        both = list_files(root.folder, [*AUDIO_SUFFIXES, *UNREADABLE_SUFFIXES, *METADATA_NAMES])
+        names = [name for name in both if not name.lower().endswith(METADATA_NAMES)]
+        described = [name for name in both if name.lower().endswith(METADATA_NAMES)] if len(names) < len(both) else []
+    if not names:
+        what = "audio" if companions is None else SEQUENCE_SUFFIX
+        remedy = "; for .npy files give data.files=sequences" if list_files(root.folder, [SEQUENCE_SUFFIX]) else ""
+        raise CorpusError(f"expected a folder of {what} per class, got no {what} file in {root.folder!r}{remedy}")
+    return names, [name for name in described if name.rpartition("/")[2] in METADATA_NAMES]
+
+
+def _rule(roots: Sequence[Root], names: Sequence[list[str]], split: str) -> str:
+    if split == "lists":
+        return "lists"
+    if split == "auto" and any(Path(root.folder, name).is_file() for root in roots for name in _LISTS):
+        return "lists"
+    if split in ("auto", "folders"):
+        if _are_roots_splits(roots) or _are_splits(top for listed in names for top in _tops(listed)):
+            return "folders"
+        if split == "folders":
+            tops = sorted({top for listed in names for top in _tops(listed)})
+            where = " and ".join(repr(root.folder) for root in roots)
+            raise CorpusError(f"expected folders train, validation and test, got {tops[:5]} in {where}")
+    return ""
+
+
+def _are_splits(names: Iterable[str]) -> bool:
+    kinds = {SPLIT_NAMES.get(name.lower()) for name in names}
+    return None not in kinds and "train" in kinds
+
+
+def _are_roots_splits(roots: Sequence[Root]) -> bool:
+    """Whether several roots are split folders themselves, such as train.zip and test.zip."""
+    names = {root.last_name for root in roots}
+    return _are_splits(names) and len({SPLIT_NAMES[name.lower()] for name in names}) > 1
+
+
+def _without_noise(names: Sequence[str]) -> Sequence[str]:
+    """Sorted names but those in the folder of noise."""
+    start = bisect_left(names, f"{NOISE_FOLDER}/")
+    end = bisect_left(names, f"{NOISE_FOLDER}0")  # the character after the slash
+    return names if start == end else [*names[:start], *names[end:]]
+
+
+def _lead(clips: Sequence[str]) -> str:
+    """The folders that all clips lie in, above split folders: ``data/`` of ``data/train/yes/1.wav``; mostly none."""
+    lead = ""
+    # The first and the last in order share what all share.
+    for one, other in zip(clips[0].split("/")[:-1], clips[-1].split("/")[:-1], strict=False) if clips else ():
+        if one != other or one.lower() in SPLIT_NAMES:
+            break
+        lead += f"{one}/"
+    return lead
+
+
+def _tops(names: Sequence[str]) -> set[str]:
+    """The folders that split folders would be among, or files that lie beside them."""
+    clips = _without_noise(names)
+    skipped = len(_lead(clips))
+    return {name[skipped:].partition("/")[0] for name in clips} - {NOISE_FOLDER}
+
+
+def _in_root(root: Root, names: Sequence[str], rule: str, roots: Sequence[Root]) -> list[FoundFile]:
+    # Not by pathlib, which takes more time than all the rest of listing a large folder.
+    paths = [f"{root.folder}{os.sep}{name.replace('/', os.sep)}" for name in names]
+    prefix, noise = root.prefix, f"{NOISE_FOLDER}/"
+    if rule == "folders" and not _are_roots_splits(roots):
+        lead = _lead(_without_noise(names))
+        below = [_below_split_folder(name, lead) for name in names]
+        return [
+            FoundFile(prefix + name, path, inner, prefix + inner, split)
+            for name, path, (inner, split) in zip(names, paths, below, strict=True)
+        ]
+    listed = splits_from_lists(Path(root.folder), set(names)) if rule == "lists" else {}
+    rest = {"lists": "train", "folders": SPLIT_NAMES.get(root.last_name.lower(), ""), "": ""}[rule]
+    splits = [NOISE if name.startswith(noise) else listed.get(name, rest) for name in names]
+    return [
+        FoundFile(prefix + name, path, name, prefix + name, split)
+        for name, path, split in zip(names, paths, splits, strict=True)
+    ]
+
+
+def _below_split_folder(name: str, lead: str) -> tuple[str, str]:
+    """Path below the split folder, and its split."""
+    if name.startswith(f"{NOISE_FOLDER}/"):
+        return name, NOISE
+    top, _, inner = name[len(lead) :].partition("/")
+    return inner, NOISE if top == NOISE_FOLDER else SPLIT_NAMES[top.lower()]
+
+
+def _split_folders(roots: Sequence[Root], names: Sequence[list[str]]) -> dict[str, str]:
+    if _are_roots_splits(roots):
+        return {root.folder: SPLIT_NAMES[root.last_name.lower()] for root in roots}
+    found = {}
+    for root, listed in zip(roots, names, strict=True):
+        above, tops = Path(root.folder, _lead(_without_noise(listed))), _tops(listed)
+        for path in sorted(above.iterdir()):
+            # What is called "evaluation" and holds no audio may hold the results of one.
+            is_split = path.name.lower() in SPLIT_NAMES and (path.name in tops or path.name.lower()[:4] != "eval")
+            if is_split and path.is_dir():
+                found[str(path)] = SPLIT_NAMES[path.name.lower()]
+    return found
+
+
+def folders_without_files(listing: Listing) -> list[str]:
+    """Names of the folders beside class folders that hold no file of the corpus, sorted."""
+    beside: set[str] = set()
+    for parent in listing.split_folders or listing.roots:
+        with os.scandir(parent) as entries:
+            beside |= {entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")}
+    return sorted(beside - listing.top_folders - {NOISE_FOLDER})

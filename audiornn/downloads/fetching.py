@@ -1,0 +1,153 @@
+"""A file from the net or from a mirror, whole and checked, or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+from urllib.request import url2pathname
+
+from audiornn.downloads.part import Part, Version
+from audiornn.downloads.source import Fetched, Source
+from audiornn.downloads.transfer import Patience, UnavailableError, transfer
+from audiornn.errors import CorpusError
+from audiornn.progress import Progress
+
+_logger = logging.getLogger(__name__)
+_BLOCK_BYTES = 2**20
+
+
+def fetch(
+    source: Source,
+    target: Path,
+    *,
+    mirror: str | None = None,
+    patience: Patience | None = None,
+    progress: Progress | None = None,
+) -> Fetched:
+    """Have the file of ``source`` at ``target``, whose size and digest are compared before it gets that name.
+
+    What has come lies in ``<target>.part``; the next call, after whatever ended this one, asks for the rest. Of several
+    processes with the same target one works and the others wait. A file that is there already is only compared.
+
+    Args:
+        source: where from, and what is known of it.
+        target: the file; missing parent folders are made.
+        mirror: an address or a folder to take ``<mirror>/<file_name>`` from, and from nowhere else.
+        patience: by default that of `Patience`.
+        progress: called with the bytes done and in all; as long as their number is not known, with the first twice.
+
+    Raises:
+        CorpusError: it could not be had, is not what it should be, or can't be written. What it says ends with where to
+            put the file by hand.
+    """
+    target = target.absolute()
+    with write_errors(target):
+        if (there := _find(source, target)) is not None:
+            return there
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with one_at_a_time(target.with_name(f"{target.name}.lock"), target):
+            return _find(source, target) or _fetch(source, target, mirror, patience or Patience(), progress)
+
+
+def _find(source: Source, target: Path) -> Fetched | None:
+    """The file if it is there; a wrong one may be the user's, so it is not replaced."""
+    if not target.exists():
+        return None
+    found = source.measure(target)
+    if wrong := source.mismatch(found):
+        raise CorpusError(f"expected {source.file_name}, got {wrong} at '{target}'; remove it to have it fetched again")
+    return found
+
+
+def _fetch(source: Source, target: Path, mirror: str | None, patience: Patience, progress: Progress | None) -> Fetched:
+    places = source.urls if mirror is None else (_on_mirror(mirror, source.file_name),)
+    failures = []
+    for place in places:
+        _logger.info("fetching %s", place)
+        part = Part(target)
+        try:
+            if (local := _local_path(place)) is None:
+                transfer(place, part, source, patience, progress)
+            else:
+                _copy(local, part, progress)
+            found = source.measure(part.path)
+            if wrong := source.mismatch(found):
+                part.discard()
+                raise UnavailableError(wrong)
+        except UnavailableError as error:
+            failures.append(f"{error} from {place}")
+            continue
+        part.finish()
+        return Fetched(path=target, num_bytes=found.num_bytes, sha256=found.sha256, md5=found.md5)
+    got = "; ".join(failures) or "no address that a program may use"
+    page = f" (see {source.page})" if source.page else ""
+    raise CorpusError(
+        f"expected to fetch {source.file_name}, got {got}; "
+        f"try again, or get it by other means{page} and put it at '{target}'"
+    )
+
+
+def _on_mirror(mirror: str, file_name: str) -> str:
+    return f"{mirror.rstrip('/')}/{quote(file_name) if '://' in mirror else file_name}"
+
+
+def _local_path(place: str) -> Path | None:
+    """The path of a ``file://`` address or plain path; None for an address on the net."""
+    if place.startswith("file://"):
+        return Path(url2pathname(urlsplit(place).path))
+    return None if "://" in place else Path(place).expanduser().absolute()
+
+
+def _copy(path: Path, part: Part, progress: Progress | None) -> None:
+    try:
+        file = path.open("rb", buffering=0)
+    except OSError as error:
+        raise UnavailableError(error.strerror or str(error)) from error
+    with file:
+        num_bytes = os.fstat(file.fileno()).st_size
+        part.begin(Version(url=str(path), num_bytes=num_bytes))
+        done = 0
+        with part.appending() as append:
+            while block := file.read(_BLOCK_BYTES):
+                append(block)
+                done += len(block)
+                if progress is not None:
+                    progress(done, num_bytes)
+
+
+@contextlib.contextmanager
+def one_at_a_time(lock_path: Path, result: Path) -> Iterator[None]:
+    """Waits until no other process is at the same work.
+
+    The lock file is removed once ``result`` is there, because a process that then has hold of the removed one finds the
+    work done. Before that it stays: two processes with a lock file each would both work.
+    """
+    import filelock
+
+    lock = filelock.FileLock(lock_path)
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        _logger.info("waiting for another process that makes %s", result)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        if result.exists():
+            with contextlib.suppress(OSError):
+                lock_path.unlink(missing_ok=True)
+        lock.release()
+
+
+@contextlib.contextmanager
+def write_errors(target: Path) -> Iterator[None]:
+    """Raises what the system says of writing as one line."""
+    try:
+        yield
+    except OSError as error:
+        place = error.filename or target
+        raise CorpusError(f"expected to write '{target}', got {error.strerror or error} at '{place}'") from error

@@ -1,0 +1,85 @@
+"""The beginning of a file whose rest has not come yet."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Version:
+    """Which bytes a place gave, as far as it said; those of another version must not be put behind them."""
+
+    url: str
+    etag: str | None = None
+    last_modified: str | None = None
+    num_bytes: int | None = None
+    """In all."""
+
+    @property
+    def validator(self) -> str | None:
+        """What ``If-Range`` takes: a weak ETag does not stand for the same bytes."""
+        return self.etag if self.etag and not self.etag.startswith("W/") else self.last_modified
+
+
+class Part:
+    """``<target>.part``, and beside it ``<target>.part.json``, which says what it is a part of.
+
+    The second is written before the first byte of the first and removed before the first is emptied, so whatever moment
+    a process dies at, bytes never lie beside the note of another version.
+    """
+
+    def __init__(self, target: Path) -> None:
+        self._target = target
+        self.path = target.with_name(f"{target.name}.part")
+        self._note = target.with_name(f"{target.name}.part.json")
+
+    @property
+    def num_bytes(self) -> int:
+        """So far."""
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    def version(self) -> Version | None:
+        """What the bytes belong to; None when there are none, or nothing is known of them."""
+        try:
+            note = json.loads(self._note.read_text(encoding="utf-8"))
+            return Version(**note) if self.num_bytes else None
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def begin(self, version: Version) -> None:
+        """Throw away what is there and start with the first byte of this version."""
+        self.discard()
+        self._note.write_text(json.dumps(asdict(version), indent=2) + "\n", encoding="utf-8")  # torn, it means nothing
+
+    @contextlib.contextmanager
+    def appending(self) -> Iterator[Callable[[bytes], None]]:
+        """A function that puts bytes at the end, out of this process when it returns."""
+        with self.path.open("ab", buffering=0) as file:
+
+            def append(block: bytes) -> None:
+                rest = memoryview(block)
+                while rest:
+                    rest = rest[file.write(rest) :]
+
+            yield append
+
+    def finish(self) -> None:
+        """Give the file its name, on disk before it has it."""
+        with self.path.open("rb+") as file:
+            os.fsync(file.fileno())
+        self.path.replace(self._target)
+        self._note.unlink(missing_ok=True)
+
+    def discard(self) -> None:
+        self._note.unlink(missing_ok=True)
+        self.path.unlink(missing_ok=True)
+
+
+def version_of(url: str, headers: Mapping[str, str], num_bytes: int | None) -> Version:
+    """The version that an answer's headers speak of."""
+    return Version(url=url, etag=headers.get("ETag"), last_modified=headers.get("Last-Modified"), num_bytes=num_bytes)

@@ -1,0 +1,162 @@
+"""Utterances: recordings and segments of them, and what is said about each."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from audiornn.errors import CorpusError
+
+SPLITS = ("train", "validation", "test")
+NOISE = "noise"
+"""Split of recordings that only serve as additive noise while training; they have no label."""
+
+OWN_COLUMNS = ("label", "speaker", "split")
+"""Fields of `Utterance` that targets can be read from, beside its further columns."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Utterance:
+    """One recording, or a segment of one, and what is said about it.
+
+    ``utterance_id`` is unique in its corpus and looks like a path relative to it; ``path`` is absolute. ``label`` is
+    empty where there is none. ``split`` is one of `SPLITS`, `NOISE`, or empty where none is assigned; ``speaker`` is
+    empty where it is not known. Times are in seconds from the file's start; ``end_seconds`` None is the file's end.
+    ``gaps`` are stretches of it that are missing, start and end in seconds from the start of the utterance.
+    ``columns`` is whatever else is said, as text by name, for an objective to read its targets from. ``line`` is that
+    of the manifest, from 1; 0 without one. ``folder`` is where relative paths in ``columns`` start.
+    """
+
+    utterance_id: str
+    path: str
+    label: str
+    split: str = ""
+    speaker: str = ""
+    start_seconds: float = 0.0
+    end_seconds: float | None = None
+    gaps: tuple[tuple[float, float], ...] = ()
+    columns: Mapping[str, str] = field(default_factory=dict, hash=False)
+    line: int = field(default=0, compare=False)
+    folder: str = field(default="", compare=False)
+
+    def __init__(
+        self,
+        *,
+        utterance_id: str,
+        path: str,
+        label: str,
+        split: str = "",
+        speaker: str = "",
+        start_seconds: float = 0.0,
+        end_seconds: float | None = None,
+        gaps: tuple[tuple[float, float], ...] = (),
+        columns: Mapping[str, str] | None = None,
+        line: int = 0,
+        folder: str = "",
+    ) -> None:
+        # What `dataclass` writes for a frozen class takes three times as long, for every clip of every corpus.
+        _put_utterance_id(self, utterance_id)
+        _put_path(self, path)
+        _put_label(self, label)
+        _put_split(self, split)
+        _put_speaker(self, speaker)
+        _put_start_seconds(self, start_seconds)
+        _put_end_seconds(self, end_seconds)
+        _put_gaps(self, gaps)
+        _put_columns(self, {} if columns is None else columns)
+        _put_line(self, line)
+        _put_folder(self, folder)
+
+    def with_split(self, split: str) -> Utterance:
+        """The same utterance in another split; `dataclasses.replace` takes several times as long, per clip."""
+        return Utterance(
+            utterance_id=self.utterance_id,
+            path=self.path,
+            label=self.label,
+            split=split,
+            speaker=self.speaker,
+            start_seconds=self.start_seconds,
+            end_seconds=self.end_seconds,
+            gaps=self.gaps,
+            columns=self.columns,
+            line=self.line,
+            folder=self.folder,
+        )
+
+    def column(self, name: str) -> str:
+        """``label``, ``speaker``, ``split`` or one of ``columns``; empty where it says nothing."""
+        if name in OWN_COLUMNS:
+            return str(getattr(self, name))
+        return self.columns.get(name, "")
+
+
+(
+    _put_utterance_id,
+    _put_path,
+    _put_label,
+    _put_split,
+    _put_speaker,
+    _put_start_seconds,
+    _put_end_seconds,
+    _put_gaps,
+    _put_columns,
+    _put_line,
+    _put_folder,
+) = (getattr(Utterance, name).__set__ for name in Utterance.__slots__)
+
+
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """Rows hold no cycles; walking over all of them again and again takes a fifth of the time of reading them."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def check_utterances(utterances: Sequence[Utterance], source: str) -> None:
+    """Raise `CorpusError` for what no later step can work with.
+
+    No rows; an id that occurs twice; a split that is not one; a labelled noise row. Labels and other targets are the
+    objective's to check.
+    """
+    if not utterances:
+        raise CorpusError(f"expected at least 1 utterance, got none from {source}")
+    seen: set[str] = set()
+    for utterance in utterances:
+        if utterance.utterance_id in seen:
+            raise CorpusError(f"expected distinct utterance ids, got {utterance.utterance_id!r} twice from {source}")
+        seen.add(utterance.utterance_id)
+        if not (utterance.utterance_id + utterance.label + utterance.speaker).isprintable():
+            _check_text(utterance)
+        if not all(cell.isascii() for cell in utterance.columns.values()):
+            _check_columns(utterance)
+        if utterance.split not in (*SPLITS, NOISE):
+            raise CorpusError(
+                f"expected a split of {', '.join(SPLITS)}, got {utterance.split!r} "
+                f"for {utterance.utterance_id!r} from {source}"
+            )
+        if utterance.label and utterance.split == NOISE:
+            raise CorpusError(f"expected noise without a label, got {utterance.label!r} for {utterance.utterance_id!r}")
+
+
+def _check_text(utterance: Utterance) -> None:
+    try:
+        f"{utterance.utterance_id}{utterance.label}{utterance.speaker}".encode()
+    except UnicodeEncodeError:
+        raise CorpusError(f"expected file names in UTF-8, got {utterance.utterance_id!r}; rename it") from None
+
+
+def _check_columns(utterance: Utterance) -> None:
+    for name, cell in utterance.columns.items():
+        try:
+            cell.encode()
+        except UnicodeEncodeError:
+            raise CorpusError(
+                f"expected text in column {name!r}, got {cell!r} for {utterance.utterance_id!r}"
+            ) from None

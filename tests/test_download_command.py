@@ -1,0 +1,187 @@
+"""``audiornn download`` and ``download=true``, with a server that has archives of miniatures in the official layout."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Iterator
+from dataclasses import fields, replace
+from pathlib import Path
+
+import pytest
+from commandline import assert_refused, run, succeed
+from miniatures import pack
+from serving import Server, serving
+
+from audiornn.commands.console import print_published, published_lines
+from audiornn.corpora.arabic_speech_commands import ArabicSpeechCommands
+from audiornn.corpora.audio_mnist import AudioMnist
+from audiornn.corpora.corpus import Corpus
+from audiornn.corpora.esc50 import Esc50
+from audiornn.corpora.fluent_speech_commands import FluentSpeechCommands
+from audiornn.corpora.folder import FolderCorpus
+from audiornn.corpora.fsdd import Fsdd
+from audiornn.corpora.public import Copy, PublicCorpus
+from audiornn.corpora.ravdess import Ravdess
+from audiornn.corpora.speech_commands import SpeechCommands
+from audiornn.corpora.urban_sound8k import UrbanSound8k
+from audiornn.errors import CorpusError
+from audiornn.store import prepare
+
+TOPS = {
+    "AudioMNIST": "AudioMNIST-master/",
+    "ESC-50": "ESC-50-33c8ce9eb2cf0b1c2f8bcf322eb349b6be34dbb6/",
+    "UrbanSound8K": "UrbanSound8K/",
+    "arabic-speech-commands-dataset": "arabic-speech-commands-dataset-master/",
+    "fluent_speech_commands_dataset": "fluent_speech_commands_dataset/",
+    "free-spoken-digit-dataset": "free-spoken-digit-dataset-1.0.10/",
+    "speech_commands_v0.02": "./",
+    "speech_commands_test_set_v0.02": "./",
+}
+"""The top folder of the archive that makes a folder, where it has one."""
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with serving() as running:
+        yield running
+
+
+def archive_of(copy: Copy, minis: Path) -> tuple[str, bytes]:
+    """Name and bytes of an archive that holds the miniature of a copy."""
+    name = copy.archives[0].source.file_name
+    folder = copy.folders[0]
+    return name, pack(minis / folder, kind=name.partition(".")[2][-6:].removeprefix("."), top=TOPS.get(folder, ""))
+
+
+def offer(corpus: PublicCorpus, minis: Path, server: Server) -> PublicCorpus:
+    """Serve its miniature; returns the corpus with the digests of these archives."""
+    copies = []
+    for copy in corpus.copies():
+        name, content = archive_of(copy, minis)
+        server.add(f"/{name}", content)
+        (archive,) = copy.archives
+        known = {"num_bytes": len(content), "sha256": hashlib.sha256(content).hexdigest(), "md5": None}
+        source = replace(archive.source, **(known if archive.source.is_checked else {}))
+        copies.append(replace(copy, archives=(replace(archive, source=source),)))
+
+    class Miniature(type(corpus)):  # type: ignore[misc]
+        def copies(self) -> tuple[Copy, ...]:
+            return tuple(copies)
+
+    return Miniature(**{field.name: getattr(corpus, field.name) for field in fields(corpus)})
+
+
+ALL = (
+    ArabicSpeechCommands(),
+    AudioMnist(),
+    Esc50(),
+    FluentSpeechCommands(),
+    Fsdd(),
+    Ravdess(channel="both"),
+    SpeechCommands(),
+    UrbanSound8k(),
+)
+
+
+@pytest.mark.parametrize("corpus", ALL, ids=lambda corpus: corpus.name)
+def test_what_was_downloaded_is_the_corpus(corpus: PublicCorpus, minis: Path, server: Server, tmp_path: Path) -> None:
+    offered = offer(corpus, minis, server)
+    done = offered.download(tmp_path, mirror=server.url)
+    assert all(each.is_new and each.installed is not None for each in done)
+    rows, wanted = offered.utterances(tmp_path), corpus.utterances(minis)
+    assert [row.utterance_id for row in rows] == [row.utterance_id for row in wanted]
+    assert [(row.label, row.split, row.speaker) for row in rows] == [
+        (row.label, row.split, row.speaker) for row in wanted
+    ]
+    assert not list((tmp_path / "downloads").glob("*.*"))
+    requests = len(server.requests)
+    assert [each.is_new for each in offered.download(tmp_path, mirror=server.url)] == [False] * len(done)
+    assert len(server.requests) == requests
+
+
+def test_a_wrong_archive_is_refused_by_its_digest(minis: Path, server: Server, tmp_path: Path) -> None:
+    offered = offer(SpeechCommands(), minis, server)
+    name = "/speech_commands_test_set_v0.02.tar.gz"
+    server.add(name, server.files[name][:-1] + b"?")
+    with pytest.raises(CorpusError, match=r"test_set_v0\.02\.tar\.gz, got sha256 .* where .* was expected"):
+        offered.download(tmp_path, mirror=server.url)
+    assert (tmp_path / "speech_commands_v0.02").is_dir()
+    assert not (tmp_path / "speech_commands_test_set_v0.02").exists()
+    with pytest.raises(CorpusError, match="2,428,923,189"):
+        SpeechCommands().download(tmp_path / "real", mirror=server.url)
+
+
+def test_a_copy_of_the_users_own_is_left_alone(minis: Path, server: Server, tmp_path: Path) -> None:
+    shutil.copytree(minis / "ESC-50", tmp_path / "ESC-50-master")
+    for corpus in (Esc50(), Esc50(path=str(tmp_path / "ESC-50-master"))):
+        (done,) = corpus.download(tmp_path, mirror=server.url)
+        assert (done.folder, done.installed) == (tmp_path / "ESC-50-master", None)
+    assert not server.requests
+    with pytest.raises(CorpusError, match=r"got nothing at '.*elsewhere'"):
+        Esc50(path=str(tmp_path / "elsewhere")).download(tmp_path, mirror=server.url)
+
+
+def test_an_archive_put_there_by_hand_is_taken_and_kept(minis: Path, server: Server, tmp_path: Path) -> None:
+    corpus = offer(FluentSpeechCommands(), minis, server)
+    with pytest.raises(CorpusError, match=r"see https://fluent\.ai.* put it at '(.*)'") as refusal:
+        corpus.download(tmp_path)
+    place = Path(str(refusal.value).split("'")[-2])
+    place.parent.mkdir(exist_ok=True)
+    place.write_bytes(server.files[f"/{place.name}"])
+    corpus.download(tmp_path)
+    assert corpus.utterances(tmp_path) and place.is_file()
+
+
+@pytest.mark.parametrize("name", ["folder", "demo"])
+def test_what_is_not_published_is_not_downloaded(name: str, tmp_path: Path) -> None:
+    words = [f"data={name}", *(["data.path=clips"] if name == "folder" else [])]
+    assert_refused("download", *words, cwd=tmp_path, says=[f"data={name}", "published"])
+    corpus: Corpus = FolderCorpus(path="clips")
+    with pytest.raises(CorpusError, match="published corpus to download, got data=folder"):
+        corpus.download(tmp_path)
+
+
+def test_command_line_downloads_and_tells(minis: Path, server: Server, tmp_path: Path) -> None:
+    name, content = archive_of(Fsdd().copies()[0], minis)
+    server.add(f"/mirror/{name}", content)
+    words = ("download", "data=fsdd", f"mirror={server.url}/mirror")
+    printed = succeed(*words, "keep_archives=true", cwd=tmp_path)
+    assert f"{name}: {len(content):,} bytes, 201 files, sha256 {hashlib.sha256(content).hexdigest()}, not" in printed
+    assert f"corpus: {tmp_path / 'data' / 'free-spoken-digit-dataset'} (made)" in printed
+    assert "listed: train 160, validation 20, test 20\n" in printed
+    assert "published counts differ: train 160 of 2,400, validation 20 of 300, test 20 of 300" in printed
+    assert (tmp_path / "data" / "downloads" / name).is_file()
+    assert "(was there)" in succeed(*words, cwd=tmp_path)
+    done = run("download", "data=esc50", f"mirror={server.url}", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    refusal = done.stderr.splitlines()[-1]
+    assert all(text in refusal for text in ("404", server.url, "put it at", "data/downloads/ESC-50-33c8ce9e"))
+    assert_refused("download", cwd=tmp_path, says=["data=", "fsdd"])
+
+
+def test_prepare_downloads_when_asked(minis: Path, tmp_path: Path) -> None:
+    name, content = archive_of(Fsdd().copies()[0], minis)
+    words = ("prepare", "data=fsdd", "sample_rate=8000", "num_workers=0")
+    assert_refused(*words, cwd=tmp_path, says="audiornn download data=fsdd")
+    (tmp_path / "data" / "downloads").mkdir(parents=True)
+    (tmp_path / "data" / "downloads" / name).write_bytes(content)
+    printed = succeed(*words, "download=true", cwd=tmp_path)
+    assert "(made)" in printed and "published counts differ" in printed
+    assert_refused("train", "data=folder", "data.path=x", "download=true", cwd=tmp_path, says="published corpus")
+
+
+def test_published_counts_are_compared_with_what_is_listed(
+    minis: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(minis / "free-spoken-digit-dataset", tmp_path / "fsdd")
+    (folder / "recordings" / "3_theo_12.wav").write_bytes(b"no audio")
+    store = prepare(Fsdd(), data_dir=tmp_path, sample_rate=8000, num_workers=0)
+    assert (len(store.indices("train")), store.num_rejected) == (159, 1)
+    print_published(store, Fsdd(), tmp_path)
+    print_published(store, Fsdd(protocol="speakers"), tmp_path)  # nothing is published of these
+    assert capsys.readouterr().out == (
+        "published counts differ: train 160 of 2,400, validation 20 of 300, test 20 of 300\n"
+    )
+    counts = Fsdd().published_counts()
+    assert published_lines(Fsdd(), counts) == ["published counts: train 2,400, validation 300, test 300: the same"]
