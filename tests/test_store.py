@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from signals import noise, read_int16, silence, tone, write_wav
 
-import audiornn.store.building
+import audiornn.store.cutting
 from audiornn.clock import Clock
 from audiornn.corpora.folder import FolderCorpus
 from audiornn.corpora.manifest_file import ManifestCorpus
@@ -120,7 +120,7 @@ def test_splits_cover_every_row_once(corpus: FolderCorpus, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("num_workers", [1, 2])
 def test_number_of_workers_changes_no_byte(num_workers: int, corpus: FolderCorpus, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(audiornn.store.building, "_PART_ROWS", 3)
+    monkeypatch.setattr(audiornn.store.cutting, "_PART_ROWS", 3)
     alone = make(corpus, tmp_path / "alone", num_workers=0)
     several = make(corpus, tmp_path / "several", num_workers=num_workers)
     assert several.fingerprint == alone.fingerprint
@@ -138,7 +138,7 @@ def test_several_record_batches_read_as_one(corpus: FolderCorpus, tmp_path: Path
 
 
 def test_progress_counts_up_to_all(corpus: FolderCorpus, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(audiornn.store.building, "_PART_ROWS", 8)
+    monkeypatch.setattr(audiornn.store.cutting, "_PART_ROWS", 8)
     calls: list[tuple[int, int]] = []
     make(corpus, tmp_path, progress=lambda done, total: calls.append((done, total)))
     assert calls == [(8, 20), (16, 20), (20, 20)]
@@ -331,7 +331,7 @@ class TestNothingHalfDone:
     def test_interrupted_prepare_leaves_what_the_next_takes_up(
         self, interrupt: type[BaseException], num_workers: int, corpus: FolderCorpus, tmp_path: Path, monkeypatch
     ) -> None:
-        monkeypatch.setattr(audiornn.store.building, "_PART_ROWS", 4)
+        monkeypatch.setattr(audiornn.store.cutting, "_PART_ROWS", 4)
 
         def stop(done: int, total: int) -> None:
             if done >= 8:
@@ -416,7 +416,7 @@ def start_prepare(
     """A script without ``if __name__ == "__main__"`` that prepares ``clips`` and prints the store's folder."""
     code = f"""
         import pathlib, resource, signal, sys, time
-        import audiornn.store.building
+        import audiornn.store.cutting
         from audiornn.corpora.folder import FolderCorpus
         from audiornn.errors import AudiornnError
         from audiornn.store import prepare
@@ -427,7 +427,7 @@ def start_prepare(
             if {pause}:
                 print("decoding", flush=True)
                 time.sleep(60)
-        audiornn.store.building._PART_ROWS = 4
+        audiornn.store.cutting._PART_ROWS = 4
         corpus = FolderCorpus(path={str(clips)!r}, validation=0.2, test=0.2)
         try:
             store = prepare(corpus, data_dir=pathlib.Path({str(data_dir)!r}), sample_rate=16000,

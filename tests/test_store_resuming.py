@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from signals import noise, write_wav
 
-import audiornn.store.building
+import audiornn.store.cutting
 import audiornn.store.decoding
 from audiornn.clock import Clock
 from audiornn.corpora.folder import FolderCorpus
@@ -41,7 +41,7 @@ def clips(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch) -> None:
-    monkeypatch.setattr(audiornn.store.building, "_PART_ROWS", TOGETHER)
+    monkeypatch.setattr(audiornn.store.cutting, "_PART_ROWS", TOGETHER)
 
 
 @pytest.fixture
@@ -228,7 +228,7 @@ def test_killed_prepare_ends_in_the_same_bytes(moment: str, num_workers: int, cl
     name, call = KILLED_AT[moment]
     code = f"""
         import os, pathlib, signal
-        import audiornn.store.building as building
+        import audiornn.store.building as building, audiornn.store.cutting
         from audiornn.corpora.folder import FolderCorpus
         from audiornn.store import prepare
         original, calls = building.{name}, []
@@ -238,7 +238,7 @@ def test_killed_prepare_ends_in_the_same_bytes(moment: str, num_workers: int, cl
                 os.kill(os.getpid(), signal.SIGKILL)
             return original(*given)
         building.{name} = dies
-        building._PART_ROWS = {TOGETHER}
+        audiornn.store.cutting._PART_ROWS = {TOGETHER}
         corpus = FolderCorpus(path={str(clips)!r}, validation=0.2, test=0.2)
         prepare(corpus, data_dir=pathlib.Path({str(tmp_path)!r}), sample_rate=16000, num_workers={num_workers})
     """

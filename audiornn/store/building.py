@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import shutil
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +21,7 @@ from audiornn.labels import order_labels
 from audiornn.manifest import NOISE, Utterance, check_utterances
 from audiornn.manifest.utterances import collector_paused
 from audiornn.progress import Progress
+from audiornn.store.cutting import cut_into_parts
 from audiornn.store.decoding import Part, Segment, Wanted, Written, write_part, write_parts
 from audiornn.store.files import (
     FORMAT,
@@ -43,10 +43,6 @@ from audiornn.workers import available_cores
 STORES_FOLDER = ".audiornn"
 
 _STORE = "store"
-# A store has about so many parts, as long as these are neither tiny nor so large that much is lost with one.
-_PARTS, _PART_ROWS = 256, 1024
-_LEAST_PART_BYTES, _MOST_PART_BYTES = 4 << 20, 256 << 20
-_BYTES_PER_SECOND = 192_000
 _SMALL_FILES, _SMALL_BYTES = 1000, 64 << 20
 _ABANDONED_SECONDS = 7 * 24 * 3600.0
 
@@ -164,7 +160,7 @@ class _Build:
         rows = self.listing.rows
         sizes = dict(zip(self.listing.files, self.listing.states[:, 0].clip(0).tolist(), strict=True))
         workers = _choose_workers(list(sizes.values())) if num_workers is None else num_workers
-        cuts = _cut([_bytes_of(segment, sizes) for segment in self.segments])
+        cuts = cut_into_parts(self.segments, sizes)
         self.store.mkdir(exist_ok=True)
         done = 0
         with Journal(self.folder, self.store, repr((self.listing.settings, versions()))) as journal:
@@ -296,31 +292,6 @@ class _Build:
             raise CorpusError(f"could not replace the damaged store {str(final)!r}; remove it")
         shutil.rmtree(self.folder, ignore_errors=True)
         return final
-
-
-def _bytes_of(segment: Segment, sizes: dict[str, int]) -> float:
-    """About how much of its files is read for a segment."""
-    seconds = math.inf if segment.end_seconds is None else segment.end_seconds - segment.start_seconds
-    own = min(sizes[segment.path], seconds * _BYTES_PER_SECOND)
-    return own + sum(sizes[path] for _, path in segment.sequences)
-
-
-def _cut(sizes: Sequence[float]) -> list[slice]:
-    """Rows that go into a part together, by their bytes.
-
-    Most parts begin at a multiple of a power of two, so that they stay what they are when the size of a file changes.
-    """
-    count, total = len(sizes), sum(sizes)
-    part_bytes = min(max(total / _PARTS, _LEAST_PART_BYTES), _MOST_PART_BYTES)
-    most = min(max(count // _PARTS, _PART_ROWS), max(1, int(part_bytes * count / max(total, 1))))
-    together = 1 << (most.bit_length() - 1)
-    cuts, first, held = [], 0, 0.0
-    for number, size in enumerate(sizes, start=1):
-        held += size
-        if number % together == 0 or held >= 2 * part_bytes or number == count:
-            cuts.append(slice(first, number))
-            first, held = number, 0.0
-    return cuts
 
 
 def _choose_workers(sizes: Sequence[int]) -> int:

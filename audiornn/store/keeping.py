@@ -73,7 +73,21 @@ def list_stores(data_dir: Path) -> list[KeptStore]:
         return []
     unfinished = set(list_unfinished(root))
     stores = {path for path in root.iterdir() if _STORE_NAME.search(path.name) and path.is_dir()}
-    return [_describe_unfinished(each) if each in unfinished else _describe(each) for each in sorted(stores | unfinished)]
+    return [
+        _describe_unfinished(each) if each in unfinished else _describe(each) for each in sorted(stores | unfinished)
+    ]
+
+
+def find_store(data_dir: Path, store: Path) -> Path:
+    """The folder of a store that is given by its path, or by its name in ``data_dir``.
+
+    Raises:
+        CorpusError: neither is a folder.
+    """
+    for folder in (store, data_dir / STORES_FOLDER / store):
+        if folder.is_dir():
+            return folder
+    raise CorpusError(f"expected a prepared corpus, got nothing at {str(store)!r}; see `audiornn store list`")
 
 
 def _describe(folder: Path) -> KeptStore:
@@ -116,9 +130,12 @@ def verify_store(folder: Path, progress: Progress | None = None) -> list[Damage]
         CorpusError: there is no store, or one whose format has no checksums.
     """
     said = read_any_description(folder)
-    if not folder.is_dir() or (said and said.get("format") != FORMAT):
-        found = f"one of format {said.get('format')}" if said else "nothing"
-        raise CorpusError(f"expected a prepared corpus of format {FORMAT}, got {found} at {str(folder)!r}")
+    if said and said.get("format") != FORMAT:
+        raise CorpusError(
+            f"expected a prepared corpus of format {FORMAT}, got one of format {said.get('format')} at {str(folder)!r}"
+        )
+    if not any((folder / name).exists() for name in (DESCRIPTION_NAME, TABLE_NAME, FILES_NAME)):
+        raise CorpusError(f"expected a prepared corpus, got none at {str(folder)!r}")
     try:
         sizes, parts = sizes_of(said), {each["name"]: each for each in (*said["parts"], *said["tables"])}
     except (KeyError, TypeError):
@@ -189,7 +206,7 @@ class Unwanted:
     unfinished: bool = False
 
     def __post_init__(self) -> None:
-        if self == Unwanted():
+        if not any((self.store, self.older_than_days is not None, self.damaged, self.older_format, self.unfinished)):
             raise ConfigError(
                 "expected what to remove, got nothing; give store=FOLDER, older_than_days=N, damaged=true, "
                 "older_format=true or unfinished=true"
@@ -220,9 +237,14 @@ def remove_stores(data_dir: Path, unwanted: Unwanted, *, dry_run: bool = False) 
         CorpusError: the store that is named is not one of ``data_dir``, or can't be removed.
     """
     root = data_dir / STORES_FOLDER
-    named = None if unwanted.store is None else _folder_named(root, unwanted.store)
+    stores = list_stores(data_dir)
+    named = None
+    if unwanted.store is not None:
+        named = find_store(data_dir, unwanted.store).resolve()
+        if named not in [store.folder.resolve() for store in stores if not store.folder.is_symlink()]:
+            raise CorpusError(f"expected a prepared corpus in {str(root)!r}, got {str(unwanted.store)!r} outside of it")
     removals = []
-    for store in list_stores(data_dir):
+    for store in stores:
         if why := _why(store, unwanted, named):
             try:
                 removals.append(Removal(store, why, _remove(store, dry_run=dry_run)))
@@ -231,17 +253,10 @@ def remove_stores(data_dir: Path, unwanted: Unwanted, *, dry_run: bool = False) 
     return removals
 
 
-def _folder_named(root: Path, store: Path) -> Path:
-    for path in (root / store.name if store.parent == Path() else store, store):
-        if path.is_dir() and path.resolve().parent == root.resolve() and not path.is_symlink():
-            return root / path.resolve().name
-    raise CorpusError(f"expected a prepared corpus in {str(root)!r}, got {str(store)!r}; see `audiornn store list`")
-
-
 def _why(store: KeptStore, unwanted: Unwanted, named: Path | None) -> str:
     """The first reason for which a store is not wanted, or nothing."""
     reasons = {
-        "named": named == store.folder,
+        "named": named == store.folder.resolve(),
         DAMAGED: unwanted.damaged and (store.state == DAMAGED or (store.state == WHOLE and _is_damaged(store.folder))),
         OLDER: unwanted.older_format and store.state == OLDER,
         UNFINISHED: unwanted.unfinished and store.state in (UNFINISHED, IN_PROGRESS),

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,9 +33,8 @@ from audiornn.store.files import (
     read_rejected,
 )
 from audiornn.store.fingerprint import FILES_NAME, read_file_index
+from audiornn.store.mapped import Lists, Mapped, map_files
 from audiornn.store.samples import SEQUENCE_PREFIX
-
-Number = TypeVar("Number", bound=np.generic)
 
 
 def prepare(
@@ -160,8 +157,9 @@ class Store:
 
         0 where samples are missing, see `gaps` and `audio`.
         """
-        samples, start = self._places[index]
-        return samples[start : start + (self._lengths[index] if self.reads_audio else 0)]
+        files, starts, _ = self._waveforms
+        start = starts[index]
+        return files[index][start : start + (self._lengths[index] if self.reads_audio else 0)]
 
     def gaps(self, index: int) -> Gaps:
         """Stretches of missing samples of a row, ``(gaps, 2)`` start and stop."""
@@ -173,8 +171,8 @@ class Store:
 
     def sequence(self, index: int, name: str) -> NDArray[np.float32]:
         """``(frames, features)`` of a row, NaN where missing; a read-only view; no frame where there is none."""
-        values, start, stop = self._sequences[name][index]
-        return values[start:stop].reshape(-1, self.sequence_sizes.get(name, 1))
+        files, starts, stops = self._sequences[name]
+        return files[index][starts[index] : stops[index]].reshape(-1, self.sequence_sizes.get(name, 1))
 
     def signals(self, index: int) -> Signals:
         """All that a row gives a network to hear."""
@@ -288,72 +286,31 @@ class Store:
         return [value for batch in batches for value in batch.column(name).to_pylist()]
 
     @cached_property
-    def _table(self) -> _Mapped:
+    def _table(self) -> Mapped:
         """What is said about the utterances."""
-        return _map([self.folder / TABLE_NAME])
+        return map_files([self.folder / TABLE_NAME])
 
     @cached_property
-    def _parts(self) -> _Mapped:
+    def _parts(self) -> Mapped:
         """What was decoded."""
-        return _map([self.folder / part["name"] for part in self.description["parts"]])
+        return map_files([self.folder / part["name"] for part in self.description["parts"]])
 
     @cached_property
-    def _places(self) -> list[tuple[NDArray[np.int16], int]]:
-        """The part that each row's samples are in, all of it, and where they start."""
-        return [(samples, start) for samples, start, _ in self._parts.lists("waveform", np.int16)]
+    def _waveforms(self) -> Lists[np.int16]:
+        return self._parts.lists("waveform", np.int16)
 
     @cached_property
     def _gaps(self) -> dict[int, Gaps]:
         """By row, of those that have any."""
-        gaps = enumerate(self._parts.lists("gaps", np.int64))
-        return {row: values[start:stop].reshape(-1, 2) for row, (values, start, stop) in gaps if stop > start}
+        rows = enumerate(zip(*self._parts.lists("gaps", np.int64), strict=True))
+        return {row: values[start:stop].reshape(-1, 2) for row, (values, start, stop) in rows if stop > start}
 
     @cached_property
-    def _sequences(self) -> dict[str, list[tuple[NDArray[np.float32], int, int]]]:
-        """By name, for each row the part that its values are in, and where they start and stop."""
+    def _sequences(self) -> dict[str, Lists[np.float32]]:
+        """By name."""
         names = [name for name in self._parts.schema.names if name.startswith(SEQUENCE_PREFIX)]
         return {name.removeprefix(SEQUENCE_PREFIX): self._parts.lists(name, np.float32) for name in names}
 
     @cached_property
     def _lengths(self) -> list[int]:
         return self._column("num_samples")
-
-
-@dataclass(frozen=True)
-class _Mapped:
-    """Arrow files that are one after the other, mapped into memory."""
-
-    schema: Any
-    batches: list[Any]
-    buffers: list[Any]
-    """The file that each batch is in, all of it."""
-
-    def lists(self, name: str, kind: type[Number]) -> list[tuple[NDArray[Number], int, int]]:
-        """For each row of a column of lists: its file as an array, and where in it the row's values start and stop.
-
-        Arrow aligns every column in a file to 8 bytes at least. Plain integers: a list is indexed faster than an array.
-        """
-        rows: list[tuple[NDArray[Number], int, int]] = []
-        size = np.dtype(kind).itemsize
-        for batch, buffer in zip(self.batches, self.buffers, strict=True):
-            column = batch.column(name)
-            values = np.frombuffer(buffer, dtype=kind, count=buffer.size // size)
-            held = column.values.buffers()[1]
-            base = (held.address - buffer.address) // size if len(column.values) else 0
-            bounds = (base + column.offsets.to_numpy().astype(np.int64)).tolist()
-            rows += zip(itertools.repeat(values), bounds[:-1], bounds[1:], strict=False)
-        return rows
-
-
-def _map(paths: Sequence[Path]) -> _Mapped:
-    import pyarrow as pa
-
-    schema, batches, buffers = pa.schema([]), [], []
-    for path in paths:
-        with pa.memory_map(str(path)) as source:
-            buffer = source.read_buffer()
-        reader = pa.ipc.open_file(pa.BufferReader(buffer))
-        schema = reader.schema
-        batches += [reader.get_batch(number) for number in range(reader.num_record_batches)]
-        buffers += [buffer] * reader.num_record_batches
-    return _Mapped(schema, batches, buffers)
