@@ -22,6 +22,8 @@ from audiornn.overrides import names_as_text, quoted, values_of
 # model instead, the setting goes by another name inside.
 _FLAGS = ("-m", "--multirun", "--cfg", "-c", "--resolve", "--package", "-p", "--info", "-i", "--config-dir", "-cd")
 _MODEL_WORD = re.compile(r"^model=")
+# The setting that the first word of a verb is where it is none itself: `audiornn store list`.
+_FIRST_WORDS = {"store": "action"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -76,6 +78,7 @@ def run_verb(verb: str, overrides: Sequence[str]) -> int:
 
     if verb not in VERBS:
         raise ConfigError(f"expected a verb out of {', '.join(VERBS)}, got {verb!r}{nearest(verb, VERBS)}")
+    overrides = _with_first_word(verb, overrides)
     if multirun := [word for word in overrides if word in ("-m", "--multirun")]:
         _check_multirun(verb, multirun[0], overrides)
     # Threads of torch that wait by spinning starve each other on a machine that does anything else: measured 7 times
@@ -117,6 +120,13 @@ def run_verb(verb: str, overrides: Sequence[str]) -> int:
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(explain(error, verb)) from error
     return max(codes, default=0)
+
+
+def _with_first_word(verb: str, overrides: Sequence[str]) -> list[str]:
+    words = list(overrides)
+    if verb in _FIRST_WORDS and words and re.fullmatch(r"\w+", words[0]):
+        words[0] = f"{_FIRST_WORDS[verb]}={words[0]}"
+    return words
 
 
 def _check_multirun(verb: str, flag: str, overrides: Sequence[str]) -> None:

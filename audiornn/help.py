@@ -12,9 +12,10 @@ from audiornn.errors import ConfigError
 
 VERBS = {
     "download": "fetch a public corpus: resumed, checked, unpacked",
+    "doctor": "find what is wrong with a corpus before training: leaks, faults, copies, names",
     "split": "give every clip of a corpus a split or a fold, in a manifest that stays as it is when clips are added",
     "prepare": "decode a corpus once, into a store that training reads",
-    "doctor": "find what is wrong with a corpus before training: leaks, faults, copies, names",
+    "store": "list prepared corpora, verify their bytes, remove what is not wanted",
     "train": "train a classifier: a run folder with model, metrics and report",
     "evaluate": "measure a model on a corpus: accuracy with intervals, confusion matrix, report",
     "predict": "classify files, folders or globs: a table, CSV, JSONL or Parquet",

@@ -52,7 +52,8 @@ def map_in_processes(
     or standard error in a process is dropped. Close the generator to end the processes before its end.
 
     Args:
-        work: a function of a module, that a process can import. An `AudiornnError` that it raises is raised here too.
+        work: a function of a module, that a process can import. What it raises as an `AudiornnError` or `OSError` is
+            raised here too.
         items: sent through a pipe, as are the results: the larger an item, the less that costs.
         num_workers: processes. Where none can be started, a warning is logged and the work is done in this one.
         split: the parts of an item whose process died (a crash in a decoder, no memory left), to be tried again one by
@@ -102,13 +103,17 @@ class _Workers(Generic[Item, Result]):
         if process is None:
             return [self._work(item)]
         try:
-            result: Result = _ask(process, item)
+            error, result = _ask(process, item)
         except (EOFError, OSError, pickle.UnpicklingError):
             self._local.process = None
             _end(process)
             if self._closed:
                 raise
         else:
+            if isinstance(error, Exception):
+                raise error
+            if error is not None:
+                raise RuntimeError(f"a worker process failed:\n{error}")
             return [result]
         parts = self._split(item)
         if len(parts) > 1:
@@ -159,17 +164,14 @@ def _greet(process: subprocess.Popen[bytes], work: Callable[..., Any]) -> bool:
         return False
 
 
-def _ask(process: subprocess.Popen[bytes], item: Any) -> Any:
+def _ask(process: subprocess.Popen[bytes], item: Any) -> tuple[Exception | str | None, Any]:
+    """Error, or its traceback, and result."""
     assert process.stdin is not None
     assert process.stdout is not None
     pickle.dump(item, process.stdin, protocol=5)
     process.stdin.flush()
     error, result = pickle.load(process.stdout)
-    if isinstance(error, AudiornnError):
-        raise error
-    if error is not None:
-        raise RuntimeError(f"a worker process failed:\n{error}")
-    return result
+    return error, result
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -195,13 +197,13 @@ def serve() -> None:
             item = pickle.load(sys.stdin.buffer)
         except EOFError:
             return
-        error: AudiornnError | str | None = None
+        error: Exception | str | None = None
         result = None
         try:
             result = work(item)
         except MemoryError:
             os._exit(1)
-        except AudiornnError as known:
+        except (AudiornnError, OSError) as known:
             error = known
         except Exception:
             error = traceback.format_exc()

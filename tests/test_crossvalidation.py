@@ -63,6 +63,7 @@ def test_folds_are_chosen_by_name_in_the_order_of_the_corpus(digits: Path) -> No
         choose_folds(Fsdd(), digits, ["zoe"])
 
 
+@pytest.mark.slow
 def test_a_stopped_cross_validation_goes_on_to_the_same_figures(
     digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

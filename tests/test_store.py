@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from signals import noise, read_int16, silence, tone, write_wav
 
-import audiornn.store.building
+import audiornn.store.cutting
 from audiornn.clock import Clock
 from audiornn.corpora.folder import FolderCorpus
 from audiornn.corpora.manifest_file import ManifestCorpus
@@ -120,7 +120,7 @@ def test_splits_cover_every_row_once(corpus: FolderCorpus, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("num_workers", [1, 2])
 def test_number_of_workers_changes_no_byte(num_workers: int, corpus: FolderCorpus, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(audiornn.store.building, "_CHUNK_ROWS", 3)
+    monkeypatch.setattr(audiornn.store.cutting, "_PART_ROWS", 3)
     alone = make(corpus, tmp_path / "alone", num_workers=0)
     several = make(corpus, tmp_path / "several", num_workers=num_workers)
     assert several.fingerprint == alone.fingerprint
@@ -130,7 +130,7 @@ def test_number_of_workers_changes_no_byte(num_workers: int, corpus: FolderCorpu
 
 def test_several_record_batches_read_as_one(corpus: FolderCorpus, tmp_path: Path, monkeypatch) -> None:
     whole = make(corpus, tmp_path / "whole")
-    monkeypatch.setattr("audiornn.store.files._BATCH_ROWS", 3)
+    monkeypatch.setattr("audiornn.store.samples._BATCH_ROWS", 3)
     batched = make(corpus, tmp_path / "batched")
     assert batched.utterance_ids == whole.utterance_ids
     for index in range(20):
@@ -138,7 +138,7 @@ def test_several_record_batches_read_as_one(corpus: FolderCorpus, tmp_path: Path
 
 
 def test_progress_counts_up_to_all(corpus: FolderCorpus, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(audiornn.store.building, "_CHUNK_ROWS", 8)
+    monkeypatch.setattr(audiornn.store.cutting, "_PART_ROWS", 8)
     calls: list[tuple[int, int]] = []
     make(corpus, tmp_path, progress=lambda done, total: calls.append((done, total)))
     assert calls == [(8, 20), (16, 20), (20, 20)]
@@ -328,10 +328,10 @@ class TestNothingHalfDone:
 
     @pytest.mark.parametrize("interrupt", [KeyboardInterrupt, MemoryError, RuntimeError])
     @pytest.mark.parametrize("num_workers", [0, 1])
-    def test_interrupted_prepare_leaves_nothing(
+    def test_interrupted_prepare_leaves_what_the_next_takes_up(
         self, interrupt: type[BaseException], num_workers: int, corpus: FolderCorpus, tmp_path: Path, monkeypatch
     ) -> None:
-        monkeypatch.setattr(audiornn.store.building, "_CHUNK_ROWS", 4)
+        monkeypatch.setattr(audiornn.store.cutting, "_PART_ROWS", 4)
 
         def stop(done: int, total: int) -> None:
             if done >= 8:
@@ -339,8 +339,25 @@ class TestNothingHalfDone:
 
         with pytest.raises(interrupt):
             make(corpus, tmp_path, progress=stop, num_workers=num_workers)
+        folder, lock = (tmp_path / ".audiornn" / name for name in left_behind(tmp_path))
+        assert lock.name == folder.name + ".lock"
+        for path in (folder, *folder.iterdir()):
+            with pytest.raises(CorpusError):
+                Store.open(path)
+        store = make(corpus, tmp_path)
+        assert len(store) == 20
+        assert left_behind(tmp_path) == [store.folder.name]
+
+    def test_interrupt_before_anything_is_done_leaves_nothing(
+        self, corpus: FolderCorpus, tmp_path: Path, monkeypatch
+    ) -> None:
+        def stop(*_: object, **__: object) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("audiornn.store.decoding.read_recording", stop)
+        with pytest.raises(KeyboardInterrupt):
+            make(corpus, tmp_path)
         assert left_behind(tmp_path) == []
-        assert len(make(corpus, tmp_path)) == 20
 
     def test_killed_prepare_is_cleaned_up_by_the_next(self, corpus: FolderCorpus, clips: Path, tmp_path: Path) -> None:
         process = start_prepare(clips, tmp_path, pause=True, num_workers=1)
@@ -384,7 +401,7 @@ class TestNothingHalfDone:
             make(corpus, tmp_path / "file")
 
     def test_full_disk_is_one_line_and_leaves_nothing(self, clips: Path, tmp_path: Path) -> None:
-        process = start_prepare(clips, tmp_path, size_limit=50_000)
+        process = start_prepare(clips, tmp_path, size_limit=10_000)
         output, _ = process.communicate()
         assert process.returncode == 2
         assert output.startswith("CorpusError: could not write the prepared corpus")
@@ -399,7 +416,7 @@ def start_prepare(
     """A script without ``if __name__ == "__main__"`` that prepares ``clips`` and prints the store's folder."""
     code = f"""
         import pathlib, resource, signal, sys, time
-        import audiornn.store.building
+        import audiornn.store.cutting
         from audiornn.corpora.folder import FolderCorpus
         from audiornn.errors import AudiornnError
         from audiornn.store import prepare
@@ -410,7 +427,7 @@ def start_prepare(
             if {pause}:
                 print("decoding", flush=True)
                 time.sleep(60)
-        audiornn.store.building._CHUNK_ROWS = 4
+        audiornn.store.cutting._PART_ROWS = 4
         corpus = FolderCorpus(path={str(clips)!r}, validation=0.2, test=0.2)
         try:
             store = prepare(corpus, data_dir=pathlib.Path({str(data_dir)!r}), sample_rate=16000,

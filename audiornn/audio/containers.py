@@ -37,7 +37,8 @@ def check_whole(file: BinaryIO, path: str | os.PathLike[str]) -> Pcm16Layout | N
         the layout of a plain 16-bit PCM WAV file, which needs no decoder; None for anything else.
     """
     name = os.fspath(path)
-    size = os.fstat(file.fileno()).st_size
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
     if size == 0:
         raise AudioError(f"expected at least 1 sample of audio, got an empty file from {name!r}")
     magic = file.read(12)

@@ -6,6 +6,7 @@ bits whether it is trained on, evaluated or predicted.
 
 from __future__ import annotations
 
+import io
 import math
 import os
 from collections.abc import Iterable, Sequence
@@ -49,6 +50,7 @@ UNREADABLE_SUFFIXES = frozenset(
 """Endings of audio that libsndfile has no decoder for: listed so that such files are reported instead of overlooked."""
 
 _BLOCK_SAMPLES = 1 << 20
+_SILENCE_SAMPLES = 64
 # A float recording may pass full scale a little and is clipped; integers stored as floats would become a square wave.
 _PEAK_LIMIT = 8.0
 _CHANNEL_LIMIT = 64
@@ -77,6 +79,7 @@ def read_recording(
     start_seconds: float = 0.0,
     end_seconds: float | None = None,
     gaps: Iterable[Sequence[float]] = (),
+    content: bytes | None = None,
 ) -> Recording:
     """Read a file, or a segment of it, as the rest of the package hears it.
 
@@ -87,11 +90,13 @@ def read_recording(
     A sample that is NaN in any channel is missing, and so are those in ``gaps``: start and end in seconds from the
     start of the segment. What the file holds there changes nothing; other samples are resampled as beside silence.
 
+    ``content`` is what the file holds, for a caller that has read it; only what libsndfile decodes is read again.
+
     Raises:
         AudioError: no such file; not decodable; truncated; no samples, or all missing; infinite samples; a segment that
             is not inside the file.
     """
-    samples, native_rate = _read_native(path, start_seconds, end_seconds)
+    samples, native_rate = _read_native(path, start_seconds, end_seconds, content)
     try:
         return _convert(samples, native_rate, sample_rate, gaps)
     except AudioError as error:
@@ -176,7 +181,10 @@ def resample(waveform: Waveform, from_rate: int, to_rate: int) -> Waveform:
 
 def is_silent(waveform: NDArray[Any]) -> bool:
     """True where all samples are equal: digital silence, a constant offset, or a single sample."""
-    return waveform.size == 0 or bool(waveform.min() == waveform.max())
+    if waveform.size == 0:
+        return True
+    # The beginning settles it for nearly every clip.
+    return all(bool(part.min() == part.max()) for part in (waveform[:_SILENCE_SAMPLES], waveform))
 
 
 def audio_info(path: AnyPath) -> AudioInfo:
@@ -241,18 +249,21 @@ def _check_is_file(path: AnyPath) -> None:
         raise AudioError(f"expected an audio file, got {what} at {os.fspath(path)!r}")
 
 
-def _read_native(path: AnyPath, start_seconds: float, end_seconds: float | None) -> tuple[NDArray[Any], int]:
+def _read_native(
+    path: AnyPath, start_seconds: float, end_seconds: float | None, content: bytes | None
+) -> tuple[NDArray[Any], int]:
     """``(samples, channels)`` at the file's own rate: int16 where that loses nothing, else float32."""
-    _check_is_file(path)
+    if content is None:
+        _check_is_file(path)
     try:
-        with open(path, "rb") as content:
-            layout = check_whole(content, path)
+        with open(path, "rb") if content is None else io.BytesIO(content) as file:
+            layout = check_whole(file, path)
             if layout is not None:
                 start, stop = _segment(path, start_seconds, end_seconds, layout.num_samples, layout.sample_rate)
-                return _read_pcm16(content, layout, start, stop), layout.sample_rate
-        with _open(path) as file:
-            start, stop = _segment(path, start_seconds, end_seconds, file.frames, file.samplerate)
-            return _decode(path, file, start, stop), int(file.samplerate)
+                return _read_pcm16(content or file, layout, start, stop), layout.sample_rate
+        with _open(path) as sound:
+            start, stop = _segment(path, start_seconds, end_seconds, sound.frames, sound.samplerate)
+            return _decode(path, sound, start, stop), int(sound.samplerate)
     except OSError as error:
         name = os.fspath(path)
         raise AudioError(f"expected a readable file, got {error.strerror or error!r} from {name!r}") from None
@@ -274,10 +285,13 @@ def _segment(
     return start, stop
 
 
-def _read_pcm16(file: BinaryIO, layout: Pcm16Layout, start: int, stop: int) -> NDArray[Any]:
+def _read_pcm16(file: BinaryIO | bytes, layout: Pcm16Layout, start: int, stop: int) -> NDArray[Any]:
     width = 2 * layout.channels
-    file.seek(layout.offset + width * start)
-    return np.frombuffer(file.read(width * (stop - start)), "<i2").reshape(-1, layout.channels)
+    offset, size = layout.offset + width * start, width * (stop - start)
+    if isinstance(file, bytes):  # a view of it, not a copy
+        return np.frombuffer(file, "<i2", size // 2, offset).reshape(-1, layout.channels)
+    file.seek(offset)
+    return np.frombuffer(file.read(size), "<i2").reshape(-1, layout.channels)
 
 
 def _open(path: AnyPath) -> soundfile.SoundFile:

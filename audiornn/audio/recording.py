@@ -90,6 +90,9 @@ def gaps_at(gaps: Iterable[Sequence[float]], sample_rate: int, num_samples: int)
     Raises:
         AudioError: a gap begins after the end.
     """
+    gaps = tuple(gaps)
+    if not gaps:
+        return NO_GAPS
     mask = np.zeros(num_samples, dtype=bool)
     for start, end in gaps:
         if start * sample_rate >= num_samples:

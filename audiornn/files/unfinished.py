@@ -1,12 +1,14 @@
-"""Folders that are work in progress: private to the process that fills them, removed when it fails or has died."""
+"""Folders that are work in progress: private to the process that fills them until they are whole."""
 
 from __future__ import annotations
 
 import contextlib
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 _SUFFIX = ".unfinished"
 _LOCK_SUFFIX = f"{_SUFFIX}.lock"
@@ -19,33 +21,109 @@ def unfinished_folder(root: Path, name: str) -> Iterator[Path]:
     A lock file beside it, held while this process lives, tells `remove_abandoned` to leave it alone; the system lets
     go of it however the process ends.
     """
+    with _locked_folder(root, f"{name}.{secrets.token_hex(4)}{_SUFFIX}") as folder:
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def resumable_folder(root: Path, name: str) -> Iterator[Path]:
+    """The folder ``root/<name>-<random>.unfinished`` that an ended process has left behind, or a new one.
+
+    It is this process's alone. Remove it when there is nothing in it to go on with: what is left is what the next call
+    of the same name gets.
+    """
+    for lock_path in _locks(root, f"{name}-*"):
+        with _try_lock(lock_path) as folder:
+            if folder is not None and folder.is_dir():
+                remove_abandoned(root, f"{name}-*")
+                yield folder
+                return
+    with _locked_folder(root, f"{name}-{secrets.token_hex(4)}{_SUFFIX}") as folder:
+        yield folder
+
+
+def list_unfinished(root: Path) -> list[Path]:
+    """Every unfinished folder below ``root``, whether a process is at work in it or not."""
+    return sorted(root.glob(f"*{_SUFFIX}"))
+
+
+def is_abandoned(folder: Path) -> bool:
+    """Whether nobody is at work in an unfinished folder."""
+    with _try_lock(_lock_of(folder)) as found:
+        return found is not None
+
+
+def remove_abandoned(root: Path, pattern: str = "*", *, older_than_seconds: float = 0.0) -> list[Path]:
+    """Remove the unfinished folders below ``root`` whose process is gone, and return them.
+
+    Args:
+        root: the folder that they lie in.
+        pattern: of their names, without the ending.
+        older_than_seconds: only those in which nothing was written for so long.
+    """
+    removed: list[Path] = []
+    for lock_path in _locks(root, pattern):
+        with _try_lock(lock_path) as folder:
+            if folder is not None and folder.exists() and _age_seconds(folder) >= older_than_seconds:
+                shutil.rmtree(folder, ignore_errors=True)
+                removed.append(folder)
+    return removed
+
+
+def _locks(root: Path, pattern: str) -> list[Path]:
+    return sorted({*root.glob(pattern + _LOCK_SUFFIX), *map(_lock_of, root.glob(pattern + _SUFFIX))})
+
+
+def _age_seconds(folder: Path) -> float:
+    times = [0.0]
+    with contextlib.suppress(OSError):
+        times += [path.stat().st_mtime for path in (folder, *folder.iterdir())]
+    return time.time() - max(times)
+
+
+@contextlib.contextmanager
+def _locked_folder(root: Path, name: str) -> Iterator[Path]:
+    """A new folder and its lock, which stays as long as the folder does."""
     import filelock
 
     root.mkdir(parents=True, exist_ok=True)
-    folder = root / f"{name}.{secrets.token_hex(4)}{_SUFFIX}"
-    lock_path = folder.with_name(folder.name + ".lock")
-    with filelock.FileLock(lock_path, timeout=60):
+    folder = root / name
+    with filelock.FileLock(_lock_of(folder), timeout=60):
         try:
             folder.mkdir()
             yield folder
         finally:
-            shutil.rmtree(folder, ignore_errors=True)
-            with contextlib.suppress(OSError):
-                lock_path.unlink(missing_ok=True)
+            _drop_lock(folder)
 
 
-def remove_abandoned(root: Path) -> list[Path]:
-    """Remove the unfinished folders below ``root`` whose process is gone, and return them."""
-    removed: list[Path] = []
-    lock_paths = sorted(root.glob(f"*{_LOCK_SUFFIX}")) if root.is_dir() else []
-    if not lock_paths:
-        return removed
+@contextlib.contextmanager
+def _try_lock(lock_path: Path) -> Iterator[Path | None]:
+    """The folder of a lock that nobody holds, else None."""
     import filelock
 
-    for lock_path in lock_paths:
-        with contextlib.suppress(OSError), filelock.FileLock(lock_path, timeout=0):
-            folder = lock_path.with_name(lock_path.name.removesuffix(".lock"))
-            shutil.rmtree(folder, ignore_errors=True)
-            lock_path.unlink(missing_ok=True)
-            removed.append(folder)
-    return removed
+    folder = lock_path.with_name(lock_path.name.removesuffix(".lock"))
+    lock: Any = filelock.FileLock(lock_path, timeout=0)
+    try:
+        lock.acquire()
+    except OSError:  # held, which is a TimeoutError, or not writable
+        yield None
+        return
+    try:
+        yield folder
+    finally:
+        _drop_lock(folder)
+        lock.release()
+
+
+def _lock_of(folder: Path) -> Path:
+    return folder.with_name(folder.name + ".lock")
+
+
+def _drop_lock(folder: Path) -> None:
+    """Remove the lock file where its folder is gone, as long as the lock is held."""
+    if not folder.exists():
+        with contextlib.suppress(OSError):
+            _lock_of(folder).unlink(missing_ok=True)

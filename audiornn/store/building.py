@@ -3,58 +3,48 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import math
-import os
 import shutil
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import soundfile
-import soxr
+import numpy as np
 
-from audiornn import __version__
 from audiornn.audio import Faults
 from audiornn.corpora.corpus import Corpus
 from audiornn.errors import ConfigError, CorpusError
-from audiornn.files.unfinished import remove_abandoned, unfinished_folder
+from audiornn.files.unfinished import remove_abandoned, resumable_folder
 from audiornn.labels import order_labels
 from audiornn.manifest import NOISE, Utterance, check_utterances
+from audiornn.manifest.utterances import collector_paused
 from audiornn.progress import Progress
-from audiornn.sequences import sequence_files
-from audiornn.store.decoding import Chunk, Decoded, Heard, Segment, Wanted, decode_chunks
+from audiornn.store.cutting import cut_into_parts
+from audiornn.store.decoding import Part, Segment, Wanted, Written, write_part, write_parts
 from audiornn.store.files import (
-    DESCRIPTION_NAME,
     FORMAT,
-    TABLE_NAME,
     Rejected,
-    TableWriter,
+    note_use,
     read_description,
     read_rejected,
+    sync,
+    write_description,
     write_faults,
     write_rejected,
+    write_table,
 )
-from audiornn.store.fingerprint import (
-    MISSING,
-    FileState,
-    compute_fingerprint,
-    digest_files,
-    file_state,
-    read_file_index,
-    remembered_digests,
-    write_file_index,
-)
+from audiornn.store.fingerprint import FileIndex, FileState
+from audiornn.store.journal import JOURNAL_NAME, Journal
+from audiornn.store.listing import Listing, attempt_name, settings_of, versions
 from audiornn.workers import available_cores
 
 STORES_FOLDER = ".audiornn"
 
-_CHUNK_ROWS, _CHUNK_BYTES = 128, 8 << 20
-_BYTES_PER_SECOND = 192_000
+_STORE = "store"
 _SMALL_FILES, _SMALL_BYTES = 1000, 64 << 20
+_ABANDONED_SECONDS = 7 * 24 * 3600.0
 
 
 def build_store(
@@ -79,225 +69,235 @@ def build_store(
             f"got {wanted.sample_rate=}, {num_workers=}, {max_seconds=}"
         )
     corpus.make(data_dir, progress=progress)
-    rows = corpus.utterances(data_dir)
-    check_utterances(rows, f"data={corpus.name}")
-    if not wanted.reads_audio:
-        rows = [row for row in rows if row.split != NOISE]
-    if check is not None:
-        check(rows)
-    settings = _settings(corpus, wanted, max_seconds)
-    build = _Build(rows, settings, wanted, data_dir.absolute() / STORES_FOLDER, corpus.name)
-    with _write_errors(build.root):
-        remove_abandoned(build.root)
-        if (folder := build.find_finished()) is not None:
+    root = data_dir.absolute() / STORES_FOLDER
+    settings = settings_of(corpus, wanted, max_seconds)
+    attempt = attempt_name(corpus, settings)
+    with collector_paused():
+        rows = corpus.utterances(data_dir)
+        check_utterances(rows, f"data={corpus.name}")
+        if not wanted.reads_audio:
+            rows = [row for row in rows if row.split != NOISE]
+        if check is not None:
+            check(rows)
+        listing = Listing(rows, settings, wanted, root, corpus.name)
+        with _write_errors(root):
+            folder = listing.find_finished()
+    with _write_errors(root):
+        remove_abandoned(root, older_than_seconds=_ABANDONED_SECONDS)
+        if folder is not None:
+            remove_abandoned(root, f"{attempt}-*")
             _check_strict(folder, strict)
+            note_use(folder)
             return folder
-        with unfinished_folder(build.root, corpus.name) as folder:
-            build.decode(folder, num_workers, strict=strict, progress=progress)
-            build.describe(folder, corpus, split_rule=corpus.split_rule(data_dir))
-            return build.finish(folder)
+        with resumable_folder(root, attempt) as folder, _worth_keeping(folder):
+            build = _Build(listing, folder)
+            build.decode(num_workers, strict=strict, progress=progress)
+            build.describe(corpus, split_rule=corpus.split_rule(data_dir))
+            return build.finish()
+
+
+@contextlib.contextmanager
+def _worth_keeping(folder: Path) -> Iterator[None]:
+    """After a failure, remove an unfinished folder with nothing in it that the next call could go on from.
+
+    Files that a process has not finished are nothing.
+    """
+    _remove_parts(folder)
+    try:
+        yield
+    except BaseException:
+        _remove_parts(folder)
+        journal = folder / JOURNAL_NAME
+        if not journal.is_file() or journal.stat().st_size == 0:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _remove_parts(folder: Path) -> None:
+    """Those that have no name in the store."""
+    for path in folder.glob("part-*"):
+        path.unlink(missing_ok=True)
 
 
 @dataclass
 class _Build:
-    """State of one `build_store`: what is asked for, and what is found out about the files on the way."""
+    """State of one `build_store`, and what is found out about the files on the way."""
 
-    rows: list[Utterance]
-    settings: dict[str, Any]
-    wanted: Wanted
-    root: Path
-    name: str
-    states: dict[str, FileState | None] = field(default_factory=dict)
+    listing: Listing
+    folder: Path
+    states: dict[str, FileState] = field(default_factory=dict)
     digests: dict[str, str] = field(default_factory=dict)
     file_numbers: dict[str, int] = field(default_factory=dict)
     kept: list[Utterance] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
     faulty: list[tuple[Utterance, Faults]] = field(default_factory=list)
     sizes: dict[str, int] = field(default_factory=dict)
+    parts: list[dict[str, Any]] = field(default_factory=list)
+    num_samples: int = 0
 
     @property
-    def fingerprint(self) -> str:
-        return compute_fingerprint(self.settings, self.rows, self.digests, self.sequences)
+    def store(self) -> Path:
+        """What becomes the store, inside the unfinished folder."""
+        return self.folder / _STORE
 
     @cached_property
-    def sequences(self) -> list[dict[str, str]]:
-        """Files of the sequences of every row that has them, by name."""
-        names, reads_audio = self.wanted.clocks, self.wanted.reads_audio
-        if not names:
-            return [{}] * len(self.rows)
-        found = []
-        for row in self.rows:
-            told = {
-                name: os.path.normpath(Path(row.folder, row.columns[name])) for name in names if name in row.columns
-            }
-            files = {} if row.split == NOISE else sequence_files(row.path, names, reads_audio=reads_audio, told=told)
-            found.append({name: path for name, path in files.items() if path})
-        return found
+    def segments(self) -> list[Segment]:
+        limit = self.listing.settings["max_seconds"]
+        return [
+            Segment(
+                row.path,
+                row.start_seconds,
+                row.end_seconds,
+                row.gaps,
+                tuple(sequences.items()),
+                None if row.split == NOISE else limit,
+            )
+            for row, sequences in zip(self.listing.rows, self.listing.sequences, strict=True)
+        ]
 
-    def files(self) -> Iterator[str]:
-        """Every file that is read, in order, some more than once."""
-        for row, sequences in zip(self.rows, self.sequences, strict=True):
-            yield row.path
-            yield from sequences.values()
-
-    @property
-    def folder(self) -> Path:
-        return self.root / f"{self.name}-{self.fingerprint[:16]}"
-
-    def find_finished(self) -> Path | None:
-        """The store, if it is there. Hashes what no store remembers, or nothing if none remembers anything."""
-        stores = [folder for folder in self.root.glob(f"{self.name}-*") if folder.is_dir()]
-        if not stores:
-            return None
-        stores.sort(key=lambda folder: folder.stat().st_mtime, reverse=True)
-        self.states = {path: file_state(path) for path in dict.fromkeys(self.files())}
-        known = remembered_digests(stores, self.states)
-        if all(digest == MISSING for digest in known.values()) and not self._may_have_moved(stores):
-            return None
-        unknown = [path for path in self.states if path not in known]
-        known.update(digest_files(unknown, available_cores()))
-        self.digests = {path: known[path] for path in self.states}
-        folder = self.folder
-        if read_description(folder) is None:
-            return None
-        if unknown and read_file_index(folder)[2] == list(self.digests.values()):
-            with contextlib.suppress(OSError):
-                write_file_index(folder, self.states, self.digests)
-        return folder
-
-    def _may_have_moved(self, stores: Sequence[Path]) -> bool:
-        """True if a store was made of files of the same sizes, in the same order, in another place."""
-        sizes = [state and state.size for state in self.states.values()]
-        return any([state.size for state in read_file_index(folder)[1]] == sizes for folder in stores)
-
-    def decode(self, folder: Path, num_workers: int | None, *, strict: bool, progress: Progress | None) -> None:
-        """Write the table and the rejected rows, and note state and digest of every file."""
-        states = {path: self.states.get(path) or file_state(path) for path in set(self.files())}
-        sizes = {path: 0 if state is None else state.size for path, state in states.items()}
-        self.states, self.digests = {}, {}
-        workers = _choose_workers(sizes) if num_workers is None else num_workers
-        chunks = self._chunks(sizes)
-        results = decode_chunks(chunks, workers)
-        further = list(dict.fromkeys(name for row in self.rows for name in row.columns))
-        table = TableWriter(folder / TABLE_NAME, further, list(self.wanted.clocks))
-        with table as writer, contextlib.closing(results):
-            done = 0
-            for decoded in results:
-                rows = self.rows[done : done + len(decoded.reasons)]
-                self._take(decoded, rows, writer, strict=strict)
-                done += len(rows)
+    def decode(self, num_workers: int | None, *, strict: bool, progress: Progress | None) -> None:
+        """Write the part files that an earlier process has not, and note state and digest of every file."""
+        rows = self.listing.rows
+        sizes = dict(zip(self.listing.files, self.listing.states[:, 0].clip(0).tolist(), strict=True))
+        workers = _choose_workers(list(sizes.values())) if num_workers is None else num_workers
+        cuts = cut_into_parts(self.segments, sizes)
+        self.store.mkdir(exist_ok=True)
+        done = 0
+        with Journal(self.folder, self.store, repr((self.listing.settings, versions()))) as journal:
+            for found, was_there in self._write(cuts, journal, workers):
+                own = slice(done, done + len(found.reasons))
+                part = self._part(found.name, own)
+                # Unaware of earlier ones, a part may have settled on another number of features than they.
+                is_odd = any(self.sizes.get(name, size) != size for name, size in found.sizes.items())
+                written = write_part(part) if is_odd else found
+                self._take(written, rows[own], strict=strict)
+                if is_odd or not was_there:
+                    if written.num_bytes:
+                        Path(written.temporary).replace(self.store / written.name)
+                        sync(self.store / written.name)
+                    journal.add(part, written)
+                done = own.stop
                 if progress is not None:
-                    progress(done, len(self.rows))
-        write_rejected(folder, self.rejected)
-        write_faults(folder, self.faulty)
-        _check_kept(self.rows, self.kept, self.rejected)
+                    progress(done, len(rows))
+            try:
+                _check_kept(rows, self.kept, self.rejected)
+            except CorpusError:
+                journal.clear()
+                raise
 
-    def _chunks(self, sizes: Mapping[str, int]) -> Iterator[Chunk]:
-        """Chunks of rows in order; what earlier chunks found out about a file spares later ones to digest it again."""
-        limit = self.settings["max_seconds"]
-        segments: list[Segment] = []
-        size = 0.0
-        for position, (row, sequences) in enumerate(zip(self.rows, self.sequences, strict=True), start=1):
-            max_seconds = None if row.split == NOISE else limit
-            files = tuple(sequences.items())
-            segments.append(Segment(row.path, row.start_seconds, row.end_seconds, row.gaps, files, max_seconds))
-            seconds = math.inf if row.end_seconds is None else row.end_seconds - row.start_seconds
-            size += min(sizes[row.path], seconds * _BYTES_PER_SECOND) + sum(sizes[path] for _, path in files)
-            if len(segments) >= _CHUNK_ROWS or size >= _CHUNK_BYTES or position == len(self.rows):
-                read = {path for segment in segments for path in (segment.path, *dict(segment.sequences).values())}
-                paths = read & self.digests.keys()
-                known = {path: (self.states[path], self.digests[path]) for path in paths}
-                yield Chunk(tuple(segments), self.wanted, known)
-                segments, size = [], 0.0
+    def _write(self, cuts: Sequence[slice], journal: Journal, workers: int) -> Iterator[tuple[Written, bool]]:
+        """What became of the parts, in order, and whether an earlier process has written them."""
+        waiting: deque[tuple[Part, Written | None]] = deque()
 
-    def _take(self, decoded: Decoded, rows: Sequence[Utterance], writer: TableWriter, *, strict: bool) -> None:
-        for path, (state, digest) in decoded.files.items():
+        def missing() -> Iterator[Part]:
+            for cut in cuts:
+                part = self._part(f"part-{cut.start:08d}.arrow", cut)
+                found = journal.find(part)
+                waiting.append((part, found))
+                if found is None:
+                    yield part
+
+        def found() -> Iterator[tuple[Written, bool]]:
+            while waiting and (first := waiting[0][1]) is not None:
+                waiting.popleft()
+                yield first, True
+
+        with contextlib.closing(write_parts(missing(), workers)) as results:
+            left = 0
+            for written in results:
+                if left == 0:
+                    yield from found()
+                    left = len(waiting.popleft()[0].segments)
+                left -= len(written.reasons)
+                yield written, False
+        yield from found()
+
+    def _part(self, name: str, rows: slice) -> Part:
+        """With what earlier parts found out about files, which spares it to digest them again."""
+        segments = tuple(self.segments[rows])
+        read = {path for segment in segments for path in segment.paths} & self.digests.keys()
+        known = {path: (self.states[path], self.digests[path]) for path in read}
+        return Part(str(self.folder), name, segments, self.listing.wanted, dict(self.sizes), known)
+
+    def _take(self, written: Written, rows: Sequence[Utterance], *, strict: bool) -> None:
+        for path, (state, digest) in written.files.items():
             if self.digests.setdefault(path, digest) != digest:
                 raise CorpusError(f"expected files at rest, got {path!r} changed while it was prepared; prepare again")
             self.states[path] = state
             self.file_numbers.setdefault(path, len(self.file_numbers))
-        for row, heard, failure in zip(rows, decoded.heard, decoded.reasons, strict=True):
-            reason = failure or self._odd_size(heard)
-            if heard is None or reason:
+        for number, (row, reason) in enumerate(zip(rows, written.reasons, strict=True)):
+            if reason:
                 if strict:
                     raise CorpusError(f"{row.utterance_id}: {reason} from {row.path!r}")
                 self.rejected.append(Rejected(row.utterance_id, row.path, reason))
-            else:
-                self.kept.append(row)
-                if heard.faults.notable:
-                    self.faulty.append((row, heard.faults))
-                writer.add(row, self.file_numbers[row.path], heard)
+                continue
+            self.kept.append(row)
+            if number in written.faulty:
+                self.faulty.append((row, written.faulty[number]))
+        self.sizes.update(written.sizes)
+        self.num_samples += written.num_samples
+        if written.num_bytes:
+            num_rows = written.reasons.count("")
+            self.parts.append(
+                {"name": written.name, "rows": num_rows, "bytes": written.num_bytes, "crc32": written.crc32}
+            )
 
-    def _odd_size(self, heard: Heard | None) -> str:
-        """What is wrong with the number of features of a sequence, if it is another than the first one's."""
-        for name, values in heard.sequences.items() if heard else ():
-            size = self.sizes.setdefault(name, values.shape[1])
-            if values.shape[1] != size:
-                return f"expected {size} features in {name!r} as in the first, got {values.shape[1]}"
-        return ""
-
-    def describe(self, folder: Path, corpus: Corpus, *, split_rule: str) -> None:
-        """Write the file index, and last what makes the folder a store."""
-        write_file_index(folder, self.states, self.digests)
+    def describe(self, corpus: Corpus, *, split_rule: str) -> None:
+        """Write all but the parts, and last what makes the folder a store."""
+        for path in set(self.store.iterdir()) - {self.store / part["name"] for part in self.parts}:
+            path.unlink()
+        states = np.array(list(self.states.values()), dtype=np.int64)
+        FileIndex.of(list(self.digests), states, list(self.digests.values())).write(self.store)
+        further = list(dict.fromkeys(name for row in self.listing.rows for name in row.columns))
+        write_table(self.store, self.kept, self.file_numbers, further)
+        write_rejected(self.store, self.rejected)
+        write_faults(self.store, self.faulty)
+        self.listing.digests = self.digests
         description = {
             "format": FORMAT,
-            "name": self.name,
-            "fingerprint": self.fingerprint,
-            "sample_rate": self.settings["sample_rate"],
+            "name": self.listing.name,
+            "fingerprint": self.listing.fingerprint,
+            "sample_rate": self.listing.wanted.sample_rate,
             "corpus": asdict(corpus),
-            "max_seconds": self.settings["max_seconds"],
-            "audio": asdict(self.wanted.audio),
-            "reads_audio": self.wanted.reads_audio,
+            "max_seconds": self.listing.settings["max_seconds"],
+            "audio": asdict(self.listing.wanted.audio),
+            "reads_audio": self.listing.wanted.reads_audio,
             "sequences": self.sizes,
             "split_rule": split_rule,
             "labels": order_labels(row.label for row in self.kept if row.label),
             "num_utterances": len(self.kept),
             "num_rejected": len(self.rejected),
-            "table_bytes": (folder / TABLE_NAME).stat().st_size,
-            "versions": {
-                "audiornn": __version__,
-                "libsndfile": soundfile.__libsndfile_version__,
-                "soxr": soxr.__version__,
-            },
+            "num_samples": self.num_samples,
+            "versions": versions(),
+            "parts": self.parts,
         }
-        text = json.dumps(description, indent=2, default=str)
-        (folder / DESCRIPTION_NAME).write_text(text + "\n", encoding="utf-8")
+        write_description(self.store, description)
 
-    def finish(self, folder: Path) -> Path:
-        """Rename to the final name, unless another process was first with the same store."""
-        final = self.folder
+    def finish(self) -> Path:
+        """Give the store its final name, unless another process was first with the same."""
+        final = self.listing.folder
         for _ in range(2):
             try:
-                folder.rename(final)
+                self.store.rename(final)
             except OSError:
                 if read_description(final) is not None:
-                    return final
+                    break
                 if not final.exists():
                     raise
                 shutil.rmtree(final)
             else:
-                return final
-        raise CorpusError(f"could not replace the damaged store {str(final)!r}; remove it")
+                sync(final.parent)
+                break
+        else:
+            raise CorpusError(f"could not replace the damaged store {str(final)!r}; remove it")
+        shutil.rmtree(self.folder, ignore_errors=True)
+        return final
 
 
-def _settings(corpus: Corpus, wanted: Wanted, max_seconds: float | None) -> dict[str, Any]:
-    """What shapes a store beside the content of its files. Where these lie does not."""
-    return {
-        "format": FORMAT,
-        "corpus": corpus.key,
-        "sample_rate": wanted.sample_rate,
-        "max_seconds": max_seconds,
-        "audio": wanted.audio.key,
-        "reads_audio": wanted.reads_audio,
-        "sequences": {name: [float(value) for value in clock] for name, clock in wanted.clocks.items()},
-        "resampler": "soxr HQ",
-    }
-
-
-def _choose_workers(sizes: Mapping[str, int]) -> int:
+def _choose_workers(sizes: Sequence[int]) -> int:
     """0 for a corpus that is decoded before other processes would have started."""
     cores = available_cores()
-    small = len(sizes) < _SMALL_FILES and sum(sizes.values()) < _SMALL_BYTES
+    small = len(sizes) < _SMALL_FILES and sum(sizes) < _SMALL_BYTES
     return 0 if small or cores == 1 else cores
 
 
@@ -335,5 +335,5 @@ def _write_errors(root: Path) -> Iterator[None]:
     except OSError as error:
         raise CorpusError(
             f"could not write the prepared corpus below {str(root)!r}: {error.strerror or error}; "
-            "free space or set another data_dir"
+            "free space and run it again, or set another data_dir"
         ) from None

@@ -1,10 +1,14 @@
-"""Decode many files for a prepared corpus, in this process or in several, in order and in bounded memory."""
+"""Decode the files of a corpus, part by part: the samples of a part go into one file, whichever process writes it."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping
+import contextlib
+import os
+import secrets
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +17,17 @@ from audiornn.audio import AudioConfig, Faults, Recording, find_faults, is_silen
 from audiornn.clock import Clock
 from audiornn.errors import AudioError
 from audiornn.sequences import read_sequence, seconds_of
-from audiornn.store.fingerprint import MISSING, FileState, digest_file, file_state
+from audiornn.store.fingerprint import MISSING, NO_FILE, FileState, digest_content, digest_file, file_state
+from audiornn.store.samples import Heard, SamplesWriter
 from audiornn.workers import map_in_processes
+
+# Files up to here are read once, digested and decoded in memory.
+_CONTENT_BYTES = 256 << 20
+_GROUP_SEGMENTS, _GROUP_BYTES = 64, 2 << 20
+
+Found = TypeVar("Found")
+Other = TypeVar("Other")
+Result = TypeVar("Result")
 
 
 class Segment(NamedTuple):
@@ -33,6 +46,10 @@ class Segment(NamedTuple):
         """Every file that is read for it."""
         return [self.path, *(path for _, path in self.sequences)]
 
+    @property
+    def is_whole_file(self) -> bool:
+        return self.start_seconds == 0 and self.end_seconds is None
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -45,88 +62,176 @@ class Wanted:
     """When the frames of each sequence are."""
 
 
-class Heard(NamedTuple):
-    """A recording as it is stored, what was wrong with it as it came, and its sequences."""
-
-    recording: Recording
-    faults: Faults
-    sequences: dict[str, NDArray[np.float32]]
-    num_samples: int
-    """How long all of it is, at the sample rate."""
-
-
 @dataclass(frozen=True, slots=True)
-class Chunk:
-    """Segments to decode together. ``known`` holds state and digest of files that were digested before."""
+class Part:
+    """Segments whose samples go into one file of a store."""
 
+    folder: str
+    """Where the file is written, under a name that no other process writes to."""
+    name: str
+    """Of the file in the store."""
     segments: tuple[Segment, ...]
     wanted: Wanted
-    known: dict[str, tuple[FileState | None, str]] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
+    """Features that each sequence must have, where that is settled."""
+    known: dict[str, tuple[FileState, str]] = field(default_factory=dict)
+    """State and digest of files that were digested before."""
 
 
 @dataclass(frozen=True, slots=True)
-class Decoded:
-    """One entry per segment: what was heard, or a reason why nothing. ``files`` holds state and digest by path."""
+class Written:
+    """What became of a part."""
 
-    heard: list[Heard | None]
+    name: str
     reasons: list[str]
-    files: dict[str, tuple[FileState | None, str]]
+    """For each segment why it is not in the file; empty where it is."""
+    faulty: dict[int, Faults]
+    """What was wrong with the segments that something worth a word was wrong with, by their number."""
+    files: dict[str, tuple[FileState, str]]
+    """State and digest of every file that was read."""
+    sizes: dict[str, int]
+    """Features of each sequence that any segment in the file has."""
+    num_bytes: int = 0
+    """Of the file; 0 where nothing was usable and there is none."""
+    crc32: int = 0
+    num_samples: int = 0
+    temporary: str = ""
+    """Path of the file, before it has its name."""
 
 
-def decode_chunk(chunk: Chunk) -> Decoded:
-    """Decode, check and digest. Files are read here only, so samples and digest belong together."""
-    decoded = Decoded([], [], {})
-    for segment in chunk.segments:
-        for path in segment.paths:
-            if path not in decoded.files:
-                state = file_state(path)
-                known_state, digest = chunk.known.get(path, (None, MISSING))
-                if state is not None and state != known_state:
-                    digest = digest_file(path)
-                decoded.files[path] = (state, digest)
-        try:
-            heard = _read_segment(segment, chunk.wanted)
-            if any(file_state(path) != decoded.files[path][0] for path in segment.paths):
-                raise AudioError("expected a file at rest, got one that changed while it was read")
-        except AudioError as error:
-            decoded.heard.append(None)
-            decoded.reasons.append(str(error).replace(f" from {segment.path!r}", ""))
-        else:
-            decoded.heard.append(heard)
-            decoded.reasons.append("")
-    return decoded
+def write_part(part: Part) -> Written:
+    """Decode, check, digest, and write what is usable. A file is read here only, so samples and digest belong together.
+
+    Raises:
+        OSError: the file can't be written.
+    """
+    written = Written(part.name, [], {}, {}, dict(part.sizes))
+    path = Path(part.folder, f"{part.name}.{secrets.token_hex(4)}")
+    try:
+        with SamplesWriter(path, list(part.wanted.clocks)) as writer:
+            for group in _groups(part.segments):
+                _add(group, part, written, writer)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    return replace(
+        written,
+        num_bytes=writer.num_bytes,
+        crc32=writer.crc32,
+        num_samples=writer.num_samples,
+        temporary=str(path),
+    )
 
 
-def _read_segment(segment: Segment, wanted: Wanted) -> Heard:
-    rate = wanted.sample_rate
-    recording, faults = Recording(np.zeros(0, dtype=np.int16)), Faults(0, 0.0, 0, 0)
+def _groups(segments: Sequence[Segment]) -> Iterator[Sequence[Segment]]:
+    """Segments that are short enough for what is decoded of them to stay in the processor's cache."""
+    first, held = 0, 0
+    for number, segment in enumerate(segments, start=1):
+        with contextlib.suppress(OSError, ValueError):
+            held += os.stat(segment.path).st_size  # noqa: PTH116 - called for every clip
+        if number - first == _GROUP_SEGMENTS or held >= _GROUP_BYTES or number == len(segments):
+            yield segments[first:number]
+            first, held = number, 0
+
+
+def _add(segments: Sequence[Segment], part: Part, written: Written, writer: SamplesWriter) -> None:
+    """Put segments into the file, or the reasons why not on the list.
+
+    One step of all of them after the other: a processor that goes to and fro between a decoder, a digest and NumPy
+    takes longer for each (measured on clips of 1 s: a fifth).
+    """
+    contents = [_digest(segment, part, written.files) for segment in segments]
+    recordings = [_attempt(_read, *each, part.wanted) for each in zip(segments, contents, strict=True)]
+    heard = [_attempt(_hear, *each, part.wanted) for each in zip(segments, recordings, strict=True)]
+    for segment, found in zip(segments, heard, strict=True):
+        accepted = _attempt(_accept, segment, found, written)
+        if isinstance(accepted, AudioError):
+            written.reasons.append(str(accepted).replace(f" from {segment.path!r}", ""))
+            continue
+        if accepted.faults.notable:
+            written.faulty[len(written.reasons)] = accepted.faults
+        written.reasons.append("")
+        writer.add(accepted)
+
+
+def _attempt(
+    step: Callable[[Segment, Found, Other], Result], segment: Segment, found: Found | AudioError, other: Other
+) -> Result | AudioError:
+    """The result of a step, or the error of it or of the step before."""
+    if isinstance(found, AudioError):
+        return found
+    try:
+        return step(segment, found, other)
+    except AudioError as error:
+        return error
+
+
+def _digest(segment: Segment, part: Part, files: dict[str, tuple[FileState, str]]) -> bytes | None:
+    """Note state and digest of the segment's files; the content of its recording where that had to be read whole."""
+    content = None
+    for path in segment.paths:
+        if path in files:
+            continue
+        state = file_state(path)
+        known_state, digest = part.known.get(path, (NO_FILE, MISSING))
+        if state != known_state:
+            if path == segment.path and segment.is_whole_file and state.size <= _CONTENT_BYTES:
+                with contextlib.suppress(OSError), open(path, "rb", buffering=0) as file:
+                    content = file.read()
+                digest = MISSING if content is None else digest_content(content)
+            else:
+                digest = digest_file(path)
+        files[path] = (state, digest)
+    return content
+
+
+def _read(segment: Segment, content: bytes | None, wanted: Wanted) -> Recording:
+    if not wanted.reads_audio:
+        return Recording(np.zeros(0, dtype=np.int16))
+    return read_recording(
+        segment.path,
+        sample_rate=wanted.sample_rate,
+        start_seconds=segment.start_seconds,
+        end_seconds=segment.end_seconds,
+        gaps=segment.gaps,
+        content=content,
+    )
+
+
+def _hear(segment: Segment, recording: Recording, wanted: Wanted) -> Heard:
+    faults = Faults(0, 0.0, 0, 0)
     if wanted.reads_audio:
-        recording = read_recording(
-            segment.path,
-            sample_rate=rate,
-            start_seconds=segment.start_seconds,
-            end_seconds=segment.end_seconds,
-            gaps=segment.gaps,
-        )
         faults = find_faults(recording)
-        recording = wanted.audio.apply(recording, rate)
+        recording = wanted.audio.apply(recording, wanted.sample_rate)
         if is_silent(recording.heard):
             raise AudioError(f"expected a signal, got {recording.heard.size} equal samples (silent)")
-    sequences = {name: _read_part(path, segment, wanted.clocks[name]) for name, path in segment.sequences}
+    sequences = {name: _read_frames(path, segment, wanted.clocks[name]) for name, path in segment.sequences}
     size = recording.samples.size
     if not wanted.reads_audio:
-        size = round(seconds_of(sequences, wanted.clocks) * rate)
-    if segment.max_seconds is not None and size > segment.max_seconds * rate:
-        raise AudioError(f"expected at most {segment.max_seconds:g} s, got {size / rate:g} s")
+        size = round(seconds_of(sequences, wanted.clocks) * wanted.sample_rate)
+    if segment.max_seconds is not None and size > segment.max_seconds * wanted.sample_rate:
+        seconds = size / wanted.sample_rate
+        raise AudioError(f"expected at most {segment.max_seconds:g} s, got {seconds:g} s")
     return Heard(recording, faults, sequences, size)
 
 
-def _read_part(path: str, segment: Segment, clock: Clock) -> NDArray[np.float32]:
+def _accept(segment: Segment, heard: Heard, written: Written) -> Heard:
+    """Refuse what was read of a file that did not stay the same, and sequences that differ from the first in size."""
+    if any(file_state(path) != written.files[path][0] for path in segment.paths):
+        raise AudioError("expected a file at rest, got one that changed while it was read")
+    for name, values in heard.sequences.items():
+        if values.shape[1] != (size := written.sizes.get(name, values.shape[1])):
+            raise AudioError(f"expected {size} features in {name!r} as in the first, got {values.shape[1]}")
+    written.sizes.update((name, values.shape[1]) for name, values in heard.sequences.items())
+    return heard
+
+
+def _read_frames(path: str, segment: Segment, clock: Clock) -> NDArray[np.float32]:
     """The frames of a sequence that belong to a segment, so that the clock is right from the segment's start.
 
     To half a frame, since frames are not cut. A sequence that has ended before has none.
     """
-    if segment.start_seconds == 0 and segment.end_seconds is None:
+    if segment.is_whole_file:
         return read_sequence(path)
     shift = round(segment.start_seconds * clock.frame_rate)
     count = None
@@ -135,20 +240,27 @@ def _read_part(path: str, segment: Segment, clock: Clock) -> NDArray[np.float32]
     return read_sequence(path, start=shift, count=count)
 
 
-def decode_chunks(chunks: Iterable[Chunk], num_workers: int) -> Generator[Decoded, None, None]:
-    """`decode_chunk` of every chunk, in order, by ``num_workers`` processes; 0 means this one.
+def write_parts(parts: Iterable[Part], num_workers: int) -> Generator[Written, None, None]:
+    """`write_part` of every part, in order, by ``num_workers`` processes; 0 means this one.
 
-    A chunk whose process dies comes back in several parts, of one segment each.
+    A part whose process dies comes back in several, with fewer segments each.
     """
-    return map_in_processes(decode_chunk, chunks, num_workers, split=_single_segments, lost=_crashed)
+    return map_in_processes(write_part, parts, num_workers, split=_halves, lost=_crashed)
 
 
-def _single_segments(chunk: Chunk) -> list[Chunk]:
-    return [replace(chunk, segments=(segment,)) for segment in chunk.segments]
+def _halves(part: Part) -> list[Part]:
+    half = len(part.segments) // 2
+    if half == 0:
+        return []
+    stem, dot, ending = part.name.partition(".")
+    return [
+        replace(part, name=f"{stem}{letter}{dot}{ending}", segments=segments)
+        for letter, segments in (("a", part.segments[:half]), ("b", part.segments[half:]))
+    ]
 
 
-def _crashed(chunk: Chunk, status: int) -> Decoded:
-    """Of a chunk of one segment."""
-    files = {path: (file_state(path), digest_file(path)) for path in chunk.segments[0].paths}
+def _crashed(part: Part, status: int) -> Written:
+    """Of a part of one segment."""
+    files = {path: (file_state(path), digest_file(path)) for path in part.segments[0].paths}
     reason = f"expected audio that decodes, got a decoder that crashed or ran out of memory ({status})"
-    return Decoded([None], [reason], files)
+    return Written(part.name, [reason], {}, files, {})

@@ -1,33 +1,36 @@
-"""The files of a prepared corpus: what is in which, and how they are written."""
+"""The files of a prepared corpus: what is in which, and how they are written.
+
+Part files hold what was decoded, `TABLE_NAME` what is said about it: its rows are those of the parts, one after the
+other. `DESCRIPTION_NAME` is written last; it names the parts, and the size and checksum of every file but
+`audiornn.store.fingerprint.FILES_NAME`, which may be written anew and carries its own.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import os
-from collections.abc import Iterable, Sequence
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from audiornn.audio import Faults
 from audiornn.manifest import Utterance
-from audiornn.store.decoding import Heard
 
-FORMAT = 3
+FORMAT = 4
 TABLE_NAME, DESCRIPTION_NAME, REJECTED_NAME = "utterances.arrow", "store.json", "rejected.csv"
 FAULTS_NAME = "faults.csv"
+USED_NAME = "last_used"
+"""An empty file; its time is that of the last use."""
 
 COLUMN_PREFIX = "column "
 """Before the names of the further columns of the utterances, which may be any."""
 
-SEQUENCE_PREFIX = "sequence "
-"""Before the names of the sequences, whose frames stand one after the other."""
-
-_BATCH_ROWS, _BATCH_SAMPLES = 1024, 8 << 20
+_BATCH_ROWS = 1 << 16
+_READ_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +43,55 @@ class Rejected:
 
 
 def read_description(folder: Path) -> dict[str, Any] | None:
-    """``store.json`` of a folder that is a whole store of this format, else None."""
+    """``store.json`` of a folder that is a whole store of this format, by the sizes of its files; else None."""
+    description = read_any_description(folder)
     try:
-        description = json.loads((folder / DESCRIPTION_NAME).read_text(encoding="utf-8"))
-        whole = description["format"] == FORMAT and (folder / TABLE_NAME).stat().st_size == description["table_bytes"]
+        whole = description["format"] == FORMAT and description["crc32"] == _checksum(description)
+        whole = whole and all(
+            os.stat(folder / name).st_size == size  # noqa: PTH116 - a store may have thousands
+            for name, size in sizes_of(description).items()
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return description if whole else None
+
+
+def read_any_description(folder: Path) -> dict[str, Any]:
+    """``store.json`` as it is, of whatever format; empty where there is none that can be read."""
+    try:
+        description = json.loads((folder / DESCRIPTION_NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return description if isinstance(description, dict) else {}
+
+
+def _checksum(description: Mapping[str, Any]) -> int:
+    """CRC-32 of all that a description says but this."""
+    said = {name: value for name, value in description.items() if name != "crc32"}
+    return zlib.crc32(json.dumps(said, sort_keys=True).encode())
+
+
+def sizes_of(description: Mapping[str, Any]) -> dict[str, int]:
+    """Bytes of every file that a description has the checksum of."""
+    return {each["name"]: each["bytes"] for each in (*description["parts"], *description["tables"])}
+
+
+def checksum(path: Path) -> tuple[int, int]:
+    """Bytes and CRC-32 of a file."""
+    size, crc32 = 0, 0
+    with path.open("rb", buffering=0) as file:
+        while block := file.read(_READ_BYTES):
+            size, crc32 = size + len(block), zlib.crc32(block, crc32)
+    return size, crc32
+
+
+def sync(path: Path) -> None:
+    """Have what was written to a file on disk before going on."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def read_rejected(folder: Path) -> list[Rejected]:
@@ -70,86 +115,59 @@ def write_faults(folder: Path, faulty: Iterable[tuple[Utterance, Faults]]) -> No
             table.writerow({"utterance_id": row.utterance_id, "path": row.path, **faults._asdict()})
 
 
-class TableWriter:
-    """Utterances and their samples to an Arrow file, in record batches of bounded size.
+def write_table(
+    folder: Path, rows: Sequence[Utterance], file_numbers: Mapping[str, int], further: Sequence[str]
+) -> None:
+    """Write what is said about the utterances of a store, in the order of its parts.
 
     Args:
-        path: of the file.
+        folder: of the store.
+        rows: the utterances that are in it.
+        file_numbers: where each file stands in the index of files.
         further: names of the utterances' further columns.
-        sequences: names of their sequences.
     """
+    import pyarrow as pa
 
-    def __init__(self, path: Path, further: Sequence[str] = (), sequences: Sequence[str] = ()) -> None:
-        import pyarrow as pa
+    text = pa.string()
+    schema = pa.schema(
+        {
+            "utterance_id": text,
+            "file": pa.int32(),
+            "label": text,
+            "split": text,
+            "speaker": text,
+            "start_seconds": pa.float64(),
+            "end_seconds": pa.float64(),
+            **{COLUMN_PREFIX + name: text for name in further},
+        }
+    )
+    with (folder / TABLE_NAME).open("wb") as file, pa.ipc.new_file(file, schema) as writer:
+        for start in range(0, len(rows), _BATCH_ROWS):
+            some = rows[start : start + _BATCH_ROWS]
+            columns = [
+                [row.utterance_id for row in some],
+                [file_numbers[row.path] for row in some],
+                *([getattr(row, name) for row in some] for name in schema.names[2:7]),
+                *([row.columns.get(name, "") for row in some] for name in further),
+            ]
+            arrays = [pa.array(column, kind) for column, kind in zip(columns, schema.types, strict=True)]
+            writer.write_batch(pa.record_batch(arrays, schema=schema))
 
-        self._pa = pa
-        self._further = further
-        self._sequences = sequences
-        text = pa.string()
-        self._schema = pa.schema(
-            {
-                "utterance_id": text,
-                "file": pa.int32(),
-                "label": text,
-                "split": text,
-                "speaker": text,
-                "start_seconds": pa.float64(),
-                "end_seconds": pa.float64(),
-                "num_samples": pa.int64(),
-                "gaps": pa.list_(pa.int64()),
-                **{name: pa.float64() if name == "dc_offset" else pa.int64() for name in Faults._fields},
-                **{COLUMN_PREFIX + name: text for name in further},
-                **{SEQUENCE_PREFIX + name: pa.large_list(pa.float32()) for name in sequences},
-                "waveform": pa.large_list(pa.int16()),
-            }
-        )
-        self._file = path.open("wb")
-        self._writer = pa.ipc.new_file(self._file, self._schema)
-        self._rows: list[tuple[Utterance, int]] = []
-        self._heard: list[Heard] = []
-        self._num_samples = 0
 
-    def __enter__(self) -> TableWriter:
-        return self
+def write_description(folder: Path, description: Mapping[str, Any]) -> None:
+    """Write ``store.json``, which makes a folder a store, once all else is on disk."""
+    tables = []
+    for name in (TABLE_NAME, REJECTED_NAME, FAULTS_NAME):
+        sync(folder / name)
+        size, crc32 = checksum(folder / name)
+        tables.append({"name": name, "bytes": size, "crc32": crc32})
+    said = json.loads(json.dumps({**description, "tables": tables}, default=str))
+    text = json.dumps({**said, "crc32": _checksum(said)}, indent=1)
+    (folder / DESCRIPTION_NAME).write_text(text + "\n", encoding="utf-8")
+    sync(folder / DESCRIPTION_NAME)
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        try:
-            if kind is None:
-                self._flush()
-                self._writer.close()
-                self._file.flush()
-                os.fsync(self._file.fileno())
-        finally:
-            self._file.close()
 
-    def add(self, row: Utterance, file_number: int, heard: Heard) -> None:
-        self._rows.append((row, file_number))
-        self._heard.append(heard)
-        self._num_samples += heard.recording.samples.size + 2 * sum(each.size for each in heard.sequences.values())
-        if len(self._rows) >= _BATCH_ROWS or self._num_samples >= _BATCH_SAMPLES:
-            self._flush()
-
-    def _flush(self) -> None:
-        if not self._rows:
-            return
-        rows = [row for row, _ in self._rows]
-        columns = [
-            [row.utterance_id for row in rows],
-            [number for _, number in self._rows],
-            *([getattr(row, name) for row in rows] for name in self._schema.names[2:7]),
-            [heard.num_samples for heard in self._heard],
-            [heard.recording.gaps.reshape(-1) for heard in self._heard],
-            *zip(*(heard.faults for heard in self._heard), strict=True),
-            *([row.columns.get(name, "") for row in rows] for name in self._further),
-        ]
-        arrays = [self._pa.array(column, kind) for column, kind in zip(columns, self._schema.types, strict=False)]
-        for name in self._sequences:
-            empty = np.zeros(0, dtype=np.float32)
-            arrays.append(self._lists([heard.sequences.get(name, empty).reshape(-1) for heard in self._heard]))
-        arrays.append(self._lists([heard.recording.samples for heard in self._heard]))
-        self._writer.write_batch(self._pa.record_batch(arrays, schema=self._schema))
-        self._rows, self._heard, self._num_samples = [], [], 0
-
-    def _lists(self, values: Sequence[NDArray[Any]]) -> Any:
-        offsets = np.concatenate([[0], np.cumsum([each.size for each in values], dtype=np.int64)])
-        return self._pa.LargeListArray.from_arrays(self._pa.array(offsets), self._pa.array(np.concatenate(values)))
+def note_use(folder: Path) -> None:
+    """Leave the time at which a store was last asked for, where it can be written."""
+    with contextlib.suppress(OSError):
+        (folder / USED_NAME).touch()

@@ -5,14 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+import zlib
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from audiornn.manifest import Utterance
 
 _READ_BYTES = 1 << 20
+_DIGEST_BYTES = 16
 FILES_NAME = "files.arrow"
 MISSING = ""
 """Digest of a file that is not there or can't be read."""
@@ -27,18 +33,37 @@ class FileState(NamedTuple):
     inode: int
 
 
-def file_state(path: str) -> FileState | None:
-    """State of a file, or None where there is none."""
+NO_FILE = FileState(-1, -1, -1, -1)
+"""State of what is not there."""
+
+_INODE = 0x7FFF_FFFF_FFFF_FFFF
+
+
+def file_state(path: str) -> FileState:
+    """What is known of a file without reading it."""
     try:
         status = os.stat(path)  # noqa: PTH116 - called for every clip
     except (OSError, ValueError):
-        return None
-    return FileState(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino & 0x7FFF_FFFF_FFFF_FFFF)
+        return NO_FILE
+    return FileState(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino & _INODE)
+
+
+def file_states(paths: Sequence[str]) -> NDArray[np.int64]:
+    """`file_state` of many. Shape: -> ``(files, 4)``."""
+    numbers: list[int] = []
+    for path in paths:
+        numbers += file_state(path)
+    return np.array(numbers, dtype=np.int64).reshape(-1, len(NO_FILE))
+
+
+def digest_content(content: bytes) -> str:
+    """`digest_file` of what a file holds."""
+    return hashlib.blake2b(content, digest_size=_DIGEST_BYTES).hexdigest()
 
 
 def digest_file(path: str) -> str:
     """Hexadecimal digest of the content, or `MISSING`."""
-    digest = hashlib.blake2b(digest_size=16)
+    digest = hashlib.blake2b(digest_size=_DIGEST_BYTES)
     try:
         with open(path, "rb", buffering=0) as file:
             while block := file.read(_READ_BYTES):
@@ -56,65 +81,119 @@ def digest_files(paths: Sequence[str], num_threads: int) -> dict[str, str]:
 
 def compute_fingerprint(
     settings: Mapping[str, Any],
-    utterances: Iterable[Utterance],
+    utterances: Sequence[Utterance],
     digests: Mapping[str, str],
-    sequences: Iterable[Mapping[str, str]],
+    sequences: Sequence[Mapping[str, str]],
 ) -> str:
     """64 hexadecimal digits. Where the files lie is not part of it, so a corpus may be moved."""
     key = hashlib.blake2b(json.dumps(settings, sort_keys=True, default=str).encode(), digest_size=32)
-    for row, files in zip(utterances, sequences, strict=True):
-        fields = (
-            row.utterance_id,
-            row.label,
-            row.split,
-            row.speaker,
-            row.start_seconds,
-            row.end_seconds,
-            row.gaps,
-            digests[row.path],
-            sorted(row.columns.items()),
-            [(name, digests[path]) for name, path in files.items()],
-        )
-        key.update(repr(fields).encode("utf-8", "surrogatepass"))
+
+    def add(values: Sequence[str]) -> None:
+        """A column at a time: the lengths of its cells, which tell them apart, and the cells."""
+        key.update(np.fromiter(map(len, values), "<i8", len(values)).tobytes())
+        key.update("".join(values).encode("utf-8", "surrogatepass"))
+
+    for name in ("utterance_id", "label", "split", "speaker"):
+        add([getattr(row, name) for row in utterances])
+    for name in ("start_seconds", "end_seconds"):
+        # None becomes NaN, which no time is.
+        key.update(np.array([getattr(row, name) for row in utterances], dtype="<f8").tobytes())
+    key.update(repr([(number, row.gaps) for number, row in enumerate(utterances) if row.gaps]).encode())
+    add([digests[row.path] for row in utterances])
+    for name in sorted({name for row in utterances for name in row.columns}):
+        add([name])
+        add([row.columns.get(name, "") for row in utterances])
+    for name in sorted({name for files in sequences for name in files}):
+        add([name])
+        add([digests[files[name]] if name in files else "" for files in sequences])
     return key.hexdigest()
 
 
-def write_file_index(folder: Path, states: Mapping[str, FileState | None], digests: Mapping[str, str]) -> None:
-    """Remember state and digest of every file, in the order of ``digests``; replaces what is there at once."""
-    import pyarrow as pa
+@dataclass(slots=True)
+class FileIndex:
+    """State and digest of every file of a store, in the order of its numbers."""
 
-    known = [states.get(path) or FileState(-1, -1, -1, -1) for path in digests]
-    columns: dict[str, Any] = {"path": [os.fsencode(path) for path in digests], "digest": list(digests.values())}
-    for name, values in zip(FileState._fields, zip(*known, strict=True), strict=True):
-        columns[name] = pa.array(values, pa.int64())
-    table = pa.table(columns)
-    temporary = folder / f".{FILES_NAME}.{os.getpid()}"
-    with temporary.open("wb") as file, pa.ipc.new_file(file, table.schema) as writer:
-        writer.write_table(table)
-    temporary.replace(folder / FILES_NAME)
+    keys: Any
+    """Arrow array of the paths as the file system has them, each once."""
+    states: NDArray[np.int64]
+    """``(files, 4)``, a `FileState` each."""
+    digests: list[str | None]
+    """None where not known."""
+
+    @classmethod
+    def of(cls, paths: Sequence[str], states: NDArray[np.int64], digests: Sequence[str] | None = None) -> FileIndex:
+        """Without digests, those of files that are not there are known."""
+        import pyarrow as pa
+
+        keys = pa.array(list(map(os.fsencode, paths)), pa.binary())
+        known: list[str | None] = [MISSING if size < 0 else None for size in states[:, 0].tolist()]
+        return cls(keys, states, known if digests is None else list(digests))
+
+    @property
+    def paths(self) -> list[str]:
+        return list(map(os.fsdecode, self.keys.to_pylist()))
+
+    def remember(self, other: FileIndex) -> None:
+        """Take over the digests of files that are as they were when ``other`` was written."""
+        if self.keys.equals(other.keys):
+            places = np.arange(len(self.digests))
+        else:
+            import pyarrow.compute as pc
+
+            places = pc.index_in(self.keys, value_set=other.keys).fill_null(-1).to_numpy()
+        own = np.flatnonzero(places >= 0)
+        own = own[(self.states[own] == other.states[places[own]]).all(axis=1)]
+        if len(own) == len(other.digests) == len(self.digests) and np.array_equal(places, own):
+            self.digests = list(other.digests)
+            return
+        for row, place in zip(own.tolist(), places[own].tolist(), strict=True):
+            self.digests[row] = other.digests[place]
+
+    def write(self, folder: Path) -> None:
+        """Replace the index of a store at once."""
+        import pyarrow as pa
+
+        columns = {"path": self.keys, "digest": pa.array(self.digests, pa.string())}
+        columns |= {name: pa.array(self.states[:, number]) for number, name in enumerate(FileState._fields)}
+        table = pa.table(columns)
+        table = table.replace_schema_metadata({"crc32": str(_checksum(table))})
+        temporary = folder / f".{FILES_NAME}.{os.getpid()}"
+        try:
+            with temporary.open("wb") as file:
+                with pa.ipc.new_file(file, table.schema) as writer:
+                    writer.write_table(table)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(folder / FILES_NAME)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
-def read_file_index(folder: Path) -> tuple[list[str], list[FileState], list[str]]:
-    """Paths, states and digests as `write_file_index` left them; empty where that can't be read."""
+def read_file_index(folder: Path, *, check: bool = False) -> FileIndex | None:
+    """What `FileIndex.write` left; None where that can't be read.
+
+    Args:
+        folder: of the store.
+        check: also give None where any byte of the content has changed.
+    """
     import pyarrow as pa
 
     try:
         with pa.memory_map(str(folder / FILES_NAME)) as source:
-            table = pa.ipc.open_file(source).read_all()
-            columns = {name: table[name].to_pylist() for name in table.column_names}
-        states = [FileState(*values) for values in zip(*(columns[name] for name in FileState._fields), strict=True)]
-        return [os.fsdecode(path) for path in columns["path"]], states, columns["digest"]
-    except (OSError, KeyError, pa.ArrowInvalid):
-        return [], [], []
+            table = pa.ipc.open_file(source).read_all().combine_chunks()
+        if check and int((table.schema.metadata or {}).get(b"crc32", -1)) != _checksum(table):
+            return None
+        keys = table["path"].combine_chunks()
+        states = np.stack([table[name].to_numpy() for name in FileState._fields], axis=1)
+        return FileIndex(keys, states, table["digest"].to_pylist())
+    except (OSError, KeyError, ValueError, pa.ArrowInvalid):
+        return None
 
 
-def remembered_digests(stores: Iterable[Path], states: Mapping[str, FileState | None]) -> dict[str, str]:
-    """Digests of the files that are as they were when one of ``stores`` was written."""
-    known = {path: MISSING for path, state in states.items() if state is None}
-    for folder in stores:
-        if len(known) == len(states):
-            break
-        for path, state, digest in zip(*read_file_index(folder), strict=True):
-            if states.get(path) == state:
-                known[path] = digest
-    return known
+def _checksum(table: Any) -> int:
+    """CRC-32 of the columns of a table in one piece."""
+    crc32 = 0
+    for column in table.itercolumns():
+        for buffer in column.combine_chunks().buffers():
+            crc32 = zlib.crc32(buffer or b"", crc32)
+    return crc32

@@ -1,9 +1,8 @@
-"""The prepared corpus: utterances and their int16 waveforms in one memory-mapped Arrow file."""
+"""The prepared corpus: utterances and their int16 waveforms in memory-mapped Arrow files."""
 
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -18,6 +17,7 @@ from audiornn.audio.recording import NO_GAPS
 from audiornn.clock import Clock
 from audiornn.corpora.corpus import Corpus
 from audiornn.errors import CorpusError
+from audiornn.files.in_use import mark_in_use
 from audiornn.manifest import NOISE, OWN_COLUMNS, SPLITS, Utterance
 from audiornn.progress import Progress
 from audiornn.sequences import Signals
@@ -25,14 +25,16 @@ from audiornn.store.building import build_store
 from audiornn.store.decoding import Wanted
 from audiornn.store.files import (
     COLUMN_PREFIX,
+    DESCRIPTION_NAME,
     REJECTED_NAME,
-    SEQUENCE_PREFIX,
     TABLE_NAME,
     Rejected,
     read_description,
     read_rejected,
 )
-from audiornn.store.fingerprint import read_file_index
+from audiornn.store.fingerprint import FILES_NAME, read_file_index
+from audiornn.store.mapped import Lists, Mapped, map_files
+from audiornn.store.samples import SEQUENCE_PREFIX
 
 
 def prepare(
@@ -88,8 +90,9 @@ def prepare(
 class Store:
     """A prepared corpus, read only. Rows are numbered 0 to ``len(store) - 1``.
 
-    Columns are read when first asked for, waveforms never: they are views of the mapped file. A pickled store carries
-    its folder and is mapped anew where it is unpickled, so worker processes share the pages.
+    Columns are read when first asked for, waveforms never: they are views of the mapped files. A pickled store carries
+    its folder and is mapped anew where it is unpickled, so worker processes share the pages. Nothing is written: the
+    folder may be a copy, on a file system that can't be written, of audio that is gone.
     """
 
     def __init__(
@@ -109,6 +112,7 @@ class Store:
         self.description = description
         self._length: int = description["num_utterances"]
         self._replaced_splits = splits
+        mark_in_use(folder / DESCRIPTION_NAME, self)
 
     @classmethod
     def open(cls, folder: Path | str) -> Store:
@@ -153,8 +157,9 @@ class Store:
 
         0 where samples are missing, see `gaps` and `audio`.
         """
-        start = self._starts[index]
-        return self._samples[start : start + (self._lengths[index] if self.reads_audio else 0)]
+        files, starts, _ = self._waveforms
+        start = starts[index]
+        return files[index][start : start + (self._lengths[index] if self.reads_audio else 0)]
 
     def gaps(self, index: int) -> Gaps:
         """Stretches of missing samples of a row, ``(gaps, 2)`` start and stop."""
@@ -166,9 +171,8 @@ class Store:
 
     def sequence(self, index: int, name: str) -> NDArray[np.float32]:
         """``(frames, features)`` of a row, NaN where missing; a read-only view; no frame where there is none."""
-        values, bounds = self._sequences[name]
-        start, stop = bounds[index]
-        return values[start:stop].reshape(-1, self.sequence_sizes.get(name, 1))
+        files, starts, stops = self._sequences[name]
+        return files[index][starts[index] : stops[index]].reshape(-1, self.sequence_sizes.get(name, 1))
 
     def signals(self, index: int) -> Signals:
         """All that a row gives a network to hear."""
@@ -182,7 +186,12 @@ class Store:
     @cached_property
     def paths(self) -> list[str]:
         """Absolute path of each row's file when the corpus was last prepared."""
-        paths, _, _ = read_file_index(self.folder)
+        index = read_file_index(self.folder)
+        if index is None:
+            raise CorpusError(
+                f"expected {FILES_NAME} in {str(self.folder)!r}, got none or a damaged one; prepare again"
+            )
+        paths = index.paths
         return [paths[number] for number in self._column("file")]
 
     @cached_property
@@ -214,7 +223,7 @@ class Store:
     @cached_property
     def column_names(self) -> list[str]:
         """What `column` knows."""
-        names = self._batches[0].schema.names if self._batches else []
+        names = self._table.schema.names
         return [*OWN_COLUMNS, *(name.removeprefix(COLUMN_PREFIX) for name in names if name.startswith(COLUMN_PREFIX))]
 
     def durations(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -273,67 +282,34 @@ class Store:
         return {split: np.flatnonzero(splits == split) for split in (*SPLITS, NOISE)}
 
     def _column(self, name: str) -> list[Any]:
-        values: list[Any] = []
-        for batch in self._batches:
-            values += batch.column(name).to_pylist()
-        return values
+        batches = self._table.batches if name in self._table.schema.names else self._parts.batches
+        return [value for batch in batches for value in batch.column(name).to_pylist()]
 
     @cached_property
-    def _buffer(self) -> Any:
-        import pyarrow as pa
-
-        with pa.memory_map(str(self.folder / TABLE_NAME)) as source:
-            return source.read_buffer()
+    def _table(self) -> Mapped:
+        """What is said about the utterances."""
+        return map_files([self.folder / TABLE_NAME])
 
     @cached_property
-    def _batches(self) -> list[Any]:
-        import pyarrow as pa
-
-        reader = pa.ipc.open_file(pa.BufferReader(self._buffer))
-        return [reader.get_batch(number) for number in range(reader.num_record_batches)]
+    def _parts(self) -> Mapped:
+        """What was decoded."""
+        return map_files([self.folder / part["name"] for part in self.description["parts"]])
 
     @cached_property
-    def _samples(self) -> NDArray[np.int16]:
-        """The whole file as int16; Arrow aligns every column in it to 8 bytes at least."""
-        return np.frombuffer(self._buffer, dtype=np.int16, count=self._buffer.size // 2)
-
-    @cached_property
-    def _starts(self) -> list[int]:
-        """Where each row's samples start in ``_samples``. Plain integers: indexing a list is faster than an array."""
-        starts: list[int] = []
-        for batch in self._batches:
-            column = batch.column("waveform")
-            base = (column.values.buffers()[1].address - self._buffer.address) // 2 if len(column) else 0
-            starts += (base + column.offsets.to_numpy()[:-1]).tolist()
-        return starts
+    def _waveforms(self) -> Lists[np.int16]:
+        return self._parts.lists("waveform", np.int16)
 
     @cached_property
     def _gaps(self) -> dict[int, Gaps]:
         """By row, of those that have any."""
-        found: dict[int, Gaps] = {}
-        first = 0
-        for batch in self._batches:
-            column = batch.column("gaps")
-            lengths = np.diff(column.offsets.to_numpy())
-            for row in np.flatnonzero(lengths).tolist():
-                found[first + row] = np.array(column[row].as_py(), dtype=np.int64).reshape(-1, 2)
-            first += batch.num_rows
-        return found
+        rows = enumerate(zip(*self._parts.lists("gaps", np.int64), strict=True))
+        return {row: values[start:stop].reshape(-1, 2) for row, (values, start, stop) in rows if stop > start}
 
     @cached_property
-    def _sequences(self) -> dict[str, tuple[NDArray[np.float32], list[tuple[int, int]]]]:
-        """The whole file as float32, and where in it each row's values start and stop, by name."""
-        floats = np.frombuffer(self._buffer, dtype=np.float32, count=self._buffer.size // 4)
-        found = {}
-        for name in self._batches[0].schema.names if self._batches else ():
-            if name.startswith(SEQUENCE_PREFIX):
-                bounds: list[tuple[int, int]] = []
-                for batch in self._batches:
-                    column = batch.column(name)
-                    base = (column.values.buffers()[1].address - self._buffer.address) // 4 if len(column.values) else 0
-                    bounds += itertools.pairwise((base + column.offsets.to_numpy()).tolist())
-                found[name.removeprefix(SEQUENCE_PREFIX)] = (floats, bounds)
-        return found
+    def _sequences(self) -> dict[str, Lists[np.float32]]:
+        """By name."""
+        names = [name for name in self._parts.schema.names if name.startswith(SEQUENCE_PREFIX)]
+        return {name.removeprefix(SEQUENCE_PREFIX): self._parts.lists(name, np.float32) for name in names}
 
     @cached_property
     def _lengths(self) -> list[int]:
