@@ -291,6 +291,26 @@ def test_class_whose_clips_in_a_split_are_all_unusable_is_missing(sound):
     assert findings["missing classes"].examples == ("'stop': none in test, 12 in train, 6 in validation",)
 
 
+def test_class_or_corpus_without_a_usable_clip_is_an_error(sound):
+    rows = sound[1]
+    clips = [Examined(seconds=0.5, sample_rate=RATE, channels=1, level_db=-20.0, digest=row.path) for row in rows]
+    lost = [
+        Examined(problem="unreadable") if row.label == "stop" else clip for row, clip in zip(rows, clips, strict=True)
+    ]
+    (error,) = (
+        found for found in find_all(Evidence(rows=rows, clips=lost, sample_rate=RATE)) if found.severity == "error"
+    )
+    assert (error.kind, error.examples) == ("missing classes", ("'stop': no clip that can be read",))
+    lost = [Examined(problem="missing") for _ in rows]
+    (error,) = (
+        found for found in find_all(Evidence(rows=rows, clips=lost, sample_rate=RATE)) if found.severity == "error"
+    )
+    assert (error.kind, error.what) == (
+        "missing splits",
+        "there is no clip that can be read for train and validation and test",
+    )
+
+
 def test_splits_without_clips_and_classes_with_few_are_told(sound):
     rows = sound[1]
     clips = [Examined(seconds=0.5, sample_rate=RATE, channels=1, level_db=-20.0, digest=row.path) for row in rows]

@@ -154,6 +154,29 @@ def test_split_folders_may_lie_below_a_folder_of_their_own(tmp_path: Path) -> No
     assert {row.label for row in rows if row.split == "test"} == {"a", "b"}
 
 
+@pytest.mark.parametrize(
+    ("folders", "message"),
+    [
+        (["train/a", "train/b", "Test/a", "Test/b", "extra/a"], r"got 'extra' beside \['Test', 'train'\]"),
+        (["a/train", "a/test", "b/train", "b/test"], r"above class folders, got them below as of 'a/test/0\.wav'"),
+    ],
+)
+def test_split_folders_are_not_taken_for_classes(folders: list[str], message: str, tmp_path: Path) -> None:
+    touch(tmp_path, [f"{folder}/{number}.wav" for folder in folders for number in range(4)])
+    with pytest.raises(CorpusError, match=message):
+        FolderCorpus(path=str(tmp_path)).utterances(tmp_path)
+    rows = FolderCorpus(path=str(tmp_path), split="stratified").utterances(tmp_path)
+    assert {row.label for row in rows} == {folder.partition("/")[0] for folder in folders}
+
+
+def test_a_class_may_be_named_as_a_split(tmp_path: Path) -> None:
+    touch(
+        tmp_path,
+        [f"{label}/{folder}/{number}.wav" for label in ("bus", "train") for folder in "xy" for number in range(4)],
+    )
+    assert {row.label for row in FolderCorpus(path=str(tmp_path)).utterances(tmp_path)} == {"bus", "train"}
+
+
 def test_folders_without_clips_are_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     touch(tmp_path, [f"{label}/{index}.wav" for label in "ab" for index in range(5)])
     touch(tmp_path, ["maybe/readme.txt", ".hidden/x", "_background_noise_/readme.md"])

@@ -157,7 +157,8 @@ def test_what_is_no_labelled_region_is_refused_or_left_out(tmp_path: Path, caplo
 def test_annotations_are_found_where_no_class_folders_are(tmp_path: Path) -> None:
     flat = write_recordings(tmp_path / "flat", {str(number): TRACK for number in range(6)})
     assert {row.label for row in FolderCorpus(path=str(flat)).utterances(tmp_path)} == {"dog", "cat"}
-    (flat / "5.txt").write_text("a transcript\n")
+    for number in range(6):
+        (flat / f"{number}.txt").write_text("a transcript\n")
     assert {row.label for row in FolderCorpus(path=str(flat)).utterances(tmp_path)} == {""}
     (flat / "metadata.csv").write_text("name,age\nann,30\n")  # of something else
     assert {row.label for row in FolderCorpus(path=str(flat)).utterances(tmp_path)} == {""}
@@ -166,6 +167,40 @@ def test_annotations_are_found_where_no_class_folders_are(tmp_path: Path) -> Non
     )
     assert {row.label for row in FolderCorpus(path=str(flat)).utterances(tmp_path)} == {"a", "b"}
     assert {row.label for row in FolderCorpus(path=str(flat), annotations="none").utterances(tmp_path)} == {""}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, r"got 1 of 6 without, such as '0\.wav'; data\.unmatched=skip"),
+        (b"a transcript\n", r"line 1 of .*0\.txt"),
+        (b"0\t1\tM\xfcll\n", r"expected UTF-8 text, got byte 0xfc in .*0\.txt"),
+    ],
+)
+def test_one_bad_label_track_does_not_take_the_labels_of_the_others(
+    content: bytes | None, message: str, tmp_path: Path
+) -> None:
+    write_recordings(tmp_path, {str(number): TRACK for number in range(6)})
+    corpus = FolderCorpus(path=str(tmp_path))
+    (tmp_path / "0.txt").unlink()
+    if content is not None:
+        (tmp_path / "0.txt").write_bytes(content)
+    with pytest.raises(CorpusError, match=message):
+        corpus.utterances(tmp_path)
+    (tmp_path / "0.txt").write_text("")  # a recording in which nothing is labelled
+    assert {row.label for row in corpus.utterances(tmp_path)} == {"dog", "cat"}
+
+
+def test_what_class_folders_leave_unread_is_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    touch(tmp_path, [f"{label}/{number}.wav" for label in "ab" for number in range(3)])
+    FolderCorpus(path=str(tmp_path)).utterances(tmp_path)
+    assert caplog.messages == []
+    write_recordings(tmp_path, {"a/0": TRACK})
+    FolderCorpus(path=str(tmp_path)).utterances(tmp_path)
+    assert "a/0.txt' is not read" in caplog.messages[0] and "annotations=audacity" in caplog.messages[0]
+    write_metadata(tmp_path / "metadata.csv", [{"file_name": "a/0.wav", "label": "a", "speaker": "ann"}])
+    FolderCorpus(path=str(tmp_path)).utterances(tmp_path)
+    assert "metadata.csv' is not read" in caplog.messages[1] and "annotations=metadata" in caplog.messages[1]
 
 
 def test_class_folders_stay_class_folders(tmp_path: Path) -> None:
@@ -348,3 +383,15 @@ def test_command_line_prepares_what_audacity_and_audiofolder_annotate(tmp_path: 
     assert_refused(
         "prepare", "data=folder", "data.path=days", "strict=true", cwd=tmp_path, says=["0.wav#0-9", "inside 0 to 3 s"]
     )
+
+
+def test_ids_of_metadata_segments_differ_late_in_a_long_recording(tmp_path: Path) -> None:
+    touch(tmp_path, ["day.wav", "night.wav"])
+    said = [
+        {"file_name": f"{name}.wav", "label": label, "start": f"3600.{start}", "end": 3700.5}
+        for name in ("day", "night")
+        for label, start in (("owl", "1251"), ("fox", "1252"))
+    ]
+    write_metadata(tmp_path / "metadata.csv", said)
+    rows = FolderCorpus(path=str(tmp_path), validation=0, test=0.5).utterances(tmp_path)
+    assert [row.utterance_id for row in rows][:2] == ["day.wav#3600.1251-3700.5", "day.wav#3600.1252-3700.5"]

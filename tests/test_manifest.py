@@ -427,3 +427,10 @@ def test_command_line_gives_a_list_of_manifests_and_a_separator(tmp_path: Path) 
         str(tmp_path / name) for name in ("one/one.wav", "one/one2.wav", "two/two.wav", "two/two2.wav")
     ]
     assert (tmp_path / "clips.csv").read_text().splitlines()[1] == "one/one.wav,x,train,,,,one/one.wav"
+
+
+def test_label_pattern_is_searched_in_paths_whatever_the_ids_and_characters(tmp_path: Path) -> None:
+    lines = [f"{label}/C#{number}_{label}.wav,u{label}{number}" for label in ("bow", "pick") for number in range(3)]
+    (tmp_path / "m.csv").write_text("path,utterance_id\n" + "\n".join(lines) + "\n")
+    corpus = ManifestCorpus(path=str(tmp_path / "m.csv"), label_pattern=r"^\w+/C#\d_(\w+)\.wav$")
+    assert [row.label for row in corpus.rows(tmp_path)] == ["bow"] * 3 + ["pick"] * 3

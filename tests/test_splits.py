@@ -497,3 +497,16 @@ def test_tally_counts_and_names_what_a_result_would_suffer_from() -> None:
     assert find_leaks(clips, groups, lambda row: row.split) == ["1 group in more than one part: speaker 's0'"]
     by_file = find_groups([replace(row, speaker="") for row in clips])
     assert find_leaks(clips, by_file, lambda row: row.split) == ["1 speaker in more than one part: 's0'"]
+
+
+def test_number_signs_in_file_names_are_no_times() -> None:
+    def clip(name: str, times: str = "", folder: str = "") -> Utterance:
+        return Utterance(utterance_id=f"{name}{times}", path=f"/clips/{name}", label="", folder=folder)
+
+    names = [f"harp/{key}#{octave}.wav" for key in "ABCDEFG" for octave in range(9)]
+    plain = assign([clip(name) for name in names], SplitRule()).utterances
+    assert [row.split for row in plain] == [split_by_hash(name) for name in names]
+    assert len({row.split for row in plain if "/A#" in row.path}) > 1
+    # As from a manifest, and so do their segments.
+    for rows in ([clip(name, folder="/") for name in names], [clip(name, "#0.5-1") for name in names]):
+        assert [row.split for row in assign(rows, SplitRule()).utterances] == [row.split for row in plain]

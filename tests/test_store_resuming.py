@@ -23,6 +23,7 @@ from audiornn.corpora.folder import FolderCorpus
 from audiornn.corpora.manifest_file import ManifestCorpus
 from audiornn.errors import CorpusError
 from audiornn.store import Store, prepare
+from audiornn.store.files import USED_NAME
 
 CLIPS, TOGETHER = 20, 4
 
@@ -69,7 +70,8 @@ def make(clips: Path, data_dir: Path, *, stop_at: int | None = None, **options) 
 
 
 def content(store: Store) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in store.folder.iterdir()}
+    """Every file but the one that says when the store was last asked for."""
+    return {path.name: path.read_bytes() for path in store.folder.iterdir() if path.name != USED_NAME}
 
 
 def unfinished(data_dir: Path) -> list[Path]:

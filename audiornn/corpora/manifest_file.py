@@ -282,11 +282,20 @@ def _labelled(rows: Sequence[Utterance], pattern: str) -> list[Utterance]:
         if row.label or row.split == NOISE:
             labelled.append(row)
             continue
-        label = find_label(re.compile(pattern), row.utterance_id.partition("#")[0])
+        path = _as_written(row)
+        label = find_label(re.compile(pattern), path)
         if not label:
-            raise CorpusError(f"label_pattern {pattern!r} must find a label in every path, got {row.utterance_id!r}")
+            raise CorpusError(f"label_pattern {pattern!r} must find a label in every path, got {path!r}")
         labelled.append(replace(row, label=label))
     return labelled
+
+
+def _as_written(row: Utterance) -> str:
+    """The path as its manifest has it. The id has it, too, unless the manifest names utterances by something else."""
+    written = row.file_id
+    if os.path.normpath(Path(row.folder, written)) == row.path:
+        return written
+    return row.path.removeprefix(f"{row.folder}{os.sep}").replace(os.sep, "/")
 
 
 def _natural_order(name: str) -> tuple[list[str | int], str]:

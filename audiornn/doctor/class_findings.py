@@ -27,13 +27,16 @@ def _missing_splits(evidence: Evidence) -> list[Finding]:
     missing = [split for split in SPLITS if split not in evidence.splits]
     if not missing:
         return []
+    untrained = "train" in missing
     return [
         Finding(
             kind="missing splits",
-            severity=WARNING,
+            severity=ERROR if untrained else WARNING,
             what=f"there is no clip that can be read for {' and '.join(missing)}",
             count=len(missing),
-            remedy="choose on validation, and report test once; both need clips of their own",
+            remedy="see that data.path and the paths of the clips are right, and that they can be read"
+            if untrained
+            else "choose on validation, and report test once; both need clips of their own",
         )
     ]
 
@@ -47,6 +50,9 @@ def _missing_classes(evidence: Evidence) -> list[Finding]:
             if counts[split]:
                 continue
             told = ", ".join(f"{counts[other]:,} in {other}" for other in evidence.splits if counts[other])
+            if not told:
+                false.append(f"{label!r}: no clip that can be read")
+                break
             (lame if split == "validation" and counts["train"] else false).append(f"{label!r}: none in {split}, {told}")
     return [
         Finding(

@@ -44,9 +44,14 @@ class Evidence:
 
     @cached_property
     def classes(self) -> list[str]:
-        """The classes, in the order that a model numbers them; none where labels are as good as all different."""
+        """The classes, in the order that a model numbers them; none where labels are as good as all different.
+
+        Those of which no clip can be used are among them: nobody meant to leave them out.
+        """
         # Where most labels occur once they are no classes: numbers, or a transcript.
-        given = [label for index in self.used for label in self.labels[index]]
+        given = [
+            label for row, labels in zip(self.rows, self.labels, strict=True) if row.split != NOISE for label in labels
+        ]
         found = order_labels(given)
         return found if 2 * len(found) <= len(given) else []
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -85,6 +86,16 @@ class Utterance:
             folder=self.folder,
         )
 
+    @property
+    def file_id(self) -> str:
+        """The id without what tells the segments of a file apart: ``#`` and what follows, unless the file is so called.
+
+        >>> Utterance(utterance_id="piano/F#3.wav", path="/clips/piano/F#3.wav", label="").file_id
+        'piano/F#3.wav'
+        """
+        path = self.path if os.sep == "/" else self.path.replace(os.sep, "/")
+        return self.utterance_id if path.endswith(self.utterance_id) else _before_times(self.utterance_id)
+
     def column(self, name: str) -> str:
         """``label``, ``speaker``, ``split`` or one of ``columns``; empty where it says nothing."""
         if name in OWN_COLUMNS:
@@ -105,6 +116,10 @@ class Utterance:
     _put_line,
     _put_folder,
 ) = (getattr(Utterance, name).__set__ for name in Utterance.__slots__)
+
+
+def _before_times(utterance_id: str) -> str:
+    return utterance_id.rpartition("#")[0] or utterance_id
 
 
 @contextmanager

@@ -89,12 +89,12 @@ def _check_found(utterances: Sequence[Utterance], columns: Sequence[str], patter
 def _file_names(utterances: Iterable[Utterance]) -> dict[str, str]:
     """A name for every file that does not depend on where the corpus lies.
 
-    The id up to a ``#`` where the path ends in it, else the path relative to the manifest's folder.
+    The id without a segment's times where the path ends in it, else the path relative to the manifest's folder.
     """
     names: dict[str, str] = {}
     for row in utterances:
         path = row.path if os.sep == "/" else row.path.replace(os.sep, "/")
-        name = row.utterance_id.partition("#")[0]
+        name = row.file_id
         if not path.endswith(name) or not name:
             name = path.removeprefix(f"{row.folder}/") if row.folder else name
         names[row.path] = min(name, names.get(row.path, name))

@@ -80,7 +80,7 @@ def split_stratified(
         if utterance.split != NOISE:
             counts = labels.setdefault(utterance.path, {})
             counts[utterance.label] = counts.get(utterance.label, 0) + 1
-    names = {utterance.path: utterance.utterance_id.partition("#")[0] for utterance in utterances}
+    names = {utterance.path: utterance.file_id for utterance in utterances}
     classes: defaultdict[str, list[str]] = defaultdict(list)
     for path, counts in labels.items():
         classes[min((-count, label) for label, count in counts.items())[1]].append(path)
@@ -97,7 +97,7 @@ def split_randomly(
         CorpusError: fewer files than splits.
     """
     check_fractions(validation, test)
-    names = {row.path: row.utterance_id.partition("#")[0] for row in utterances if row.split != NOISE}
+    names = {row.path: row.file_id for row in utterances if row.split != NOISE}
     split_of = _split_files({"": list(names)}, names, validation=validation, test=test, seed=seed)
     return _assign(utterances, split_of, lambda utterance: utterance.path)
 

@@ -12,7 +12,7 @@ from typing import Any
 from audiornn.corpora.corpus import Corpus
 from audiornn.corpora.folder.annotations import find_annotations, metadata_files
 from audiornn.corpora.folder.audiofolder import LABEL_COLUMN
-from audiornn.corpora.folder.listing import Listing, folders_without_files, list_corpus
+from audiornn.corpora.folder.listing import Listing, check_split_folders, folders_without_files, list_corpus
 from audiornn.corpora.folder.patterns import check_pattern
 from audiornn.corpora.folder.roots import find_roots, unpack_archives
 from audiornn.corpora.folder.rows import RowReader
@@ -193,7 +193,7 @@ class FolderCorpus(Corpus):
 
     def _read(self, listing: Listing, reader: RowReader) -> tuple[list[Utterance], bool]:
         """Utterances with the splits that they are given, and whether their labels are classes."""
-        annotations = find_annotations(listing) if self._asked_for == "auto" else self._asked_for
+        annotations = find_annotations(listing, reader.notes) if self._asked_for == "auto" else self._asked_for
         if annotations == "metadata":
             paths = metadata_files(listing)
             return reader.by_metadata(listing.files, paths, self.label_column, self.label_pattern), False
@@ -205,6 +205,8 @@ class FolderCorpus(Corpus):
             return rows, True
         if listing.top_folders == {""}:
             return reader.without_labels(listing.files), False
+        if self.split == "auto":
+            check_split_folders(listing)
         rows = reader.by_folder(listing.files)
         check_classes(rows, listing, "class folders with audio in them")
         if empty := folders_without_files(listing):

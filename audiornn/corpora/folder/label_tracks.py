@@ -67,12 +67,13 @@ def label_track_of(recording: str) -> str | None:
 
 
 def looks_like_label_track(path: str) -> bool:
-    """Whether the first line of a text file is a label."""
+    """Whether the first line of a text file is a label, in whatever encoding."""
     try:
-        first = next(_lines(path), (0, ""))[1]
-    except CorpusError:
+        with Path(path).open(encoding="utf-8-sig", errors="replace") as file:
+            first = next((line for line in file if line.strip()), "")
+    except OSError:
         return False
-    return _LABEL.fullmatch(first) is not None
+    return _LABEL.fullmatch(first.rstrip("\r\n")) is not None
 
 
 def read_label_track(path: str) -> LabelTrack:
@@ -112,7 +113,9 @@ def _lines(path: str) -> Iterator[tuple[int, str]]:
                 if line.strip():
                     yield number, line.rstrip("\r\n")
     except UnicodeDecodeError as error:
-        raise CorpusError(f"expected UTF-8 text, got byte {error.object[error.start]:#04x} in {path!r}") from None
+        raise CorpusError(
+            f"expected UTF-8 text, got byte {error.object[error.start]:#04x} in {path!r}; save it so"
+        ) from None
     except OSError as error:
         raise CorpusError(f"expected a label track, got {error.strerror or error} from {path!r}") from None
 

@@ -150,6 +150,36 @@ def _are_roots_splits(roots: Sequence[Root]) -> bool:
     return _are_splits(names) and len({SPLIT_NAMES[name.lower()] for name in names}) > 1
 
 
+def check_split_folders(listing: Listing) -> None:
+    """Refuse to take for classes what look like split folders.
+
+    Raises:
+        CorpusError: folders such as train and test have others beside them, or lie in class folders.
+    """
+    if listing.rule:
+        return
+    kinds = {SPLIT_NAMES.get(name.lower()) for name in listing.top_folders}
+    remedy = "or set data.split=stratified, if that is not what they are"
+    if None in kinds and len(kinds) > 2:
+        splits = sorted(name for name in listing.top_folders if name.lower() in SPLIT_NAMES)
+        others = sorted(listing.top_folders - set(splits))
+        raise CorpusError(
+            f"expected split folders with nothing beside them, got {others[0]!r} beside {splits} in {listing.where}; "
+            f"move it, {remedy}"
+        )
+    below: set[str | None] = set()
+    for file in listing.clips:
+        name, in_folder, _ = file.inner.partition("/")[2].partition("/")
+        below.add(SPLIT_NAMES.get(name.lower()) if in_folder else None)
+        if None in below:
+            return
+    if len(below) > 1:
+        raise CorpusError(
+            f"expected split folders above class folders, got them below as of {listing.clips[0].utterance_id!r} in "
+            f"{listing.where}; put train/ and test/ above the classes, {remedy}"
+        )
+
+
 def _without_noise(names: Sequence[str]) -> Sequence[str]:
     """Sorted names but those in the folder of noise."""
     start = bisect_left(names, f"{NOISE_FOLDER}/")

@@ -67,7 +67,8 @@ class RowReader:
         clips = [file for file in files if file.split != NOISE]
         found = {file.path: label_track_of(file.path) for file in clips}
         rest = [repr(file.utterance_id) for file in clips if found[file.path] is None]
-        self._settle("a label track rec.txt or rec.labels.txt beside every recording rec.wav", rest, len(clips))
+        expected = "data.annotations=none, or a label track rec.txt or rec.labels.txt beside every recording rec.wav"
+        self._settle(expected, rest, len(clips))
         regions = self._usable([read_label_track(path) for path in dict.fromkeys(found.values()) if path is not None])
         rows = []
         for file in files:
@@ -129,7 +130,7 @@ class RowReader:
 
     def _described(self, file: FoundFile, said: Utterance) -> Utterance:
         start, end = said.start_seconds, said.end_seconds
-        segment = "" if not start and end is None else f"#{start:g}-{'' if end is None else f'{end:g}'}"
+        segment = "" if not start and end is None else f"#{start:.10g}-{'' if end is None else f'{end:.10g}'}"
         if said.split and file.split not in ("", NOISE, said.split):
             raise CorpusError(
                 f"expected one split for {file.utterance_id!r}, got {file.split!r} by lists or folders and "

@@ -128,7 +128,7 @@ def _complete(rows: Sequence[Utterance]) -> list[Utterance]:
 
 def _file_folds(rows: Sequence[Utterance], num_folds: int, seed: int, *, stratified: bool) -> dict[str, int]:
     """Fold of each file, as many files in each as in any other, of each class too; segments of one file together."""
-    names = {row.path: row.utterance_id.partition("#")[0] for row in rows if row.split != NOISE}
+    names = {row.path: row.file_id for row in rows if row.split != NOISE}
     labels = {row.path: row.label if stratified else "" for row in rows if row.split != NOISE}
     classes: defaultdict[str, list[str]] = defaultdict(list)
     for path, label in labels.items():
