@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import logging
 import math
@@ -37,6 +38,8 @@ class FoldResult:
     """By name, the headline first."""
     validation: float
     """The figure that its epoch was chosen by."""
+    digest: str
+    """That of its `Fold`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,12 +79,28 @@ def _in_words(figure: Estimate | None) -> str:
     return "" if figure is None else f"{figure.value_text()} ({figure.interval_text()})"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Fold:
+    """A fold that is held out, prepared."""
+
+    name: str
+    config: TrainConfig
+    """All settings, its corpus among them."""
+    store: Store
+
+    @property
+    def digest(self) -> str:
+        """Of the settings and the corpus, to tell whether an earlier result is one of these."""
+        document = json.dumps([dataclasses.asdict(self.config), self.store.fingerprint], sort_keys=True, default=str)
+        return hashlib.blake2b(document.encode(), digest_size=16).hexdigest()
+
+
 def choose_folds(corpus: Corpus, data_dir: Path, folds: Any) -> list[str]:
     """The folds meant by ``all``, a name or a list of names, in the order of the corpus.
 
     Raises:
         CorpusError: the corpus has no folds.
-        ConfigError: a fold that it does not have.
+        ConfigError: no fold, or one that it does not have.
     """
     known = corpus.folds(data_dir)
     if folds == "all":
@@ -89,76 +108,92 @@ def choose_folds(corpus: Corpus, data_dir: Path, folds: Any) -> list[str]:
     wanted = [str(fold) for fold in folds] if isinstance(folds, list | tuple) else [str(folds)]
     if unknown := [fold for fold in wanted if fold not in known]:
         raise ConfigError(f"folds must be all, or out of {', '.join(known)}, got {unknown[0]!r}")
+    if not wanted:
+        raise ConfigError(f"folds must be all, or out of {', '.join(known)}, got none")
     return [fold for fold in known if fold in wanted]
 
 
+def prepare_folds(
+    config: TrainConfig, names: Sequence[str], *, data_dir: Path, resume: bool = False, progress: Progress | None = None
+) -> list[Fold]:
+    """The corpus of ``config``, decoded once, and its rows under the splits of each fold.
+
+    What is decoded is always the corpus with its first fold held out, whichever are wanted, so that calls for other
+    folds find it and know the corpus for the same.
+
+    Args:
+        config: all settings; its corpus is replaced by the corpus with a fold held out.
+        names: of the folds, see `choose_folds`.
+        data_dir: where corpora and prepared stores lie.
+        resume: see `TrainConfig.prepare`.
+        progress: see there.
+
+    Raises:
+        CorpusError: the corpus can't be used, or a fold has an empty split.
+    """
+    first = config.data.with_fold(config.data.folds(data_dir)[0])
+    first_config = dataclasses.replace(config, data=first)
+    decoded = first_config.prepare(data_dir, splits=("test",), resume=resume, progress=progress)
+    number = {name: row for row, name in enumerate(decoded.utterance_ids)}
+    rejected = {each.utterance_id for each in decoded.rejected}
+    folds = []
+    for name in names:
+        corpus = config.data.with_fold(name)
+        fold_config, store = dataclasses.replace(config, data=corpus), decoded
+        if corpus != first:
+            rows = corpus.utterances(data_dir)
+            check_utterances(rows, f"data={corpus.name}")
+            fold_config.check(rows, splits=("test",))
+            store = decoded.with_splits(_splits(rows, number, rejected), rule=corpus.split_rule(data_dir))
+        if empty := [split for split in SPLITS if not len(store.indices(split))]:
+            raise CorpusError(
+                f"expected utterances in the {empty[0]} split of data={corpus.name} with fold {name!r} held out, "
+                "found none"
+            )
+        folds.append(Fold(name=name, config=fold_config, store=store))
+    return folds
+
+
 def cross_validate(
-    config: TrainConfig,
-    folds: Sequence[str],
+    folds: Sequence[Fold],
     *,
-    data_dir: Path,
     run_dir: Path,
     resume: bool = False,
     record: Mapping[str, Any] | None = None,
     record_fold: Callable[[Corpus], Mapping[str, Any]] | None = None,
-    progress: Progress | None = None,
 ) -> CrossValidation:
-    """Train and test a model for each fold of ``config.data``, in the folders ``run_dir/fold_<name>``.
+    """Train and test a model for each fold, in the folders ``run_dir/fold_<name>``.
 
     Each is a run of its own, with its evaluation on the test split. ``folds.csv`` and ``folds.json`` hold the figures
     of all of them, and are written anew after each fold.
 
     Args:
-        config: all settings; its corpus is replaced by the corpus with a fold held out.
-        folds: their names, see `choose_folds`.
-        data_dir: where corpora and prepared stores lie.
+        folds: what `prepare_folds` gave.
         run_dir: where the runs' folders go.
-        resume: go on in ``run_dir`` with the folds that it lacks, the unfinished one from its last checkpoint.
+        resume: go on in ``run_dir``: with the folds that it lacks, the unfinished one from its last checkpoint, and
+            those that were finished with other settings, as `audiornn.training.train` resumes any run.
         record: files to keep in ``run_dir``, as `audiornn.training.train` takes them.
         record_fold: those to keep in the folder of a fold, from its corpus.
-        progress: called with (files done, files in all) while a fold is prepared.
 
     Raises:
-        CorpusError: a fold can't be prepared, or has an empty split.
-        ConfigError: ``run_dir`` holds a run already, or settings contradict each other.
+        ConfigError: ``run_dir`` holds a run already, or settings contradict each other, or the run that is resumed.
     """
     run = RunFolder(run_dir)
     run.check_new(resume=resume)
-    corpora = {fold: config.data.with_fold(fold) for fold in folds}
-    stores = _prepare(config, corpora, data_dir, resume=resume, progress=progress)
-    results = _read(run.path / FOLDS) if resume else {}
+    earlier = _read(run.path / FOLDS) if resume else {}
+    done = {fold.name: earlier[fold.name] for fold in folds if _is_done(fold, earlier)}
     with run.working(record or {}):
-        for fold in (fold for fold in folds if fold not in results):
-            fold_config = dataclasses.replace(config, data=corpora[fold])
-            noted = record_fold(corpora[fold]) if record_fold else {}
-            results[fold] = _run_fold(fold_config, fold, stores[fold], run, resume=resume, record=noted)
-            found = CrossValidation(run=run, results=[results[name] for name in folds if name in results])
+        for fold in (fold for fold in folds if fold.name not in done):
+            noted = record_fold(fold.config.data) if record_fold else {}
+            done[fold.name] = _run_fold(fold, run, resume=resume, record=noted)
+            found = CrossValidation(run=run, results=[done[each.name] for each in folds if each.name in done])
             write_json(run.path / FOLDS, {each.fold: dataclasses.asdict(each) for each in found.results})
             write_rows(run.path / TABLE, found.rows())
-    return CrossValidation(run=run, results=[results[fold] for fold in folds])
+    return CrossValidation(run=run, results=[done[fold.name] for fold in folds])
 
 
-def _prepare(
-    config: TrainConfig, corpora: Mapping[str, Corpus], data_dir: Path, *, resume: bool, progress: Progress | None
-) -> dict[str, Store]:
-    """The store of every fold: one that is decoded, and its rows under the splits of the others."""
-    stores: dict[str, Store] = {}
-    number: dict[str, int] = {}
-    for fold, corpus in corpora.items():
-        fold_config = dataclasses.replace(config, data=corpus)
-        if not stores:
-            store = fold_config.prepare(data_dir, splits=("test",), resume=resume, progress=progress)
-            number = {name: row for row, name in enumerate(store.utterance_ids)}
-            rejected = {each.utterance_id for each in store.rejected}
-        else:
-            rows = corpus.utterances(data_dir)
-            check_utterances(rows, f"data={corpus.name}")
-            fold_config.check(rows, splits=("test",))
-            store = store.with_splits(_splits(rows, number, rejected), rule=corpus.split_rule(data_dir))
-        if not len(store.indices("test")):
-            raise CorpusError(f"expected utterances in fold {fold!r} of data={corpus.name}, found none")
-        stores[fold] = store
-    return stores
+def _is_done(fold: Fold, earlier: Mapping[str, FoldResult]) -> bool:
+    return fold.name in earlier and earlier[fold.name].digest == fold.digest
 
 
 def _splits(rows: Iterable[Utterance], number: Mapping[str, int], rejected: Collection[str]) -> dict[str, list[int]]:
@@ -175,19 +210,19 @@ def _splits(rows: Iterable[Utterance], number: Mapping[str, int], rejected: Coll
 def fold_folder(run: RunFolder, fold: str) -> RunFolder:
     """Where the run of a fold lies."""
     name = re.sub(r"[^\w.-]", "_", fold)
+    if name != fold:  # another fold may have that name
+        name += f"-{hashlib.blake2b(fold.encode(), digest_size=4).hexdigest()}"
     return RunFolder(run.path / f"fold_{name}")
 
 
-def _run_fold(
-    config: TrainConfig, fold: str, store: Store, whole: RunFolder, *, resume: bool, record: Mapping[str, Any]
-) -> FoldResult:
-    run = fold_folder(whole, fold)
-    result = train(config, store, run_dir=run.path, resume=resume, record=record)
-    evaluation = evaluate_test(config, store, result)
+def _run_fold(fold: Fold, whole: RunFolder, *, resume: bool, record: Mapping[str, Any]) -> FoldResult:
+    run = fold_folder(whole, fold.name)
+    result = train(fold.config, fold.store, run_dir=run.path, resume=resume, record=record)
+    evaluation = evaluate_test(fold.config, fold.store, result)
     figures = dict(_figures(evaluation))
     name, headline = next(iter(figures.items()))
-    logger.info("fold %s: test %s %s", fold, name, headline)
-    return FoldResult(fold=fold, figures=figures, validation=result.chosen_figure)
+    logger.info("fold %s: test %s %s", fold.name, name, headline)
+    return FoldResult(fold=fold.name, figures=figures, validation=result.chosen_figure, digest=fold.digest)
 
 
 def _figures(evaluation: SplitEvaluation) -> Iterable[tuple[str, Estimate]]:
@@ -209,6 +244,7 @@ def _read(path: Path) -> dict[str, FoldResult]:
                 fold=fold,
                 figures={name: Estimate(**figure) for name, figure in each["figures"].items()},
                 validation=math.nan if each["validation"] is None else float(each["validation"]),
+                digest=str(each["digest"]),
             )
             for fold, each in document.items()
         }

@@ -169,7 +169,14 @@ def resolve_model(model: str, runs_dir: Path) -> Path:
     if not path.is_dir():
         raise ModelError(f"expected a model folder, found none at '{model}'")
     run = RunFolder(path)
-    return run.model if run.state and run.model.is_dir() else path
+    if run.state and run.model.is_dir():
+        return run.model
+    if folds := sorted(path.glob("fold_*/model")):
+        raise ModelError(
+            f"expected a model, got the {len(folds)} of a cross-validation in '{model}'; name one, such as "
+            f"'{folds[0].parent}'"
+        )
+    return path
 
 
 def resolve_resume(resume: str, runs_dir: Path) -> RunFolder:

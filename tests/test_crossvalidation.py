@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +18,11 @@ from audiornn import crossvalidation
 from audiornn.corpora.demo import DemoCorpus
 from audiornn.corpora.folder import FolderCorpus
 from audiornn.corpora.fsdd import Fsdd
-from audiornn.crossvalidation import CrossValidation, choose_folds, cross_validate
+from audiornn.crossvalidation import CrossValidation, choose_folds, cross_validate, fold_folder, prepare_folds
 from audiornn.data import LoaderConfig
 from audiornn.errors import ConfigError, CorpusError
 from audiornn.evaluation import load_evaluation
+from audiornn.manifest import NOISE, SPLITS
 from audiornn.runs import RunFolder, resolve_resume
 from audiornn.trainer_config import TrainerConfig
 from audiornn.training import TrainConfig
@@ -39,20 +42,28 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return data_dir
 
 
-def config() -> TrainConfig:
+def config(max_epochs: int = 1) -> TrainConfig:
     return TrainConfig(
         data=Fsdd(),
         features=TINY_FEATURES,
         model=TINY_MODEL,
         loader=LoaderConfig(batch_size=8),
-        trainer=TrainerConfig(max_epochs=1, accelerator="cpu"),
+        trainer=TrainerConfig(max_epochs=max_epochs, accelerator="cpu"),
         tensorboard=False,
     )
 
 
-def validate(data_dir: Path, run_dir: Path, *, resume: bool = False) -> CrossValidation:
-    folds = choose_folds(Fsdd(), data_dir, "all")
-    return cross_validate(config(), folds, data_dir=data_dir, run_dir=run_dir, resume=resume)
+def validate(
+    data_dir: Path,
+    run_dir: Path,
+    *,
+    folds: str = "all",
+    resume: bool = False,
+    settings: TrainConfig | None = None,
+) -> CrossValidation:
+    names = choose_folds(Fsdd(), data_dir, folds)
+    prepared = prepare_folds(settings or config(), names, data_dir=data_dir, resume=resume)
+    return cross_validate(prepared, run_dir=run_dir, resume=resume)
 
 
 def test_folds_are_chosen_by_name_in_the_order_of_the_corpus(digits: Path) -> None:
@@ -61,6 +72,60 @@ def test_folds_are_chosen_by_name_in_the_order_of_the_corpus(digits: Path) -> No
     assert choose_folds(Fsdd(), digits, "bob") == ["bob"]
     with pytest.raises(ConfigError, match="ann, bob, got 'zoe'"):
         choose_folds(Fsdd(), digits, ["zoe"])
+    with pytest.raises(ConfigError, match="ann, bob, got none"):
+        choose_folds(Fsdd(), digits, [])
+
+
+def test_a_fold_has_the_rows_that_its_own_prepared_corpus_has(digits: Path, tmp_path: Path) -> None:
+    folds = prepare_folds(config(), SPEAKERS, data_dir=digits)
+    assert len(list((digits / ".audiornn").glob("fsdd-*/store.json"))) == 1  # decoded once
+    shutil.copytree(digits / "fsdd", tmp_path / "fsdd")
+    for fold in folds:
+        own, store = fold.config.prepare(tmp_path), fold.store
+        assert (store.labels, store.split_rule) == (own.labels, own.split_rule)
+        for split in (*SPLITS, NOISE):
+            rows, own_rows = store.indices(split), own.indices(split)
+            assert [store.utterance_ids[row] for row in rows] == [own.utterance_ids[row] for row in own_rows]
+            assert [store.column("digit")[row] for row in rows] == [own.column("digit")[row] for row in own_rows]
+            assert list(store.label_indices[rows]) == list(own.label_indices[own_rows])
+
+
+def test_a_fold_is_the_same_corpus_whichever_are_prepared_with_it(digits: Path) -> None:
+    (alone,) = prepare_folds(config(), ["bob"], data_dir=digits)
+    _, together = prepare_folds(config(), SPEAKERS, data_dir=digits)
+    assert alone.store.fingerprint == together.store.fingerprint and alone.digest == together.digest
+    (other,) = prepare_folds(config(max_epochs=2), ["bob"], data_dir=digits)
+    assert other.digest != alone.digest
+
+
+def test_a_fold_with_an_empty_split_is_refused_before_any_is_trained(digits: Path, tmp_path: Path) -> None:
+    shutil.copytree(digits / "fsdd", tmp_path / "fsdd")
+    for path in (tmp_path / "fsdd" / "recordings").glob("*_ann_5.wav"):
+        path.write_text("no audio")
+    with pytest.raises(CorpusError, match="in the train split of data=fsdd with fold 'bob' held out, found none"):
+        prepare_folds(config(), SPEAKERS, data_dir=tmp_path)
+
+
+def test_no_two_folds_have_the_same_folder(tmp_path: Path) -> None:
+    names = ["a b", "a_b", "a/b", "1", "é"]
+    folders = {fold_folder(RunFolder(tmp_path), name).path for name in names}
+    assert len(folders) == len(names) and {folder.parent for folder in folders} == {tmp_path}
+    assert tmp_path / "fold_1" in folders and tmp_path / "fold_a_b" in folders
+
+
+@pytest.mark.slow
+def test_finished_folds_are_not_taken_for_those_of_other_settings(digits: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    first = validate(digits, run, folds="bob")
+    both = validate(digits, run, resume=True)  # the other fold comes first, and the finished one stays
+    assert [result.fold for result in both.results] == list(SPEAKERS)
+    assert both.results[1] == first.results[0]
+    other = dataclasses.replace(config(), seed=1)
+    with pytest.raises(ConfigError, match=r"expected the seed that the run in .*fold_ann. was started with"):
+        validate(digits, run, resume=True, settings=other)
+    longer = validate(digits, run, resume=True, settings=config(max_epochs=2))
+    assert [len((run / f"fold_{name}" / "metrics.csv").read_text().split()) for name in SPEAKERS] == [3, 3]
+    assert [result.digest for result in longer.results] != [result.digest for result in both.results]
 
 
 @pytest.mark.slow
@@ -74,7 +139,6 @@ def test_a_stopped_cross_validation_goes_on_to_the_same_figures(
         evaluation = load_evaluation(tmp_path / "whole" / f"fold_{result.fold}" / "evaluation" / "fsdd-test")
         assert set(evaluation.speakers or ()) == {result.fold}
         assert evaluation.figures == result.figures
-    assert len(list((digits / ".audiornn").glob("fsdd-*/store.json"))) == 1  # decoded once
     values = [result.figures["accuracy"].value for result in whole.results]
     assert whole.spread("accuracy").mean == pytest.approx(np.mean(values))
 
@@ -107,6 +171,7 @@ def test_command_line_runs_the_folds_and_a_fold_is_resumed_with_the_others(digit
     words = ["train", "data=fsdd", f"data_dir={digits}", *TINY_OVERRIDES, "trainer.max_epochs=1", "folds=all"]
     printed = succeed(*words, "run_dir=run", cwd=tmp_path)
     assert "2 folds of data=fsdd" in printed and "(2 runs)" in printed
+    assert "split: speaker ann test" in printed and "clips per class" in printed
     with (tmp_path / "run" / "folds.csv").open() as file:
         assert [row["fold"] for row in csv.DictReader(file)] == ["ann", "bob", "mean"]
     assert "test_speaker: bob" in (tmp_path / "run" / "fold_bob" / "config.yaml").read_text()

@@ -160,6 +160,29 @@ def test_command_line_downloads_and_tells(minis: Path, server: Server, tmp_path:
     assert_refused("download", cwd=tmp_path, says=["data=", "fsdd"])
 
 
+def test_another_corpus_by_the_name_of_the_archive_can_be_got_rid_of(minis: Path, tmp_path: Path) -> None:
+    (name, content), (_, other) = archive_of(Fsdd().copies()[0], minis), archive_of(Esc50().copies()[0], minis)
+    (tmp_path / "mirror").mkdir()
+    (tmp_path / "mirror" / name).write_bytes(content)
+    data = tmp_path / "data"
+    by_hand = data / "downloads" / name
+    by_hand.parent.mkdir(parents=True)
+    by_hand.write_bytes(other)
+    words = ("data=fsdd", "mirror=mirror")
+    for _ in range(2):  # the folder is made, and then there
+        refusal = run("download", *words, cwd=tmp_path).stderr.splitlines()[-1]
+        assert refusal.endswith(f"remove '{data / 'free-spoken-digit-dataset'}' and '{by_hand}'")
+    assert "downloaded anew, remove" in run("prepare", "data=fsdd", "download=true", cwd=tmp_path).stderr
+    shutil.rmtree(data / "free-spoken-digit-dataset")
+    by_hand.unlink()
+    assert "listed: train 160" in succeed("download", *words, cwd=tmp_path)
+    own = tmp_path / "own" / "fsdd"
+    own.mkdir(parents=True)
+    remedy = f"got none in '{own}'; to have it downloaded anew, move '{own}' away\n"
+    assert remedy in run("download", *words, "data_dir=own", cwd=tmp_path).stderr
+    assert run("download", *words, "data.path=own/fsdd", cwd=tmp_path).stderr.endswith(f"got none in '{own}'\n")
+
+
 def test_prepare_downloads_when_asked(minis: Path, tmp_path: Path) -> None:
     name, content = archive_of(Fsdd().copies()[0], minis)
     words = ("prepare", "data=fsdd", "sample_rate=8000", "num_workers=0")

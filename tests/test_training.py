@@ -379,4 +379,7 @@ def test_last_means_the_newest_finished_run(tmp_path):
     assert resolve_model("last", tmp_path) == tmp_path / "new" / "model"
     assert resolve_model(str(tmp_path / "old"), tmp_path) == tmp_path / "old" / "model"
     assert resolve_model(str(tmp_path / "old" / "model"), tmp_path) == tmp_path / "old" / "model"
+    (tmp_path / "folds" / "fold_1" / "model").mkdir(parents=True)
+    with pytest.raises(ModelError, match=r"the 1 of a cross-validation in .*folds'; name one, such as .*fold_1'"):
+        resolve_model(str(tmp_path / "folds"), tmp_path)
     assert resolve_resume("true", tmp_path).path == tmp_path / "newest"

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from audiornn.commands.console import log_to_file, print_lines, print_store, print_table, progress_bar
 from audiornn.commands.download import fetch_corpus
 from audiornn.corpora.corpus import Corpus
-from audiornn.crossvalidation import TABLE, choose_folds, cross_validate
+from audiornn.crossvalidation import TABLE, choose_folds, cross_validate, prepare_folds
 from audiornn.errors import CorpusError
 from audiornn.evaluation import SplitEvaluation
 from audiornn.files.atomic import check_writable
@@ -91,17 +91,18 @@ def _run_folds(
         settings = OmegaConf.merge(OmegaConf.create(settings_yaml), {"data": dataclasses.asdict(corpus)})
         return {run_folder.config.name: OmegaConf.to_yaml(settings)}
 
-    folds = choose_folds(config.data, Path(command.data_dir), command.folds)
-    with progress_bar("prepare") as progress, log_to_file(run_folder.log):
+    data_dir, resume = Path(command.data_dir), command.resume is not None
+    names = choose_folds(config.data, data_dir, command.folds)
+    with progress_bar("prepare") as progress:
+        folds = prepare_folds(config, names, data_dir=data_dir, resume=resume, progress=progress)
+    print_store(folds[0].store, folds[0].config.data, data_dir)
+    with log_to_file(run_folder.log):
         found = cross_validate(
-            config,
             folds,
-            data_dir=Path(command.data_dir),
             run_dir=run_folder.path,
-            resume=command.resume is not None,
+            resume=resume,
             record={run_folder.config.name: settings_yaml, run_folder.overrides.name: overrides},
             record_fold=record_fold,
-            progress=progress,
         )
     print_table(f"{len(folds)} folds of data={config.data.name}, each held out in turn", found.rows())
     spread = found.spread(found.headline)
