@@ -193,7 +193,7 @@ def test_a_corpus_without_folds_is_refused(tmp_path: Path) -> None:
 def test_resume_true_finds_a_cross_validation_stopped_between_folds(tmp_path: Path) -> None:
     old, newest = RunFolder(tmp_path / "old"), RunFolder(tmp_path / "newest")
     for run, state in ((old, "failed"), (RunFolder(newest.path / "fold_ann"), "finished"), (newest, "failed")):
-        run.path.mkdir(parents=True)
+        run.path.mkdir(parents=True, exist_ok=True)
         run.write_status(state)
     old.last_checkpoint.parent.mkdir()
     old.last_checkpoint.touch()
