@@ -93,6 +93,11 @@ DAMAGES: dict[str, tuple[PublicCorpus, Damage, str]] = {
         added("speech_commands_test_set_v0.02/cat/a_nohash_0.wav"),
         "'cat/a_nohash_0.wav'",
     ),
+    "the test set of v0.02": (
+        SpeechCommands(version="v0.01"),
+        added("speech_commands_test_set_v0.01/_unknown_/visual_a_nohash_0.wav.wav"),
+        "whose word 'visual' v0.01 lacks, in '.*test_set_v0.01'",
+    ),
     "a digit less": (Fsdd(), without("*/recordings/7_*"), "recordings of digit '7'"),
     "no digits": (Fsdd(), without("*/recordings/*"), "recordings of data=fsdd, got none"),
     "a name of another form": (
@@ -160,3 +165,10 @@ def test_a_copy_that_is_not_whole_is_refused(damage: str, minis: Path, tmp_path:
     with pytest.raises(CorpusError, match=message) as refusal:
         check_utterances(corpus.utterances(tmp_path), damage)
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(("version", "other"), [("v0.01", "v0.02"), ("v0.02", "v0.01")])
+def test_speech_commands_of_the_other_version_are_refused(version: str, other: str, minis: Path) -> None:
+    corpus = SpeechCommands(version=version, path=str(minis / f"speech_commands_{other}"))
+    with pytest.raises(CorpusError, match=rf"expected {version} .*, got {other}, .*set data\.version={other}"):
+        corpus.utterances(minis)

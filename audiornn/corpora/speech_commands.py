@@ -165,7 +165,10 @@ class SpeechCommands(PublicCorpus):
         rows = self.rows(folder)
         self.check(rows, [folder])
         for test_copy in test_copies:
-            rows = [row for row in rows if row.split != "test"] + _test_rows(self._find_test_set(test_copy, data_dir))
+            test_folder = self._find_test_set(test_copy, data_dir)
+            test_rows = _test_rows(test_folder)
+            _check_version(self.version, {row.column("word") for row in test_rows}, test_folder)
+            rows = [row for row in rows if row.split != "test"] + test_rows
         return rows
 
     def expected_values(self) -> Mapping[str, Iterable[str]]:
@@ -174,6 +177,7 @@ class SpeechCommands(PublicCorpus):
     def rows(self, folder: Path) -> list[Utterance]:
         """Those of the corpus itself, whose testing list serves where the separate test set does not."""
         clips = _list_clips(folder)
+        _check_version(self.version, {clip.word for clip in clips}, folder)
         present = set(self.words) or {clip.word for clip in clips}
         wanted = [clip for clip in clips if clip.word in present]
         counts = Counter(clip.split for clip in wanted)
@@ -240,6 +244,17 @@ def _list_clips(folder: Path) -> list[_Clip]:
         raise CorpusError(f"expected folders of words with .wav files in them, got none in {str(folder)!r}")
     splits = splits_from_lists(folder, set(names), "recordings")
     return [_Clip(name, name.partition("/")[0], splits.get(name, "train")) for name in names]
+
+
+def _check_version(version: str, present: set[str], folder: Path) -> None:
+    """Refuse a copy of the other version: v0.02 has five words more. Copies with fewer words may be of either."""
+    further = present.intersection(WORDS["v0.02"]).difference(WORDS["v0.01"])
+    found = "v0.02" if further else "v0.01" if present.issuperset(WORDS["v0.01"]) else version
+    if found != version:
+        why = f"whose word {min(further)!r} {version} lacks" if further else "without the words that v0.02 has more"
+        raise CorpusError(
+            f"expected {version} of Speech Commands, got {found}, {why}, in {str(folder)!r}; set data.version={found}"
+        )
 
 
 def _test_rows(folder: Path) -> list[Utterance]:
