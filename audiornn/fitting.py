@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from audiornn.checkpoint import ModelSpec
-from audiornn.data import LoaderConfig, evaluation_loader
+from audiornn.data import Batch, LoaderConfig, StoreDataset, evaluation_loader
 from audiornn.evaluation import answer
 from audiornn.features import FeatureExtractor, FeatureStatistics
 from audiornn.features.joining import SequenceInput
@@ -19,29 +21,66 @@ from audiornn.inputs import FRONT_END
 from audiornn.models.classifier import RecurrentClassifier
 from audiornn.objectives import Objective
 from audiornn.objectives.next_frame import with_linear_prediction
-from audiornn.padding import absent_frames
+from audiornn.padding import Frames, absent_frames
 from audiornn.store import Store
+from audiornn.store.computed import read_computed, write_computed
 from audiornn.tasks import NEXT_FRAME, TaskSpec
+
+_PROBED = 16
+
+Part = FeatureExtractor | SequenceInput
 
 
 @torch.no_grad()
 def set_statistics(network: RecurrentClassifier, store: Store, loader: LoaderConfig) -> None:
-    """Give the front ends that want them the mean and the deviation of each feature over all training frames."""
-    parts: dict[str, tuple[FeatureExtractor | SequenceInput, FeatureStatistics]] = {}
+    """Give the front ends that want them the mean and the deviation of each feature over all training frames.
+
+    They are kept beside the store, so that the next training of the same need not go through the corpus first.
+    """
+    parts: dict[str, Part] = {}
     for name, part in [(FRONT_END, network.features), *network.stream_inputs()]:
         wanted = part.normalise if isinstance(part, SequenceInput) else part.config.normalisation == "global"
         if wanted and part.num_features:
-            parts[name] = (part, FeatureStatistics(part.num_features))
-    if not parts:
+            parts[name] = part
+    if not parts or not len(store.indices("train")):
         return
     network.eval()  # no dither
-    for batch in evaluation_loader(store, loader, {}, "train"):
-        for name, (part, statistics) in parts.items():
-            heard = batch.sequences[name] if isinstance(part, SequenceInput) else (batch.waveforms, batch.lengths)
-            statistics.update(part.frames(*heard, normalise=False))
+    key = _statistics_key(parts, store, loader)
+    found: dict[str, dict[str, list[float]]] | None = read_computed(store.folder, key)
+    if found is None:
+        measured = {name: FeatureStatistics(part.num_features) for name, part in parts.items()}
+        for batch in evaluation_loader(store, loader, {}, "train"):
+            for name, part in parts.items():
+                measured[name].update(_frames(name, part, batch))
+        found = {name: {"mean": each.mean.tolist(), "std": each.std.tolist()} for name, each in measured.items()}
+        write_computed(store.folder, key, found)
     network.train()
-    for part, statistics in parts.values():
-        part.set_statistics(statistics.mean, statistics.std)
+    for name, part in parts.items():
+        mean, std = (torch.tensor(found[name][what], dtype=torch.float64) for what in ("mean", "std"))
+        part.set_statistics(mean, std)
+
+
+def _frames(name: str, part: Part, batch: Batch) -> Frames:
+    heard = batch.sequences[name] if isinstance(part, SequenceInput) else (batch.waveforms, batch.lengths)
+    return part.frames(*heard, normalise=False)
+
+
+def _statistics_key(parts: Mapping[str, Part], store: Store, loader: LoaderConfig) -> dict[str, Any]:
+    """All that statistics depend on: the rows, the front ends, and what these make of a few of the rows here.
+
+    The last is for whatever has no name: another version of any library, other code, another processor.
+    """
+    rows = store.indices("train")
+    few = rows[np.linspace(0, len(rows) - 1, min(len(rows), _PROBED), dtype=np.int64)]
+    batch = StoreDataset(store, {}).collate(few.tolist())
+    frames = {name: _frames(name, part, batch).values.numpy().tobytes() for name, part in parts.items()}
+    return {
+        "store": store.fingerprint,
+        "rows": hashlib.blake2b(rows.tobytes(), digest_size=16).hexdigest(),
+        "parts": {name: str(getattr(part, "config", part.num_features)) for name, part in parts.items()},
+        "batch_size": loader.eval_batch_size,
+        "probe": {name: hashlib.blake2b(each, digest_size=16).hexdigest() for name, each in frames.items()},
+    }
 
 
 def calibrated(

@@ -20,6 +20,7 @@ from audiornn.audio import (
     is_silent,
     prepare_recording,
     read_audio,
+    read_recording,
     resample,
     to_int16,
 )
@@ -271,6 +272,25 @@ def test_segment_outside_the_file_is_refused(kind: str, start: float, end: float
         read_audio(path, sample_rate=16_000, start_seconds=start, end_seconds=end)
 
 
+@pytest.mark.parametrize("kind", FORMATS)
+def test_content_that_is_given_says_the_same_as_the_file(kind: str, tmp_path: Path) -> None:
+    path = write(tmp_path, kind, noise(8000))
+    content = path.read_bytes()
+    for how in ({}, {"start_seconds": 0.1, "end_seconds": 0.3}):
+        from_file = read_recording(path, sample_rate=16_000, **how)
+        np.testing.assert_array_equal(read_recording(path, sample_rate=16_000, content=content, **how)[0], from_file[0])
+
+
+def test_plain_wav_whose_content_is_given_is_not_opened(tmp_path: Path) -> None:
+    path = write_wav(tmp_path / "a.wav", noise(8000))
+    content = path.read_bytes()
+    expected = read_recording(path, sample_rate=16_000)
+    path.unlink()
+    np.testing.assert_array_equal(read_recording(path, sample_rate=16_000, content=content)[0], expected[0])
+    with pytest.raises(AudioError, match="truncated"):
+        read_recording(path, sample_rate=16_000, content=content[:-1])
+
+
 def test_long_files_are_decoded_whole(tmp_path: Path) -> None:
     waveform = np.tile(noise(16_000), 150)
     path = write(tmp_path, "flac", waveform)
@@ -330,6 +350,7 @@ def test_silence_is_any_constant() -> None:
     assert is_silent(np.full(10, 0.25, np.float32))
     assert is_silent(np.zeros(0, np.float32))
     assert not is_silent(np.array([0, 0, 1], np.int16))
+    assert not is_silent(np.append(np.zeros(1000, np.int16), np.int16(1))), "not the beginning alone"
 
 
 def test_find_audio_is_sorted_and_recursive(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 from signals import noise, read_int16, silence, tone, write_wav
 
 import audiornn.store.cutting
@@ -71,6 +72,28 @@ def test_store_holds_what_read_audio_returns(corpus: FolderCorpus, tmp_path: Pat
     assert store.split_rule == corpus.split_rule(tmp_path)
     assert left_behind(tmp_path) == [store.folder.name]
     assert store.folder.name == f"folder-{store.fingerprint[:16]}"
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_every_kind_of_file_is_stored_as_it_is_read(num_workers: int, tmp_path: Path) -> None:
+    kinds = {
+        "mp3": "MPEG_LAYER_III",
+        "opus": "OPUS",
+        "aiff": "PCM_16",
+        "wav": "FLOAT",
+        "w64": "PCM_24",
+        "flac": "PCM_24",
+    }
+    for seed, (ending, subtype) in enumerate(kinds.items()):
+        for label in "ab":
+            container = "OGG" if ending == "opus" else ending.upper()
+            (tmp_path / "clips" / label).mkdir(parents=True, exist_ok=True)
+            path = tmp_path / "clips" / label / f"clip.{ending}"
+            soundfile.write(path, noise(8000, seed=seed), SAMPLE_RATE, format=container, subtype=subtype)
+    store = make(FolderCorpus(path=str(tmp_path / "clips")), tmp_path, num_workers=num_workers)
+    assert (len(store), store.rejected) == (2 * len(kinds), [])
+    for row, path in enumerate(store.paths):
+        np.testing.assert_array_equal(store.waveform(row), read_int16(path, sample_rate=SAMPLE_RATE))
 
 
 def test_further_columns_are_kept_and_count(tmp_path: Path) -> None:

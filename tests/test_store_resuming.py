@@ -78,11 +78,13 @@ def unfinished(data_dir: Path) -> list[Path]:
     return sorted((data_dir / ".audiornn").glob("*.unfinished"))
 
 
-def test_parts_that_are_done_are_not_decoded_again(clips: Path, tmp_path: Path, decoded: list[str]) -> None:
+def test_parts_that_are_done_are_not_decoded_again(clips: Path, tmp_path: Path, decoded: list[str], caplog) -> None:
+    caplog.set_level("INFO")
     for done in (8, 16, 20):
         with pytest.raises(StopError):
             make(clips, tmp_path, stop_at=done)
     assert len(decoded) == CLIPS, "four in a part, each once"
+    assert caplog.text.count("going on with what an earlier prepare has decoded") == 2
     calls: list[tuple[int, int]] = []
     corpus = FolderCorpus(path=str(clips), validation=0.2, test=0.2)
     store = prepare(corpus, data_dir=tmp_path, sample_rate=16_000, progress=lambda *call: calls.append(call))

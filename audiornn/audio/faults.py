@@ -21,10 +21,8 @@ _CLIPPED_LEVEL = 0.05 * FULL_SCALE
 _CLICK_SAMPLES = 16
 _CLICK_FACTOR = 30
 _CLICK_BLOCK = 256
-# Samples that are looked at together, whole blocks.
-_PART = 1 << 18
-# Samples whose sum fits into 32 bits, which takes a third of the time.
-_SUM = 1 << 16
+# Samples that are looked at together: whole blocks, and no more than add up to 32 bits.
+_PART = 1 << 16
 # Twice 0.02 of full scale, as `_bends` has it: bends below are rounding and dither, and clicks are heard from about
 # here on.
 _SHARPEST_HARMLESS = 0.04 * FULL_SCALE
@@ -52,20 +50,20 @@ def find_faults(recording: Recording) -> Faults:
     """Measure one recording; missing samples count for nothing but ``missing``."""
     samples, gaps = recording
     missing = int((gaps[:, 1] - gaps[:, 0]).sum()) if len(gaps) else 0
-    blocks, highest, lowest, total = _look_over(recording)
-    clipping = _stretches_at(samples, highest, lowest)
+    bends, levels = _look_over(recording)
+    clipping = _stretches_at_limits(samples, levels)
     return Faults(
         clipped=int((clipping[:, 1] - clipping[:, 0]).sum()) if len(clipping) else 0,
         # 0 where missing, which adds nothing.
-        dc_offset=total / ((samples.size - missing) * FULL_SCALE) if samples.size > missing else 0.0,
-        clicks=len(_clicks_in(recording, blocks)),
+        dc_offset=levels.total / ((samples.size - missing) * FULL_SCALE) if samples.size > missing else 0.0,
+        clicks=len(_clicks_in(recording, bends)),
         missing=missing,
     )
 
 
 def find_clipping(samples: Samples) -> Gaps:
     """Stretches at the largest or at the smallest value. Shape: -> ``(stretches, 2)`` start and stop."""
-    return _stretches_at(samples, int(samples.max()), int(samples.min()))
+    return _stretches_at_limits(samples, _look_over(Recording(samples))[1])
 
 
 def find_clicks(recording: Recording) -> Gaps:
@@ -75,7 +73,7 @@ def find_clicks(recording: Recording) -> Gaps:
     return _clicks_in(recording, _look_over(recording)[0])
 
 
-class _Blocks(NamedTuple):
+class _Bends(NamedTuple):
     """The bends of a recording, per block of samples."""
 
     sharpest: NDArray[np.int32]
@@ -83,22 +81,32 @@ class _Blocks(NamedTuple):
     """Without a click, which bends as much on its two sides together."""
 
 
-def _look_over(recording: Recording) -> tuple[_Blocks, int, int, int]:
-    """Bends, largest and smallest sample, and the sum of all, in one go: this is done to every clip of a corpus."""
+class _Levels(NamedTuple):
+    """Largest and smallest sample of each part of a recording, and the sum of all."""
+
+    highest: list[int]
+    lowest: list[int]
+    total: int
+
+
+def _look_over(recording: Recording) -> tuple[_Bends, _Levels]:
+    """All that a recording is gone through for, a part at a time: this is done to every clip of a corpus."""
     samples = recording.samples
-    parts, highest, lowest, total = [], -FULL_SCALE, FULL_SCALE, 0
+    bends, levels = [], _Levels([], [], 0)
     for start in range(0, samples.size, _PART):
         stop = min(start + _PART, samples.size)
         wide = samples[max(0, start - 1) : stop + 1].astype(np.int32)
         own = wide[min(start, 1) :][: stop - start]
-        highest, lowest = max(highest, int(own.max())), min(lowest, int(own.min()))
-        total += sum(int(np.add.reduce(own[i : i + _SUM], dtype=np.int32)) for i in range(0, len(own), _SUM))
-        bends = _bends(recording, start, stop, wide).reshape(-1, _CLICK_BLOCK)
-        sharpest = bends.max(axis=1)
-        parts.append(_Blocks(sharpest, (np.add.reduce(bends, axis=1, dtype=np.int32) - 2 * sharpest) / _CLICK_BLOCK))
-    if len(parts) == 1:
-        return parts[0], highest, lowest, total
-    return _Blocks(*(np.concatenate(each) for each in zip(*parts, strict=True))), highest, lowest, total
+        levels.highest.append(int(own.max()))
+        levels.lowest.append(int(own.min()))
+        # A part's sum fits into 32 bits, which takes a third of the time of 64.
+        levels = levels._replace(total=levels.total + int(np.add.reduce(own, dtype=np.int32)))
+        blocks = _bends(recording, start, stop, wide).reshape(-1, _CLICK_BLOCK)
+        sharpest = blocks.max(axis=1)
+        bends.append(_Bends(sharpest, (np.add.reduce(blocks, axis=1, dtype=np.int32) - 2 * sharpest) / _CLICK_BLOCK))
+    if len(bends) == 1:
+        return bends[0], levels
+    return _Bends(*(np.concatenate(each) for each in zip(*bends, strict=True))), levels
 
 
 def _bends(recording: Recording, start: int, stop: int, wide: NDArray[np.int32]) -> NDArray[np.int32]:
@@ -119,11 +127,16 @@ def _bends(recording: Recording, start: int, stop: int, wide: NDArray[np.int32])
     return bends
 
 
-def _stretches_at(samples: Samples, highest: int, lowest: int) -> Gaps:
+def _stretches_at_limits(samples: Samples, levels: _Levels) -> Gaps:
     found = []
-    for extreme in (highest, lowest):
-        if abs(extreme) >= _CLIPPED_LEVEL and np.count_nonzero(at_limit := samples == extreme) >= _CLIPPED_RUN:
-            stretches = runs(at_limit)
+    for extreme, extremes in ((max(levels.highest), levels.highest), (min(levels.lowest), levels.lowest)):
+        if abs(extreme) < _CLIPPED_LEVEL:
+            continue
+        starts = [number * _PART for number, value in enumerate(extremes) if value == extreme]
+        at = np.concatenate([start + np.flatnonzero(samples[start : start + _PART] == extreme) for start in starts])
+        if len(at) >= _CLIPPED_RUN:
+            ends = np.flatnonzero(np.diff(at) > 1)
+            stretches = np.stack([at[np.append(0, ends + 1)], at[np.append(ends, len(at) - 1)] + 1], axis=1)
             found.append(stretches[stretches[:, 1] - stretches[:, 0] >= _CLIPPED_RUN])
     if not found:
         return NO_GAPS
@@ -131,7 +144,7 @@ def _stretches_at(samples: Samples, highest: int, lowest: int) -> Gaps:
     return together[np.argsort(together[:, 0], kind="stable")]
 
 
-def _clicks_in(recording: Recording, blocks: _Blocks) -> Gaps:
+def _clicks_in(recording: Recording, blocks: _Bends) -> Gaps:
     size = recording.samples.size
     sharpest, means = blocks
     if size < 2 * _CLICK_BLOCK or not (sharpest > np.maximum(_CLICK_FACTOR * means, _SHARPEST_HARMLESS)).any():

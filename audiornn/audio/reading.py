@@ -51,6 +51,7 @@ UNREADABLE_SUFFIXES = frozenset(
 
 _BLOCK_SAMPLES = 1 << 20
 _SILENCE_SAMPLES = 64
+_WAV = (b"RIFF", b"RF64", b"BW64")
 # A float recording may pass full scale a little and is clipped; integers stored as floats would become a square wave.
 _PEAK_LIMIT = 8.0
 _CHANNEL_LIMIT = 64
@@ -90,7 +91,7 @@ def read_recording(
     A sample that is NaN in any channel is missing, and so are those in ``gaps``: start and end in seconds from the
     start of the segment. What the file holds there changes nothing; other samples are resampled as beside silence.
 
-    ``content`` is what the file holds, for a caller that has read it; only what libsndfile decodes is read again.
+    ``content`` is what the file holds, for a caller that has read it: plain WAV is then taken from there.
 
     Raises:
         AudioError: no such file; not decodable; truncated; no samples, or all missing; infinite samples; a segment that
@@ -253,14 +254,15 @@ def _read_native(
     path: AnyPath, start_seconds: float, end_seconds: float | None, content: bytes | None
 ) -> tuple[NDArray[Any], int]:
     """``(samples, channels)`` at the file's own rate: int16 where that loses nothing, else float32."""
-    if content is None:
+    held = content if content is not None and content.startswith(_WAV) else None
+    if held is None:
         _check_is_file(path)
     try:
-        with open(path, "rb") if content is None else io.BytesIO(content) as file:
+        with open(path, "rb") if held is None else io.BytesIO(held) as file:
             layout = check_whole(file, path)
             if layout is not None:
                 start, stop = _segment(path, start_seconds, end_seconds, layout.num_samples, layout.sample_rate)
-                return _read_pcm16(content or file, layout, start, stop), layout.sample_rate
+                return _read_pcm16(held or file, layout, start, stop), layout.sample_rate
         with _open(path) as sound:
             start, stop = _segment(path, start_seconds, end_seconds, sound.frames, sound.samplerate)
             return _decode(path, sound, start, stop), int(sound.samplerate)

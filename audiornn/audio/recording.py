@@ -80,8 +80,9 @@ def runs(mask: NDArray[np.bool_]) -> Gaps:
     >>> runs(np.array([True, False, True, True])).tolist()
     [[0, 1], [2, 4]]
     """
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], mask.view(np.int8), [0]])))
-    return edges.reshape(-1, 2).astype(np.int64)
+    edges = np.flatnonzero(mask[1:] != mask[:-1]) + 1
+    first, last = ([0] if mask[:1].any() else []), ([mask.size] if mask[-1:].any() else [])
+    return np.concatenate([first, edges, last]).astype(np.int64).reshape(-1, 2)
 
 
 def gaps_at(gaps: Iterable[Sequence[float]], sample_rate: int, num_samples: int) -> Gaps:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import shutil
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
@@ -39,6 +40,8 @@ from audiornn.store.fingerprint import FileIndex, FileState
 from audiornn.store.journal import JOURNAL_NAME, Journal
 from audiornn.store.listing import Listing, attempt_name, settings_of, versions
 from audiornn.workers import available_cores
+
+_logger = logging.getLogger(__name__)
 
 STORES_FOLDER = ".audiornn"
 
@@ -92,7 +95,8 @@ def build_store(
         with resumable_folder(root, attempt) as folder, _worth_keeping(folder):
             build = _Build(listing, folder)
             build.decode(num_workers, strict=strict, progress=progress)
-            build.describe(corpus, split_rule=corpus.split_rule(data_dir))
+            with collector_paused():
+                build.describe(corpus, split_rule=corpus.split_rule(data_dir))
             return build.finish()
 
 
@@ -171,6 +175,8 @@ class _Build:
                 is_odd = any(self.sizes.get(name, size) != size for name, size in found.sizes.items())
                 written = write_part(part) if is_odd else found
                 self._take(written, rows[own], strict=strict)
+                if was_there and done == 0:
+                    _logger.info("going on with what an earlier prepare has decoded")
                 if is_odd or not was_there:
                     if written.num_bytes:
                         Path(written.temporary).replace(self.store / written.name)

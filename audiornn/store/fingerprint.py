@@ -42,18 +42,25 @@ _INODE = 0x7FFF_FFFF_FFFF_FFFF
 def file_state(path: str) -> FileState:
     """What is known of a file without reading it."""
     try:
-        status = os.stat(path)  # noqa: PTH116 - called for every clip
+        return FileState(*_state(os.stat(path)))  # noqa: PTH116 - called for every clip
     except (OSError, ValueError):
         return NO_FILE
-    return FileState(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino & _INODE)
 
 
 def file_states(paths: Sequence[str]) -> NDArray[np.int64]:
     """`file_state` of many. Shape: -> ``(files, 4)``."""
+    stat = os.stat
     numbers: list[int] = []
     for path in paths:
-        numbers += file_state(path)
+        try:
+            numbers += _state(stat(path))
+        except (OSError, ValueError):
+            numbers += NO_FILE
     return np.array(numbers, dtype=np.int64).reshape(-1, len(NO_FILE))
+
+
+def _state(status: os.stat_result) -> tuple[int, int, int, int]:
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino & _INODE
 
 
 def digest_content(content: bytes) -> str:
