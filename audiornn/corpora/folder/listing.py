@@ -176,8 +176,8 @@ def check_split_folders(listing: Listing) -> None:
     if len({SPLIT_NAMES[name.lower()] for name in splits}) > 1:
         beside, remedy = (f" beside {others[0]!r}", "move what lies beside them, or ") if others else ("", "")
         raise CorpusError(
-            f"expected class folders, got what look like split folders, {splits}{beside} in {listing.where}; {remedy}say "
-            "what the classes are: data.label_pattern='^[^/]+/([^/]+)/' for the folders below, '^([^/]+)/' for these"
+            f"expected class folders, got what look like split folders, {splits}{beside} in {listing.where}; {remedy}"
+            "say what the classes are: data.label_pattern='^[^/]+/([^/]+)/' for folders below, '^([^/]+)/' for these"
         )
     below: set[str | None] = set()
     for file in listing.clips:
