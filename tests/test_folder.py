@@ -6,7 +6,7 @@ import json
 import tarfile
 import zipfile
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -155,17 +155,19 @@ def test_split_folders_may_lie_below_a_folder_of_their_own(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("folders", "message"),
+    ("folders", "split", "message"),
     [
-        (["train/a", "train/b", "Test/a", "Test/b", "extra/a"], r"got 'extra' beside \['Test', 'train'\]"),
-        (["a/train", "a/test", "b/train", "b/test"], r"above class folders, got them below as of 'a/test/0\.wav'"),
+        (["train/a", "train/b", "Test/a", "extra/a"], "auto", r"\['Test', 'train'\] beside 'extra' in"),
+        (["train/a", "train/b", "Test/a"], "stratified", r"look like split folders, \['Test', 'train'\] in"),
+        (["a/train", "a/test", "b/train", "b/test"], "auto", r"got them below as of 'a/test/0\.wav'"),
+        (["a/train", "a/test", "b/train", "b/test"], "stratified", r"put train/ and test/ above the classes"),
     ],
 )
-def test_split_folders_are_not_taken_for_classes(folders: list[str], message: str, tmp_path: Path) -> None:
+def test_split_folders_are_not_taken_for_classes(folders: list[str], split: str, message: str, tmp_path: Path) -> None:
     touch(tmp_path, [f"{folder}/{number}.wav" for folder in folders for number in range(4)])
     with pytest.raises(CorpusError, match=message):
-        FolderCorpus(path=str(tmp_path)).utterances(tmp_path)
-    rows = FolderCorpus(path=str(tmp_path), split="stratified").utterances(tmp_path)
+        FolderCorpus(path=str(tmp_path), split=split).utterances(tmp_path)
+    rows = FolderCorpus(path=str(tmp_path), split="stratified", label_pattern="^([^/]+)/").utterances(tmp_path)
     assert {row.label for row in rows} == {folder.partition("/")[0] for folder in folders}
 
 
@@ -434,6 +436,14 @@ def test_folds_that_are_not_there_are_refused(tmp_path: Path) -> None:
         FolderCorpus(path=str(tmp_path)).folds(tmp_path)
     with pytest.raises(CorpusError, match="out of 1, 2, 3, 4, got '5'"):
         FolderCorpus(path=str(tmp_path), num_folds=4).with_fold("5")
+    (tmp_path / "validation_list.txt").write_text("")
+    (tmp_path / "testing_list.txt").write_text("b/2.wav\n")
+    three = FolderCorpus(path=str(tmp_path), num_folds=3, fold=1)
+    with pytest.raises(CorpusError, match=r"without splits to make folds of, got .* data\.split=stratified"):
+        three.utterances(tmp_path)
+    assert counts(replace(three, split="stratified").utterances(tmp_path)) == {"train": 2, "validation": 2, "test": 2}
+    for name in ("validation_list.txt", "testing_list.txt"):
+        (tmp_path / name).unlink()
     with pytest.raises(CorpusError, match="at least 4 files in every class for 4 folds, got 3 in 'a'"):
         FolderCorpus(path=str(tmp_path), num_folds=4, fold=1).utterances(tmp_path)
 

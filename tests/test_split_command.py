@@ -136,6 +136,18 @@ def test_split_warns_of_what_is_missing_and_of_leaks(clips: Path, capsys: pytest
     assert "test has no clip: none of 12 groups fell to it; rule=stratified fills it" in capsys.readouterr().err
 
 
+def test_split_warns_when_it_moves_what_a_corpus_holds_out(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    split("plain.csv")
+    assert "rule=corpus" not in capsys.readouterr().err
+    (clips / "clips" / "validation_list.txt").write_text("no/a_0.wav\n")
+    (clips / "clips" / "testing_list.txt").write_text("no/b_0.wav\nno/c_0.wav\n")
+    split("other.csv", validation=0, test=0)
+    told = "3 clips are not where data=folder has them, such as 'no/a_0.wav' in 'validation'; rule=corpus keeps"
+    assert told in capsys.readouterr().err
+    split("own.csv", rule="corpus")
+    assert "rule=corpus keeps" not in capsys.readouterr().err
+
+
 def test_split_keeps_another_manifest_and_leaves_out_what_is_gone(
     clips: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -50,8 +50,22 @@ def run(command: SplitCommand) -> int:
         )
     write_manifest(command.output, assignment.utterances)
     _print(assignment, rule, keep)
+    _warn_of_given_splits(rows, assignment, command.data.name)
     sys.stdout.write(f"manifest: {command.output}\n")
     return 0
+
+
+def _warn_of_given_splits(rows: list[Utterance], assignment: Assignment, name: str) -> None:
+    """Tell of clips that the corpus has for validation or test, and that are elsewhere by the shares asked for."""
+    if not assignment.shares:
+        return
+    pairs = zip(rows, assignment.utterances, strict=True)
+    moved = [row for row, placed in pairs if row.split in ("validation", "test") and row.split != placed.split]
+    if moved:
+        sys.stderr.write(
+            f"audiornn: {len(moved):,} clips are not where data={name} has them, such as {moved[0].utterance_id!r} in "
+            f"{moved[0].split!r}; rule=corpus keeps its splits\n"
+        )
 
 
 def _kept_manifest(command: SplitCommand) -> Path | None:

@@ -212,8 +212,7 @@ class FolderCorpus(Corpus):
                     f"clips without labels; data.label_pattern={pattern} takes the names of the folders"
                 )
             return reader.without_labels(listing.files), False
-        if self.split == "auto":
-            check_split_folders(listing)
+        check_split_folders(listing)
         rows = reader.by_folder(listing.files)
         check_classes(rows, listing, "class folders with audio in them")
         if empty := folders_without_files(listing):

@@ -166,18 +166,18 @@ def check_split_folders(listing: Listing) -> None:
     """Refuse to take for classes what look like split folders.
 
     Raises:
-        CorpusError: folders such as train and test have others beside them, or lie in class folders.
+        CorpusError: folders such as train and test are there and no split folders, because another rule is asked for or
+            other folders lie beside them; or they lie in class folders.
     """
     if listing.rule:
         return
-    kinds = {SPLIT_NAMES.get(name.lower()) for name in listing.top_folders}
-    remedy = "or set data.split=stratified, if that is not what they are"
-    if None in kinds and len(kinds) > 2:
-        splits = sorted(name for name in listing.top_folders if name.lower() in SPLIT_NAMES)
-        others = sorted(listing.top_folders - set(splits))
+    splits = sorted(name for name in listing.top_folders if name.lower() in SPLIT_NAMES)
+    others = sorted(listing.top_folders - set(splits))
+    if len({SPLIT_NAMES[name.lower()] for name in splits}) > 1:
+        beside, remedy = (f" beside {others[0]!r}", "move what lies beside them, or ") if others else ("", "")
         raise CorpusError(
-            f"expected split folders with nothing beside them, got {others[0]!r} beside {splits} in {listing.where}; "
-            f"move it, {remedy}"
+            f"expected class folders, got what look like split folders, {splits}{beside} in {listing.where}; {remedy}"
+            "say what the classes are: data.label_pattern='^[^/]+/([^/]+)/' for folders below, '^([^/]+)/' for these"
         )
     below: set[str | None] = set()
     for file in listing.clips:
@@ -188,7 +188,8 @@ def check_split_folders(listing: Listing) -> None:
     if len(below) > 1:
         raise CorpusError(
             f"expected split folders above class folders, got them below as of {listing.clips[0].utterance_id!r} in "
-            f"{listing.where}; put train/ and test/ above the classes, {remedy}"
+            f"{listing.where}; put train/ and test/ above the classes, or draw other splits with "
+            "data.label_pattern='^([^/]+)/'"
         )
 
 

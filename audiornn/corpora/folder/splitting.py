@@ -62,7 +62,15 @@ class Splitting:
         """Rows of which fold ``fold``, from 0, is test, the next one validation and the others train; in words.
 
         Speakers are whole where they are known, else files.
+
+        Raises:
+            CorpusError: the rows are given splits, which nobody said to give up.
         """
+        if self.rule == "auto" and (placed := [row for row in rows if row.split not in ("", NOISE)]):
+            raise CorpusError(
+                f"expected clips without splits to make folds of, got {placed[0].utterance_id!r} in "
+                f"{placed[0].split!r} by lists, folders or metadata; data.split=stratified puts all of them into folds"
+            )
         rule = self._choose(rows, has_classes=has_classes)
         split_of = {fold: "test", (fold + 1) % num_folds: "validation"}
         if rule == "speaker":
