@@ -16,7 +16,7 @@ from typing import Any
 
 import audiornn
 from audiornn.errors import AudiornnError, ConfigError
-from audiornn.overrides import quoted, values_of
+from audiornn.overrides import names_as_text, quoted, values_of
 
 # `model` is a group of option files, in which Hydra would look the word up under every verb; where it names a trained
 # model instead, the setting goes by another name inside.
@@ -96,6 +96,7 @@ def run_verb(verb: str, overrides: Sequence[str]) -> int:
         keep_memory()
     else:
         overrides = [_MODEL_WORD.sub("model_path=", word) for word in overrides]
+    overrides = [names_as_text(word) for word in overrides]
     register(verb)
     codes: list[int] = []
     refusals: list[Exception] = []

@@ -182,12 +182,14 @@ def cross_validate(
     run.check_new(resume=resume)
     earlier = _read(run.path / FOLDS) if resume else {}
     done = {fold.name: earlier[fold.name] for fold in folds if _is_done(fold, earlier)}
+    others = {name: earlier[name] for name in earlier.keys() - {fold.name for fold in folds}}
     with run.working(record or {}):
         for fold in (fold for fold in folds if fold.name not in done):
             noted = record_fold(fold.config.data) if record_fold else {}
             done[fold.name] = _run_fold(fold, run, resume=resume, record=noted)
             found = CrossValidation(run=run, results=[done[each.name] for each in folds if each.name in done])
-            write_json(run.path / FOLDS, {each.fold: dataclasses.asdict(each) for each in found.results})
+            noted_results = [*others.values(), *found.results]
+            write_json(run.path / FOLDS, {each.fold: dataclasses.asdict(each) for each in noted_results})
             write_rows(run.path / TABLE, found.rows())
     return CrossValidation(run=run, results=[done[fold.name] for fold in folds])
 

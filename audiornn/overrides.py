@@ -2,9 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from audiornn.errors import ConfigError
+
+_NAMES = re.compile(
+    r"(data_dir|data\.path|data\.root|data\.fold|data\.validation_fold|input|keep|output|runs?_dir)=(.+)"
+)
+_NO_TEXT = re.compile(r"(^|[\[,]\s*)([+-]?\.?\d[\w.+-]*|true|false|inf|nan)(?=\s*[],]|$)", re.IGNORECASE)
+"""A value, or an element of a list, that is a number or a truth value to Hydra."""
+
+
+def names_as_text(word: str) -> str:
+    """An override of what names a file, a folder or a fold, in which numbers are quoted.
+
+    >>> names_as_text("data.path=[2024_10, 2024.10, take 2]")  # not 202410 and 2024.1
+    "data.path=['2024_10', '2024.10', take 2]"
+    """
+    match = _NAMES.fullmatch(word)
+    # Commas without brackets are a sweep, or part of a name.
+    if match is None or re.search(r"['\"\\]", match[2]) or not re.fullmatch(r"\[.*\]|[^,\s]*", match[2]):
+        return word
+    return f"{match[1]}={_NO_TEXT.sub(lambda found: found[1] + quoted(found[2]), match[2])}"
 
 
 def values_of(overrides: Sequence[str], name: str) -> list[str]:

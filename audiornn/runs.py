@@ -85,6 +85,11 @@ class RunFolder:
         document = {"state": state, "time": datetime.now(UTC).isoformat(timespec="seconds"), **details}
         write_json(self.path / "status.json", document)
 
+    @property
+    def has_progress(self) -> bool:
+        """Whether there is something to go on from: a checkpoint, or a fold of a cross-validation."""
+        return self.last_checkpoint.is_file() or any(self.path.glob("fold_*/status.json"))
+
     def check_new(self, *, resume: bool) -> None:
         """Raise `ConfigError` when there is a run already that is not to be gone on with."""
         if self.state and not resume:
@@ -189,7 +194,7 @@ def resolve_resume(resume: str, runs_dir: Path) -> RunFolder:
         unfinished = [run for run in find_runs(runs_dir) if run.state != "finished"]
         if not unfinished:
             raise ConfigError(f"resume=true: expected an unfinished run below '{runs_dir}', found none")
-        return _whole(next((run for run in unfinished if run.last_checkpoint.is_file()), unfinished[0]))
+        return _whole(next((run for run in unfinished if run.has_progress), unfinished[0]))
     run = RunFolder(Path(resume))
     if not run.state:
         raise ConfigError(f"resume: expected the folder of an earlier run, got '{resume}', which holds no status.json")

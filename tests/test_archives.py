@@ -95,6 +95,16 @@ def test_clutter_is_left_out_and_top_folders_come_off(place: Path) -> None:
     assert sorted(path.name for path in place.rglob("*") if path.is_dir()) == ["yes", "zoom in"]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "cp437"])
+def test_names_in_a_zip_are_as_they_were_meant_without_a_flag_for_it(place: Path, encoding: str) -> None:
+    name = "Grüße".encode(encoding)
+    stand_in = "x" * len(name)
+    content = zip_bytes({f"{stand_in}/1.wav": b""})
+    assert content.count(stand_in.encode()) == 2
+    unpack(content.replace(stand_in.encode(), name), place)
+    assert list(content_of(place)) == ["Grüße/1.wav"]
+
+
 def test_only_the_chosen_files_are_there(place: Path) -> None:
     assert unpack(PACKED["tar.gz"], place, only=lambda name: name == "corpus/list.csv") == 1
     assert [path.name for path in place.rglob("*")] == ["corpus", "list.csv"]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,10 @@ def test_manifest_corpus_falls_back_from_column_to_speaker_to_stratified(tmp_pat
     assert corpus.split_rule(tmp_path).startswith("speakers kept apart")
     assert counts(rows("path,label,split,other", "")) == {"train": 32, "validation": 4, "test": 4}
     assert corpus.split_rule(tmp_path).startswith("stratified")
+    path.write_text("path,label,speaker\n" + "".join(f"{n}.wav,{'ab'[n % 2]},{'s' * (n > 1)}\n" for n in range(9)))
+    with pytest.raises(CorpusError, match=r"for every utterance or for none, got 2 of 9 without, such as '0\.wav'"):
+        corpus.utterances(tmp_path)
+    assert counts(replace(corpus, split="stratified").utterances(tmp_path)) == {"train": 5, "validation": 2, "test": 2}
     path.write_text("path,label,split\na.wav,a,train\nb.wav,b,\n")
     with pytest.raises(CorpusError, match=r"none for 'b\.wav'"):
         corpus.utterances(tmp_path)

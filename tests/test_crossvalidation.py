@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -187,3 +188,15 @@ def test_a_corpus_without_folds_is_refused(tmp_path: Path) -> None:
         choose_folds(FolderCorpus(path=str(tmp_path / "clips")), tmp_path, "all")
     with pytest.raises(CorpusError, match="no fold '1'"):
         DemoCorpus().with_fold("1")
+
+
+def test_resume_true_finds_a_cross_validation_stopped_between_folds(tmp_path: Path) -> None:
+    old, newest = RunFolder(tmp_path / "old"), RunFolder(tmp_path / "newest")
+    for run, state in ((old, "failed"), (RunFolder(newest.path / "fold_ann"), "finished"), (newest, "failed")):
+        run.path.mkdir(parents=True, exist_ok=True)
+        run.write_status(state)
+    old.last_checkpoint.parent.mkdir()
+    old.last_checkpoint.touch()
+    for age, run in enumerate((newest, old)):
+        os.utime(run.path / "status.json", (10_000 - age, 10_000 - age))
+    assert resolve_resume("true", tmp_path).path == newest.path

@@ -88,7 +88,7 @@ def test_folder_without_validation_takes_it_from_train(tmp_path: Path) -> None:
 def test_folder_with_official_lists(tmp_path: Path) -> None:
     touch(tmp_path, [f"{label}/{index}.wav" for label in "ab" for index in range(3)])
     (tmp_path / "validation_list.txt").write_text("a/0.wav\nb/0.wav\n")
-    (tmp_path / "testing_list.txt").write_text("a/1.wav\r\nb/1.wav\r\n")
+    (tmp_path / "testing_list.txt").write_bytes(b"\xef\xbb\xbfa\\1.wav\r\nb\\1.wav\r\n")  # by Windows
     rows = FolderCorpus(path=str(tmp_path)).utterances(tmp_path)
     assert counts(rows) == {"train": 2, "validation": 2, "test": 2}
     touch(tmp_path, ["c/0.wav"])
@@ -182,6 +182,24 @@ def test_folders_without_clips_are_told_of(tmp_path: Path, caplog: pytest.LogCap
     touch(tmp_path, ["maybe/readme.txt", ".hidden/x", "_background_noise_/readme.md"])
     assert {row.label for row in FolderCorpus(path=str(tmp_path)).utterances(tmp_path)} == {"a", "b"}
     assert caplog.messages == [f"{str(tmp_path)!r}: no clips in 'maybe': no classes"]
+
+
+def test_archives_and_classes_that_are_not_looked_for_are_told_of(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    touch(tmp_path, ["only/c.zip"])
+    with pytest.raises(CorpusError, match=r"no audio file in .*; unpack 'c\.zip' first"):
+        FolderCorpus(path=str(tmp_path / "only")).utterances(tmp_path)
+    touch(tmp_path, [f"clips/{label}/{number}.wav" for label in "ab" for number in range(3)])
+    FolderCorpus(path=str(tmp_path / "clips")).utterances(tmp_path)
+    assert caplog.messages == []
+    touch(tmp_path, ["clips/c.ZIP"])
+    FolderCorpus(path=str(tmp_path / "clips")).utterances(tmp_path)
+    assert "not looked into" in caplog.messages[-1] and "c.ZIP" in caplog.messages[-1]
+    classes = [str(tmp_path / "clips" / label) for label in "ab"]
+    assert {row.label for row in FolderCorpus(path=classes).utterances(tmp_path)} == {""}
+    assert "data.label_pattern='^([^/]+)/'" in caplog.messages[-1]
+    assert {row.label for row in FolderCorpus(path=classes, label_pattern="^([^/]+)/").utterances(tmp_path)} == {*"ab"}
 
 
 def test_a_link_back_to_the_folder_is_no_further_folder(tmp_path: Path) -> None:
@@ -525,3 +543,15 @@ def test_command_line_prepares_archives_and_several_roots(tmp_path: Path) -> Non
     (tmp_path / "cut.zip").write_bytes((tmp_path / "my clips.zip").read_bytes()[:3000])
     assert_refused("prepare", "data=folder", "data.path=cut.zip", cwd=tmp_path, says="cut.zip")
     assert_refused("prepare", "data=folder", cwd=tmp_path, says="data.path")
+
+
+def test_numbers_on_the_command_line_are_names(tmp_path: Path) -> None:
+    names = ["2024_10", "2024.10", "1e3", "007", "True"]
+    for name in names:
+        write_corpus(tmp_path / name, clips=4)
+    words = ["data=folder", f"data.path=[{','.join(names)}]", "data_dir=2025_01"]
+    succeed("split", *words, "output=all.csv", cwd=tmp_path)
+    assert {line.partition("/")[0] for line in (tmp_path / "all.csv").read_text().splitlines()[1:]} == {*names}
+    (tmp_path / "m.csv").write_text("path,label\n" + "".join(f"high/{n:02}.wav,{'ab'[n % 2]}\n" for n in range(4)))
+    succeed("split", "data=manifest", "data.path=m.csv", "data.root=1e3", "output=root.csv", cwd=tmp_path)
+    assert "\n1e3/high/00.wav,a," in (tmp_path / "root.csv").read_text()

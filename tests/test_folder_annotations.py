@@ -314,8 +314,8 @@ def test_files_beside_the_metadata_are_refused_or_left_out(tmp_path: Path) -> No
     ("files", "message"),
     [
         ({}, "expected metadata.csv, metadata.jsonl or metadata.parquet, got none"),
-        ({"metadata.csv": "name,label\na.wav,x\n"}, "expected a column 'file_name'"),
-        ({"metadata.csv": "file_name;label\na.wav;x\n"}, "expected a column 'file_name', got"),
+        ({"metadata.csv": "name,label\na.wav,x\n"}, "expected a column 'file_name', got [^;]*; audiofolder has"),
+        ({"metadata.csv": "file_name;label\na.wav;x\n"}, "got 'file_name;label' in .*; audiofolder has UTF-8, commas"),
         (
             {"metadata.csv": "file_name,label\na.wav,x\nz.wav,y\ny.wav,y\n"},
             "2 of 3 missing, such as .*z.wav' of line 3",
@@ -395,3 +395,12 @@ def test_ids_of_metadata_segments_differ_late_in_a_long_recording(tmp_path: Path
     write_metadata(tmp_path / "metadata.csv", said)
     rows = FolderCorpus(path=str(tmp_path), validation=0, test=0.5).utterances(tmp_path)
     assert [row.utterance_id for row in rows][:2] == ["day.wav#3600.1251-3700.5", "day.wav#3600.1252-3700.5"]
+
+
+def test_speakers_of_some_recordings_alone_are_refused(tmp_path: Path) -> None:
+    touch(tmp_path, [f"{number}.wav" for number in range(8)])
+    said = [{"file_name": f"{n}.wav", "label": "ab"[n % 2], "speaker": f"s{n}" if n else ""} for n in range(8)]
+    write_metadata(tmp_path / "metadata.csv", said)
+    with pytest.raises(CorpusError, match=r"got 1 of 8 without, such as '0\.wav'; fill them in"):
+        FolderCorpus(path=str(tmp_path)).utterances(tmp_path)
+    assert len(FolderCorpus(path=str(tmp_path), split="stratified").utterances(tmp_path)) == 8

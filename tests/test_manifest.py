@@ -110,6 +110,7 @@ BAD: list[tuple[str, str | bytes, dict[str, Any], list[str]]] = [
     ("m.csv", 'path,label\n"a.wav,' + 200_000 * "x,y\n", {}, ["line 2", "field larger", "close every quote"]),
     ("m.csv", 'path,label\n"a" b.wav,yes\n', {}, ["line 2", "double those that belong to the text"]),
     ("m.csv", "path,label,label\na.wav,yes,no\n", {}, ["'label' as columns 2 and 3", "rename"]),
+    ("m.csv", "sep=;\npath;label\na.wav;yes\n", {}, ["'sep=;'", "data.separator=semicolon"]),
     ("m.csv", "path,,\na.wav,,\n", {}, ["'' as columns 2 and 3"]),
     ("m.csv", "path,label\na.wav,yes\na\0.wav,yes\n", {}, ["line 3", "null"]),
     ("m.csv", "path,label\nä.wav,yes\n".encode("utf-16"), {}, ["line 1", "UTF-16", "data.encoding=utf-16"]),
@@ -168,6 +169,7 @@ GOOD: list[tuple[str, bytes, dict[str, Any]]] = [
     ("m.csv", b"\n  \nlabel , path\nyes,a b.wav\n,,\n\n,\nn\xc3\xb6,c.wav", {}),
     ("m.csv", b"path;label\na b.wav;yes\nc.wav;n\xc3\xb6\n", {"separator": ";"}),
     ("m.csv", b"path;label\na b.wav;yes\nc.wav;n\xc3\xb6\n", {"separator": "semicolon"}),
+    ("m.csv", b"\xef\xbb\xbfsep=;\r\npath;label\r\na b.wav;yes\r\nc.wav;n\xc3\xb6\r\n", {"separator": ";"}),
     ("m.csv", b"path\tlabel\na b.wav\tyes\nc.wav\tn\xc3\xb6\n", {"separator": "\\t"}),
     ("m.TSV", b"path\tlabel\na b.wav\tyes\nc.wav\tn\xc3\xb6\n", {}),
     ("m.csv", b"path,label\na b.wav,yes\nc.wav,n\xf6\n", {"encoding": "latin-1"}),
@@ -434,3 +436,12 @@ def test_label_pattern_is_searched_in_paths_whatever_the_ids_and_characters(tmp_
     (tmp_path / "m.csv").write_text("path,utterance_id\n" + "\n".join(lines) + "\n")
     corpus = ManifestCorpus(path=str(tmp_path / "m.csv"), label_pattern=r"^\w+/C#\d_(\w+)\.wav$")
     assert [row.label for row in corpus.rows(tmp_path)] == ["bow"] * 3 + ["pick"] * 3
+
+
+def test_backslashes_between_folders_are_understood(tmp_path: Path) -> None:
+    for name in ("yes/1.wav", "odd\\name.wav"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "m.csv").write_text("path\nyes\\1.wav\nodd\\name.wav\nyes\\gone.wav\n")
+    found = [row.path for row in read_manifest(tmp_path / "m.csv")]
+    assert found == [str(tmp_path / name) for name in ("yes/1.wav", "odd\\name.wav", "yes/gone.wav")]

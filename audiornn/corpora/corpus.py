@@ -116,9 +116,13 @@ def corpus_folder(path: str | None, data_dir: Path, names: tuple[str, ...]) -> P
 
 
 def read_list(path: Path) -> list[str]:
-    """The lines of an official file list: paths relative to the corpus, with forward slashes."""
+    """The lines of an official file list: paths relative to the corpus, with forward slashes.
+
+    A byte-order mark and backslashes, as of a list that was written under Windows, are fine.
+    """
     try:
-        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        return [line.strip().replace("\\", "/") for line in lines if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
         raise CorpusError(f"expected a list of file names, got {error} from {str(path)!r}") from None
 

@@ -24,7 +24,14 @@ from audiornn.manifest import (
 from audiornn.manifest.columns import nearest_column
 from audiornn.manifest.lines import separator_character
 from audiornn.progress import Progress
-from audiornn.splits import check_fractions, has_classes, split_by_speaker, split_randomly, split_stratified
+from audiornn.splits import (
+    check_fractions,
+    has_classes,
+    has_speakers,
+    split_by_speaker,
+    split_randomly,
+    split_stratified,
+)
 
 _RULES = ("auto", "column", "speaker", "stratified", "random")
 _SHOWN_IN_ROWS = ("root", "label_pattern", "separator", "encoding", "fold_column", "fold", "validation_fold")
@@ -35,8 +42,9 @@ class ManifestCorpus(Corpus):
     """Utterances of manifests: path, optionally label, split, speaker, start, end, gaps, and any columns with targets.
 
     ``split`` "column" takes the manifest's own splits, "speaker" keeps speakers apart, "stratified" takes the same
-    shares of every label, "random" any; "auto" is the column where it is filled, else the speaker where that is known,
-    else stratified, or random where there are no labels or they are as good as all different.
+    shares of every label, "random" any; "auto" is the column where it is filled, else the speaker where that is known
+    (speakers of some alone are refused), else stratified, or random where there are no labels or they are as good as
+    all different.
 
     With ``fold``, that fold of ``fold_column`` is for test, the next in order for validation, the rest for training.
     Utterances of the test split that are in no fold are left out.
@@ -195,7 +203,7 @@ class ManifestCorpus(Corpus):
         rows = [row for row in rows if row.split != NOISE]
         if any(row.split for row in rows):
             return "column"
-        if rows and all(row.speaker for row in rows):
+        if has_speakers(rows):
             return "speaker"
         return "stratified" if has_classes(row.label for row in rows) else "random"
 

@@ -28,6 +28,7 @@ _GZIP_MAGIC, _BZIP2_MAGIC, _XZ_MAGIC = b"\x1f\x8b", b"BZh", b"\xfd7zXZ\0"
 _ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")  # a first member, or the end of an archive without any
 _TAR_HEADER_BYTES = 2**14  # a long name and extended attributes take a few thousand; some `tarfile` is slow with more
 _TAR_GLOBAL_HEADERS = 100
+_ZIP_UTF_8_FLAG = 0x800
 _ZIP_DIRECTORY_BYTES = 2**26  # read whole by zipfile; some 600,000 members with names of 60 characters
 _RATIO_FROM_BYTES = 2**24  # a few texts, or the headers of empty files, may well be packed tighter
 
@@ -152,11 +153,22 @@ def _zip_members(file: IO[bytes], packed_bytes: int, meter: _Meter) -> Iterator[
             if packed > packed_bytes:
                 raise refusal("members one after the other", f"some that overlap, such as {info.orig_filename!r}")
             yield Member(
-                name=info.orig_filename,  # `filename` hides what follows a NUL
+                name=_zip_name(info),
                 kind=_zip_kind(info),
                 num_bytes=info.file_size,
                 blocks=partial(_zip_blocks, archive, info, packed, meter),
             )
+
+
+def _zip_name(info: zipfile.ZipInfo) -> str:
+    """The name that was meant: macOS writes UTF-8 without the flag for it, which `zipfile` takes for code page 437."""
+    name = info.orig_filename  # `filename` hides what follows a NUL
+    if info.flag_bits & _ZIP_UTF_8_FLAG:
+        return name
+    try:
+        return name.encode("cp437").decode("utf-8")
+    except UnicodeError:
+        return name
 
 
 def _zip_kind(info: zipfile.ZipInfo) -> str:

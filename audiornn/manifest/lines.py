@@ -29,7 +29,8 @@ _SIGNATURES = {
 def read_csv(path: Path, *, separator: str = ",", encoding: str = "utf-8") -> Iterator[tuple[int, list[str]]]:
     """Yield (line, cells) of every row with a filled cell, the header first.
 
-    Line ends may be those of any system; a byte-order mark is passed over; so are spaces after a separator.
+    Line ends may be those of any system; a byte-order mark is passed over; so are spaces after a separator, and the
+    first line ``sep=;`` that Excel is told the separator by, where it tells the same.
 
     Raises:
         CorpusError: no text in ``encoding``, a quote that does not close, or a file that can't be read.
@@ -40,7 +41,7 @@ def read_csv(path: Path, *, separator: str = ",", encoding: str = "utf-8") -> It
             line = 0
             for cells in reader:
                 line = reader.line_num
-                if any(cells):
+                if any(cells) and not (line == 1 and separator.join(cells) == f"sep={separator}"):
                     yield line, cells
     except csv.Error as error:
         raise CorpusError(

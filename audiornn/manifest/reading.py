@@ -37,9 +37,10 @@ def read_manifest(
 ) -> list[Utterance]:
     """Read a ``.csv``, ``.tsv`` (both with a header line) or ``.jsonl`` (one object a line) manifest.
 
-    Relative audio paths start at the manifest's folder. An utterance without an id is named by its path as written,
-    and by its times where it is a segment. Further columns are kept as text; what is no text in a JSONL file, as JSON.
-    A byte-order mark, line ends of any system, empty lines and rows without a filled cell are fine.
+    Relative audio paths start at the manifest's folder; they may be written under Windows. An utterance without an id
+    is named by its path as written, and by its times where it is a segment. Further columns are kept as text; what is
+    no text in a JSONL file, as JSON. A byte-order mark, line ends of any system, empty lines and rows without a filled
+    cell are fine.
 
     Args:
         path: of the manifest.
@@ -243,6 +244,8 @@ class _RowParser:
         )
 
     def _absolute(self, written: str) -> str:
+        if os.sep == "/" and "\\" in written and not os.path.lexists(os.path.join(self._folder, written)):  # noqa: PTH118
+            written = written.replace("\\", "/")  # written under Windows
         if os.sep == "/" and written[0] != "/":  # nearly all; `os.path.join` takes three times as long
             return os.path.normpath(f"{self._folder}/{written}")
         return os.path.normpath(os.path.join(self._folder, written))  # noqa: PTH118

@@ -53,6 +53,22 @@ def has_classes(labels: Iterable[str]) -> bool:
     return set(counts) != {""} and 2 * len(counts) <= counts.total()
 
 
+def has_speakers(utterances: Sequence[Utterance]) -> bool:
+    """Whether utterances, noise left out, can be split by their speakers.
+
+    Raises:
+        CorpusError: some have a speaker and others have none: split otherwise, speakers would be on both sides.
+    """
+    clips = [row for row in utterances if row.split != NOISE]
+    unknown = [row.utterance_id for row in clips if not row.speaker]
+    if unknown and len(unknown) < len(clips):
+        raise CorpusError(
+            f"expected a speaker for every utterance or for none, got {len(unknown)} of {len(clips)} without, such as "
+            f"{unknown[0]!r}; fill them in, or set data.split=stratified, which does not look at speakers"
+        )
+    return bool(clips) and not unknown
+
+
 def count_classes(utterances: Sequence[Utterance], groups: Sequence[K]) -> dict[K, Counter[str]]:
     """Clips by class, of each group that the utterances belong to; without classes, all as one."""
     classed = has_classes(utterance.label for utterance in utterances)

@@ -25,6 +25,8 @@ from audiornn.manifest import ManifestColumns, Utterance, read_manifest
 METADATA_NAMES = ("metadata.csv", "metadata.jsonl", "metadata.parquet")
 LABEL_COLUMN = "label"
 _FILE_COLUMN = "file_name"
+_SETTING = re.compile(r"; [^;]*\bdata\.(separator|path_column|encoding)=.*")
+"""What a complaint about a manifest ends with where a setting of data=manifest would help; here the format is given."""
 
 
 def names_files(path: str) -> bool:
@@ -64,7 +66,7 @@ def read_metadata(
     present = {os.path.normpath(recording): recording for recording in recordings}
     columns = ManifestColumns(path=_FILE_COLUMN, label=label_column)
     for path in paths:
-        rows = (_read_parquet if path.endswith(".parquet") else read_manifest)(path, columns=columns)
+        rows = _read_rows(path, columns)
         # Written under Windows, it may have backslashes.
         found = [present.get(row.path) or present.get(row.path.replace("\\", "/")) for row in rows]
         if missing := [row for row, recording in zip(rows, found, strict=True) if recording is None]:
@@ -75,6 +77,17 @@ def read_metadata(
         for row, recording in zip(rows, found, strict=True):
             assert recording is not None
             yield recording, row
+
+
+def _read_rows(path: str, columns: ManifestColumns) -> list[Utterance]:
+    try:
+        return (
+            _read_parquet(path, columns=columns) if path.endswith(".parquet") else read_manifest(path, columns=columns)
+        )
+    except CorpusError as error:
+        raise CorpusError(
+            _SETTING.sub(f"; audiofolder has UTF-8, commas and a column {_FILE_COLUMN!r}", str(error))
+        ) from None
 
 
 def _read_parquet(path: str, *, columns: ManifestColumns) -> list[Utterance]:

@@ -193,6 +193,8 @@ class FolderCorpus(Corpus):
 
     def _read(self, listing: Listing, reader: RowReader) -> tuple[list[Utterance], bool]:
         """Utterances with the splits that they are given, and whether their labels are classes."""
+        if listing.archives:
+            reader.notes.append(f"archives among the files are not looked into, such as {listing.archives[0]!r}")
         annotations = find_annotations(listing, reader.notes) if self._asked_for == "auto" else self._asked_for
         if annotations == "metadata":
             paths = metadata_files(listing)
@@ -204,6 +206,11 @@ class FolderCorpus(Corpus):
             check_classes(rows, listing, f"labels by label_pattern {self.label_pattern!r}")
             return rows, True
         if listing.top_folders == {""}:
+            if len(listing.roots) > 1:
+                pattern = "'^([^/]+)/'"
+                reader.notes.append(
+                    f"clips without labels; data.label_pattern={pattern} takes the names of the folders"
+                )
             return reader.without_labels(listing.files), False
         if self.split == "auto":
             check_split_folders(listing)

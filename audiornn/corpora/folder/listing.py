@@ -13,7 +13,7 @@ from typing import NamedTuple
 from audiornn.audio import AUDIO_SUFFIXES, UNREADABLE_SUFFIXES, list_files
 from audiornn.corpora.corpus import splits_from_lists
 from audiornn.corpora.folder.audiofolder import METADATA_NAMES
-from audiornn.corpora.folder.roots import Root
+from audiornn.corpora.folder.roots import ARCHIVE_SUFFIXES, Root
 from audiornn.errors import CorpusError
 from audiornn.manifest import NOISE
 from audiornn.sequences import SEQUENCE_SUFFIX, list_sequences
@@ -58,6 +58,8 @@ class Listing:
     files: list[FoundFile]
     metadata: list[str]
     """Paths of files that are named as metadata files are."""
+    archives: list[str]
+    """Paths of archives among the files, which nobody looks into."""
     rule: str
     """What the splits of the files come from: ``lists``, ``folders``, or empty."""
     split_folders: dict[str, str]
@@ -93,35 +95,45 @@ def list_corpus(roots: Sequence[Root], *, sequences: bool, companions: Collectio
     """
     names: list[list[str]] = []
     metadata: list[str] = []
+    archives: list[str] = []
     for root in roots:
-        listed, described = _list_root(root, companions if sequences else None)
+        listed, described, packed = _list_root(root, companions if sequences else None)
         names.append(listed)
         metadata += [f"{root.folder}{os.sep}{name}" for name in described]
+        archives += [f"{root.folder}{os.sep}{name}" for name in packed]
     rule = _rule(roots, names, split)
     found = [_in_root(root, listed, rule, roots) for root, listed in zip(roots, names, strict=True)]
     return Listing(
         roots=[root.folder for root in roots],
         files=[file for each in found for file in each],
         metadata=metadata,
+        archives=archives,
         rule=rule,
         split_folders=_split_folders(roots, names) if rule == "folders" else {},
     )
 
 
-def _list_root(root: Root, companions: Collection[str] | None) -> tuple[list[str], list[str]]:
-    """Files of the corpus, the kinds that can't be read included: these are reported when they are prepared."""
+def _list_root(root: Root, companions: Collection[str] | None) -> tuple[list[str], list[str], list[str]]:
+    """Files of the corpus, metadata files, and archives.
+
+    Files of kinds that can't be read are included: these are reported when they are prepared.
+    """
+    others = (*METADATA_NAMES, *ARCHIVE_SUFFIXES)
     if companions is not None:
         names = list_sequences(root.folder, companions)
-        described = list_files(root.folder, METADATA_NAMES)
+        rest = list_files(root.folder, others)
     else:
-        both = list_files(root.folder, [*AUDIO_SUFFIXES, *UNREADABLE_SUFFIXES, *METADATA_NAMES])
-        names = [name for name in both if not name.lower().endswith(METADATA_NAMES)]
-        described = [name for name in both if name.lower().endswith(METADATA_NAMES)] if len(names) < len(both) else []
+        both = list_files(root.folder, [*AUDIO_SUFFIXES, *UNREADABLE_SUFFIXES, *others])
+        names = [name for name in both if not name.lower().endswith(others)]
+        rest = [name for name in both if name.lower().endswith(others)] if len(names) < len(both) else []
+    archives = [name for name in rest if name.lower().endswith(ARCHIVE_SUFFIXES)]
     if not names:
         what = "audio" if companions is None else SEQUENCE_SUFFIX
-        remedy = "; for .npy files give data.files=sequences" if list_files(root.folder, [SEQUENCE_SUFFIX]) else ""
+        remedy = f"; unpack {archives[0]!r} first, or give it in data.path" if archives else ""
+        if companions is None and list_files(root.folder, [SEQUENCE_SUFFIX]):
+            remedy = "; for .npy files give data.files=sequences"
         raise CorpusError(f"expected a folder of {what} per class, got no {what} file in {root.folder!r}{remedy}")
-    return names, [name for name in described if name.rpartition("/")[2] in METADATA_NAMES]
+    return names, [name for name in rest if name.rpartition("/")[2] in METADATA_NAMES], archives
 
 
 def _rule(roots: Sequence[Root], names: Sequence[list[str]], split: str) -> str:

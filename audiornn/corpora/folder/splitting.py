@@ -9,7 +9,14 @@ from dataclasses import dataclass
 from audiornn.corpora.folder.listing import Listing
 from audiornn.errors import CorpusError
 from audiornn.manifest import NOISE, SPLITS, Utterance
-from audiornn.splits import folds_by_speaker, hash_order, split_by_speaker, split_randomly, split_stratified
+from audiornn.splits import (
+    folds_by_speaker,
+    has_speakers,
+    hash_order,
+    split_by_speaker,
+    split_randomly,
+    split_stratified,
+)
 
 SPLIT_RULES = ("auto", "lists", "folders", "speaker", "stratified", "random")
 _WORDS = {
@@ -72,9 +79,14 @@ class Splitting:
         return split, f"fold {fold + 1} of {num_folds} is test, the next validation, {_WORDS[rule]}, seed {self.seed}"
 
     def _choose(self, rows: Sequence[Utterance], *, has_classes: bool) -> str:
-        """``speaker``, ``stratified`` or ``random``: the first that the rows allow."""
+        """``speaker``, ``stratified`` or ``random``: the first that the rows allow.
+
+        Raises:
+            CorpusError: some have a speaker, and others none.
+        """
         clips = [row for row in rows if row.split != NOISE]
-        if self.speaker_pattern is not None or (clips and all(row.speaker for row in clips)):
+        known = has_speakers(clips) if self.rule == "auto" else bool(clips) and all(row.speaker for row in clips)
+        if self.speaker_pattern is not None or known:
             return "speaker"
         labels = {row.label for row in clips}
         # Labels that are as good as all different are no classes, and a file with several belongs to none of them.
