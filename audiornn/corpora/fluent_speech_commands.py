@@ -41,7 +41,7 @@ class FluentSpeechCommands(PublicCorpus):
         "https://fluent.ai/fluent-speech-commands-a-dataset-for-spoken-language-understanding-research/"
     )
     FOLDERS: ClassVar[tuple[str, ...]] = ("fluent_speech_commands_dataset",)
-    # Without an address: the publisher's own leads nowhere since 2026.
+    # Without an address: the publisher's own leads to its home page.
     ARCHIVES: ClassVar[tuple[Archive, ...]] = (
         Archive(
             source=Source(
