@@ -119,6 +119,13 @@ def run_verb(verb: str, overrides: Sequence[str]) -> int:
             raise refusal
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(explain(error, verb)) from error
+    except ValueError as error:
+        if not str(error).startswith("Config group override must be"):
+            raise
+        got = str(error).rpartition("Got ")[2]  # the type
+        raise ConfigError(
+            f"expected options of groups by their names, got a value of type {got}; see `audiornn {verb} --help`"
+        ) from error
     return max(codes, default=0)
 
 

@@ -38,6 +38,8 @@ def explain(error: BaseException, verb: str) -> str:
         return f"expected a known setting, got {name!r}{hint}; see `audiornn {verb} --help`"
     if "override_grammar" in text:
         told = text.splitlines()[0]
+        if word := re.fullmatch(r"Error parsing override '([^'=]*)'", told):
+            return f"expected NAME=VALUE, got {word[1]!r}; see `audiornn {verb} --help`"
         return f"{told}; put a value with special characters in quotes of its own, e.g. 'input=\"take (1).wav\"'"
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return "; ".join(line for line in dict.fromkeys(lines) if not line.startswith(("full_key", "object_type")))

@@ -158,6 +158,8 @@ def test_command_line_downloads_and_tells(minis: Path, server: Server, tmp_path:
     refusal = done.stderr.splitlines()[-1]
     assert all(text in refusal for text in ("404", server.url, "put it at", "data/downloads/ESC-50-33c8ce9e"))
     assert_refused("download", cwd=tmp_path, says=["data=", "fsdd"])
+    assert_refused("download", "fsdd", cwd=tmp_path, says="expected NAME=VALUE, got 'fsdd'; see")
+    assert_refused("download", "data=2024", cwd=tmp_path, says="expected options of groups by their names")
 
 
 def test_another_corpus_by_the_name_of_the_archive_can_be_got_rid_of(minis: Path, tmp_path: Path) -> None:
