@@ -215,6 +215,17 @@ def test_full_disk_is_one_line_wherever_it_strikes_and_then_it_goes_on(
     assert max(parts_done) > 0, "one struck late, and what was done was kept"
 
 
+def test_full_disk_when_it_goes_on_forgets_no_part(clips: Path, tmp_path: Path, decoded: list[str]) -> None:
+    with pytest.raises(StopError):
+        make(clips, tmp_path, stop_at=12)
+    for limit in (0, 100):
+        with file_size_limit(limit), pytest.raises(CorpusError, match="could not write the prepared corpus"):
+            make(clips, tmp_path)
+    decoded.clear()
+    assert content(make(clips, tmp_path)) == content(make(clips, tmp_path / "at once"))
+    assert len(decoded) == CLIPS - 12 + CLIPS
+
+
 KILLED_AT = {"first part": ("sync", 1), "third part": ("sync", 3), "table": ("write_table", 1)} | {
     "description": ("write_description", 1),
     "after the rename": ("sync", 6),

@@ -36,7 +36,12 @@ class Journal:
     def __enter__(self) -> Journal:
         # Without the line that was being written when the earlier process ended.
         whole = "".join(json.dumps(line) + "\n" for line in self._lines.values())
-        self._path.write_text(whole, encoding="utf-8")
+        beside = self._path.with_name(f"{JOURNAL_NAME}.new")
+        try:
+            beside.write_text(whole, encoding="utf-8")
+            beside.replace(self._path)
+        finally:
+            beside.unlink(missing_ok=True)
         self._file = self._path.open("a", encoding="utf-8")
         return self
 
