@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 import zlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -34,7 +35,7 @@ class FileState(NamedTuple):
 
 
 NO_FILE = FileState(-1, -1, -1, -1)
-"""State of what is not there."""
+"""State of what is not there, or is no file that can be read to its end."""
 
 _INODE = 0x7FFF_FFFF_FFFF_FFFF
 
@@ -44,6 +45,8 @@ def file_state(path: str) -> FileState:
     try:
         status = os.stat(path)  # noqa: PTH116 - called for every clip
     except (OSError, ValueError):
+        return NO_FILE
+    if not stat.S_ISREG(status.st_mode):
         return NO_FILE
     return FileState(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino & _INODE)
 

@@ -23,7 +23,15 @@ from audiornn.manifest import NOISE, Utterance
 from audiornn.sequences import sequence_files
 from audiornn.store.decoding import Wanted
 from audiornn.store.files import FORMAT, read_description
-from audiornn.store.fingerprint import FileIndex, compute_fingerprint, digest_files, file_states, read_file_index
+from audiornn.store.fingerprint import (
+    MISSING,
+    NO_FILE,
+    FileIndex,
+    compute_fingerprint,
+    digest_files,
+    file_states,
+    read_file_index,
+)
 from audiornn.workers import available_cores
 
 
@@ -100,9 +108,14 @@ class Listing:
         if read_description(folder) is None:
             return None
         digests = list(self.digests.values())
-        if unknown and (other := read_file_index(folder)) and other.digests == digests:
-            with contextlib.suppress(OSError):
-                FileIndex.of(self.files, self.states, digests).write(folder)
+        other = read_file_index(folder)
+        if other is not None and other.digests == digests:
+            # What could not be read is asked again each time.
+            read = np.array([digest != MISSING for digest in digests])
+            own = FileIndex(index.keys, np.where(read[:, None], self.states, NO_FILE), list(digests))
+            if not (own.keys.equals(other.keys) and np.array_equal(own.states, other.states)):
+                with contextlib.suppress(OSError):
+                    own.write(folder)
         return folder
 
     def _may_have_moved(self, stores: Sequence[Path]) -> bool:
