@@ -189,7 +189,7 @@ def read_file_index(folder: Path, *, check: bool = False) -> FileIndex | None:
         keys = table["path"].combine_chunks()
         states = np.stack([table[name].to_numpy() for name in FileState._fields], axis=1)
         return FileIndex(keys, states, table["digest"].to_pylist())
-    except (OSError, KeyError, ValueError, pa.ArrowInvalid):
+    except (OSError, KeyError, TypeError, ValueError, IndexError, pa.ArrowException):
         return None
 
 
