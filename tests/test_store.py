@@ -309,6 +309,29 @@ def test_index_follows_files_that_were_touched_or_moved(corpus: FolderCorpus, cl
     np.testing.assert_array_equal(index.states, file_states(index.paths))
 
 
+@pytest.mark.parametrize("damage", ["lost", "a bit"])
+def test_store_without_its_index_gets_another(damage: str, corpus: FolderCorpus, tmp_path: Path, monkeypatch) -> None:
+    store = make(corpus, tmp_path)
+    path = store.folder / "files.arrow"
+    content = path.read_bytes()
+    if damage == "lost":
+        path.unlink()
+    else:
+        digest = read_file_index(store.folder).digests[0].encode()  # type: ignore[union-attr]
+        path.write_bytes(content.replace(digest, digest[:-1] + b"x"))
+    assert make(corpus, tmp_path).folder == store.folder
+    assert path.read_bytes() == content
+    monkeypatch.setattr(audiornn.store.decoding, "read_recording", None)
+    assert make(corpus, tmp_path).folder == store.folder
+
+
+def test_names_of_rejected_clips_read_back_whatever_they_are(corpus: FolderCorpus, clips: Path, tmp_path: Path) -> None:
+    paths = [str(clips / "a" / name) for name in ("u_x\ry.wav", "u_x\ny.wav", 'u_x",y.wav')]
+    for path in paths:
+        Path(path).write_bytes(b"no audio")
+    assert sorted(row.path for row in make(corpus, tmp_path).rejected) == sorted(paths)
+
+
 def test_strict_stops_at_the_first_and_leaves_nothing(flawed: Path, tmp_path: Path) -> None:
     corpus = FolderCorpus(path=str(flawed))
     with pytest.raises(CorpusError, match=r"a/bad_no_samples\.wav: .*got 0"):

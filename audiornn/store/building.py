@@ -35,7 +35,7 @@ from audiornn.store.files import (
     write_rejected,
     write_table,
 )
-from audiornn.store.fingerprint import FileIndex, FileState
+from audiornn.store.fingerprint import FILES_NAME, FileIndex, FileState, read_file_index
 from audiornn.store.journal import JOURNAL_NAME, Journal
 from audiornn.store.listing import Listing, attempt_name, settings_of, versions
 from audiornn.workers import available_cores
@@ -281,6 +281,7 @@ class _Build:
                 self.store.rename(final)
             except OSError:
                 if read_description(final) is not None:
+                    self._renew_index(final)
                     break
                 if not final.exists():
                     raise
@@ -292,6 +293,12 @@ class _Build:
             raise CorpusError(f"could not replace the damaged store {str(final)!r}; remove it")
         shutil.rmtree(self.folder, ignore_errors=True)
         return final
+
+    def _renew_index(self, final: Path) -> None:
+        """Leave the store that was first an index that can be read; else none of its files is ever known again."""
+        with contextlib.suppress(OSError):
+            if read_file_index(final, check=True) is None:
+                (self.store / FILES_NAME).replace(final / FILES_NAME)
 
 
 def _choose_workers(sizes: Sequence[int]) -> int:
