@@ -22,6 +22,7 @@ from audiornn.clock import Clock
 from audiornn.corpora.folder import FolderCorpus
 from audiornn.corpora.manifest_file import ManifestCorpus
 from audiornn.errors import CorpusError
+from audiornn.files.unfinished import resumable_folder
 from audiornn.store import Store, prepare
 from audiornn.store.files import USED_NAME
 
@@ -181,6 +182,30 @@ def test_odd_number_of_features_is_found_across_parts(num_workers: int, clips: P
     with pytest.raises(StopError):
         make(clips, tmp_path / "again", sequences=clocks, stop_at=12)
     assert content(make(clips, tmp_path / "again", sequences=clocks)) == content(store)
+
+
+def test_part_is_not_held_to_features_that_are_gone(clips: Path, tmp_path: Path) -> None:
+    paths = sorted(clips.rglob("*.*"))
+    for number, size in ((0, 2), (4, 3), (5, 2)):
+        np.save(paths[number].with_suffix(".imu.npy"), np.full((5, size), number, dtype=np.float32))
+    clocks = {"imu": Clock(0.0, 10.0)}
+    with pytest.raises(StopError):
+        make(clips, tmp_path, sequences=clocks, stop_at=12)
+    np.save(paths[0].with_suffix(".imu.npy"), np.zeros((5, 2), dtype=complex))  # unusable, so that 3 comes first
+    store = make(clips, tmp_path, sequences=clocks)
+    assert content(store) == content(make(clips, tmp_path / "at once", sequences=clocks))
+    assert "as in the first, got 2" in store.rejected[1].reason
+
+
+def test_of_two_attempts_the_fuller_is_taken_up(tmp_path: Path) -> None:
+    with resumable_folder(tmp_path, "x") as one, resumable_folder(tmp_path, "x") as other:
+        pass
+    for fuller, emptier in ((one, other), (other, one)):
+        for folder, size in ((fuller, 1000), (emptier, 10)):
+            folder.mkdir(exist_ok=True)
+            (folder / "parts.jsonl").write_bytes(bytes(size))
+        with resumable_folder(tmp_path, "x") as folder:
+            assert (folder, emptier.exists()) == (fuller, False)
 
 
 @contextmanager

@@ -169,6 +169,8 @@ class _Build:
                 part = self._part(found.name, own)
                 # Unaware of earlier ones, a part may have settled on another number of features than they.
                 is_odd = any(self.sizes.get(name, size) != size for name, size in found.sizes.items())
+                # One of an earlier process may have been held to a number that no part before it has any more.
+                is_odd |= not found.sizes_before.items() <= self.sizes.items()
                 written = write_part(part) if is_odd else found
                 self._take(written, rows[own], strict=strict)
                 if is_odd or not was_there:

@@ -103,6 +103,8 @@ class Written:
     """Of the file; 0 where nothing was usable and there is none."""
     crc32: int = 0
     num_samples: int = 0
+    sizes_before: dict[str, int] = field(default_factory=dict)
+    """Features that each sequence had to have."""
     temporary: str = ""
     """Path of the file, before it has its name."""
 
@@ -114,7 +116,7 @@ def write_part(part: Part) -> Written:
         CorpusError: a file changes whenever it is read.
         OSError: the file can't be written.
     """
-    written = Written(part.name, [], {}, {}, dict(part.sizes))
+    written = Written(part.name, [], {}, {}, dict(part.sizes), sizes_before=part.sizes)
     path = Path(part.folder, f"{part.name}.{secrets.token_hex(4)}")
     try:
         with SamplesWriter(path, list(part.wanted.clocks)) as writer:
@@ -307,4 +309,4 @@ def _crashed(part: Part, status: int) -> Written:
     files: dict[str, tuple[FileState, str]] = {}
     _digest(part.segments[0], part, files)
     reason = f"expected audio that decodes, got a decoder that crashed or ran out of memory ({status})"
-    return Written(part.name, [reason], {}, files, {})
+    return Written(part.name, [reason], {}, files, {}, sizes_before=part.sizes)
