@@ -145,7 +145,9 @@ class _Workers(Generic[Item, Result]):
             if process is not None and not _greet(process, self._work):
                 _end(process)
                 process = None
-            if process is None and not self._closed:
+            if process is None and self._closed:
+                raise RuntimeError("no worker process is started any more")  # nobody waits for the result
+            if process is None:
                 _logger.warning("could not start a worker process; working in this one")
             self._local.process = process
         found: subprocess.Popen[bytes] | None = self._local.process

@@ -150,7 +150,7 @@ def test_command_line_downloads_and_tells(minis: Path, server: Server, tmp_path:
     assert f"{name}: {len(content):,} bytes, 201 files, sha256 {hashlib.sha256(content).hexdigest()}, not" in printed
     assert f"corpus: {tmp_path / 'data' / 'free-spoken-digit-dataset'} (made)" in printed
     assert "listed: train 160, validation 20, test 20\n" in printed
-    assert "published counts differ: train 160 of 2,400, validation 20 of 300, test 20 of 300" in printed
+    assert "expected counts differ: train 160 of 2,400, validation 20 of 300, test 20 of 300" in printed
     assert (tmp_path / "data" / "downloads" / name).is_file()
     assert "(was there)" in succeed(*words, cwd=tmp_path)
     done = run("download", "data=esc50", f"mirror={server.url}", cwd=tmp_path)
@@ -192,7 +192,7 @@ def test_prepare_downloads_when_asked(minis: Path, tmp_path: Path) -> None:
     (tmp_path / "data" / "downloads").mkdir(parents=True)
     (tmp_path / "data" / "downloads" / name).write_bytes(content)
     printed = succeed(*words, "download=true", cwd=tmp_path)
-    assert "(made)" in printed and "published counts differ" in printed
+    assert "(made)" in printed and "expected counts differ" in printed
     assert_refused("train", "data=folder", "data.path=x", "download=true", cwd=tmp_path, says="published corpus")
 
 
@@ -206,7 +206,7 @@ def test_published_counts_are_compared_with_what_is_listed(
     print_published(store, Fsdd(), tmp_path)
     print_published(store, Fsdd(protocol="speakers"), tmp_path)  # nothing is published of these
     assert capsys.readouterr().out == (
-        "published counts differ: train 160 of 2,400, validation 20 of 300, test 20 of 300\n"
+        "expected counts differ: train 160 of 2,400, validation 20 of 300, test 20 of 300\n"
     )
     counts = Fsdd().published_counts()
-    assert published_lines(Fsdd(), counts) == ["published counts: train 2,400, validation 300, test 300: the same"]
+    assert published_lines(Fsdd(), counts) == ["expected counts: train 2,400, validation 300, test 300: the same"]

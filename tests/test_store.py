@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pickle
@@ -17,12 +18,14 @@ import soundfile
 from signals import noise, read_int16, silence, tone, write_wav
 
 import audiornn.store.cutting
+import audiornn.store.decoding
 from audiornn.clock import Clock
 from audiornn.corpora.folder import FolderCorpus
 from audiornn.corpora.manifest_file import ManifestCorpus
 from audiornn.corpora.speech_commands import SpeechCommands
-from audiornn.errors import CorpusError
+from audiornn.errors import AudioError, CorpusError
 from audiornn.store import Rejected, Store, prepare, summarise
+from audiornn.store.fingerprint import file_states, read_file_index
 
 SAMPLE_RATE = 16_000
 
@@ -47,7 +50,7 @@ def corpus(clips: Path) -> FolderCorpus:
 
 
 def make(corpus: FolderCorpus | ManifestCorpus, data_dir: Path, **options: object) -> Store:
-    return prepare(corpus, data_dir=data_dir, sample_rate=SAMPLE_RATE, **options)  # type: ignore[arg-type]
+    return prepare(corpus, data_dir=data_dir, **{"sample_rate": SAMPLE_RATE, **options})  # type: ignore[arg-type]
 
 
 def left_behind(data_dir: Path) -> list[str]:
@@ -276,6 +279,80 @@ def test_unusable_files_are_listed_with_their_reason(num_workers: int, flawed: P
     assert len(lines) == 9
     assert capfd.readouterr() == ("", "")
     assert make(corpus, tmp_path).rejected == store.rejected
+
+
+@pytest.mark.parametrize("fault", ["changes", "input/output error"])
+def test_fault_that_passes_costs_no_clip(fault: str, corpus: FolderCorpus, tmp_path: Path, monkeypatch) -> None:
+    read, left = audiornn.store.decoding.read_recording, [0]
+
+    def read_with_fault(path: str, **how: object) -> object:
+        if left[0] and path.endswith("u_6.wav"):
+            left[0] -= 1
+            if fault == "changes":
+                os.utime(path, ns=(0, left[0]))
+            else:
+                try:
+                    raise OSError(errno.EIO, "Input/output error")
+                except OSError:
+                    raise AudioError("expected a readable file, got Input/output error") from None
+        return read(path, **how)
+
+    monkeypatch.setattr(audiornn.store.decoding, "read_recording", read_with_fault)
+    expected = make(corpus, tmp_path / "without").fingerprint
+    left[0] = 1
+    once = make(corpus, tmp_path / "once")
+    assert (len(once), once.fingerprint) == (20, expected)
+    left[0] = 2
+    if fault == "changes":
+        with pytest.raises(CorpusError, match=r"expected files at rest, got .*u_6.* prepare again"):
+            make(corpus, tmp_path / "twice")
+    else:
+        twice = make(corpus, tmp_path / "twice")
+        assert [row.reason for row in twice.rejected] == ["expected a readable file, got Input/output error"]
+        assert twice.fingerprint != expected
+    again = make(corpus, tmp_path / "twice")
+    assert (len(again), again.fingerprint) == (20, expected)
+
+
+def test_pipe_is_rejected_and_not_waited_for(corpus: FolderCorpus, clips: Path, tmp_path: Path) -> None:
+    os.mkfifo(clips / "a" / "u_99.wav")
+    for _ in range(2):
+        assert [row.reason for row in make(corpus, tmp_path).rejected] == [
+            "expected an audio file, got a pipe or device at " + repr(str(clips / "a" / "u_99.wav"))
+        ]
+
+
+def test_index_follows_files_that_were_touched_or_moved(corpus: FolderCorpus, clips: Path, tmp_path: Path) -> None:
+    store = make(corpus, tmp_path)
+    (clips / "a" / "u_0.wav").touch()
+    make(FolderCorpus(path=str(clips), validation=0.2, test=0.2), tmp_path, sample_rate=8000)
+    make(corpus, tmp_path)
+    index = read_file_index(store.folder)
+    assert index is not None
+    np.testing.assert_array_equal(index.states, file_states(index.paths))
+
+
+@pytest.mark.parametrize("damage", ["lost", "a bit"])
+def test_store_without_its_index_gets_another(damage: str, corpus: FolderCorpus, tmp_path: Path, monkeypatch) -> None:
+    store = make(corpus, tmp_path)
+    path = store.folder / "files.arrow"
+    content = path.read_bytes()
+    if damage == "lost":
+        path.unlink()
+    else:
+        digest = read_file_index(store.folder).digests[0].encode()  # type: ignore[union-attr]
+        path.write_bytes(content.replace(digest, digest[:-1] + b"x"))
+    assert make(corpus, tmp_path).folder == store.folder
+    assert path.read_bytes() == content
+    monkeypatch.setattr(audiornn.store.decoding, "read_recording", None)
+    assert make(corpus, tmp_path).folder == store.folder
+
+
+def test_names_of_rejected_clips_read_back_whatever_they_are(corpus: FolderCorpus, clips: Path, tmp_path: Path) -> None:
+    paths = [str(clips / "a" / name) for name in ("u_x\ry.wav", "u_x\ny.wav", 'u_x",y.wav')]
+    for path in paths:
+        Path(path).write_bytes(b"no audio")
+    assert sorted(row.path for row in make(corpus, tmp_path).rejected) == sorted(paths)
 
 
 def test_strict_stops_at_the_first_and_leaves_nothing(flawed: Path, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from audiornn.corpora.folder import FolderCorpus
 from audiornn.errors import ConfigError, CorpusError
 from audiornn.files.unfinished import list_unfinished, resumable_folder
 from audiornn.store import Store, prepare
-from audiornn.store.keeping import KeptStore, Unwanted, list_stores, remove_stores, verify_store
+from audiornn.store.keeping import KeptStore, Unwanted, _remove, list_stores, remove_stores, verify_store
 
 CLIPS, TOGETHER = 12, 4
 
@@ -116,6 +116,27 @@ def test_verify_finds_a_changed_bit_in_any_file(clips: Path, tmp_path: Path) -> 
     assert verify_store(store.folder) == []
 
 
+def test_verify_reports_any_damage_of_what_describes_a_store(clips: Path, tmp_path: Path) -> None:
+    store = make(clips, tmp_path)
+    for name, step in (("store.json", 29), ("files.arrow", 97)):
+        path = store.folder / name
+        content = path.read_bytes()
+        for at in range(0, len(content), step):
+            flip(path, at)
+            try:
+                damages = verify_store(store.folder)
+            except CorpusError:  # the format is another one
+                damages = []
+            assert {damage.file for damage in damages} <= {name}
+            path.write_bytes(content)
+        path.write_bytes(b"[]")
+        assert [damage.file for damage in verify_store(store.folder)] == [name]
+        path.write_bytes(content)
+    said = json.loads((store.folder / "store.json").read_text())
+    (store.folder / "store.json").write_text(json.dumps({**said, "parts": [{"name": 3}]}))
+    assert [damage.file for damage in verify_store(store.folder)] == ["store.json"]
+
+
 def test_verify_names_the_rows_of_a_damaged_part(clips: Path, tmp_path: Path) -> None:
     store = make(clips, tmp_path)
     flip(store.folder / "part-00000004.arrow")
@@ -162,6 +183,28 @@ class TestRemove:
         remove_stores(tmp_path, Unwanted(damaged=True, unfinished=True))
         assert [path for path in (whole, damaged, flipped, old, left) if path.exists()] == [whole, old]
         assert not list((tmp_path / ".audiornn").glob("*.lock"))
+
+    def test_store_is_gone_at_once(self, clips: Path, tmp_path: Path, monkeypatch) -> None:
+        store = make(clips, tmp_path).folder
+        unwanted = Unwanted(store=store)
+
+        def stop(folder: Path) -> None:
+            assert (folder / "store.json").exists() and not store.exists()
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr("audiornn.store.keeping.shutil.rmtree", stop)
+            with pytest.raises(KeyboardInterrupt):
+                remove_stores(tmp_path, unwanted)
+        assert list(states(tmp_path).values()) == ["unfinished"]
+        assert make(clips, tmp_path).folder == store
+        remove_stores(tmp_path, Unwanted(unfinished=True))
+        assert states(tmp_path) == {store.name: "whole"}
+
+    def test_store_that_vanishes_meanwhile_is_removed(self, clips: Path, tmp_path: Path) -> None:
+        (kept,) = list_stores(make(clips, tmp_path).folder.parents[1])
+        shutil.rmtree(kept.folder)
+        assert _remove(kept, dry_run=False) == ""
 
     def test_age_is_that_of_the_last_use(self, clips: Path, tmp_path: Path) -> None:
         used, unused = (make(clips, tmp_path, sample_rate=rate).folder for rate in (16_000, 8000))

@@ -22,6 +22,7 @@ from audiornn.clock import Clock
 from audiornn.corpora.folder import FolderCorpus
 from audiornn.corpora.manifest_file import ManifestCorpus
 from audiornn.errors import CorpusError
+from audiornn.files.unfinished import resumable_folder
 from audiornn.store import Store, prepare
 from audiornn.store.files import USED_NAME
 
@@ -185,6 +186,30 @@ def test_odd_number_of_features_is_found_across_parts(num_workers: int, clips: P
     assert content(make(clips, tmp_path / "again", sequences=clocks)) == content(store)
 
 
+def test_part_is_not_held_to_features_that_are_gone(clips: Path, tmp_path: Path) -> None:
+    paths = sorted(clips.rglob("*.*"))
+    for number, size in ((0, 2), (4, 3), (5, 2)):
+        np.save(paths[number].with_suffix(".imu.npy"), np.full((5, size), number, dtype=np.float32))
+    clocks = {"imu": Clock(0.0, 10.0)}
+    with pytest.raises(StopError):
+        make(clips, tmp_path, sequences=clocks, stop_at=12)
+    np.save(paths[0].with_suffix(".imu.npy"), np.zeros((5, 2), dtype=complex))  # unusable, so that 3 comes first
+    store = make(clips, tmp_path, sequences=clocks)
+    assert content(store) == content(make(clips, tmp_path / "at once", sequences=clocks))
+    assert "as in the first, got 2" in store.rejected[1].reason
+
+
+def test_of_two_attempts_the_fuller_is_taken_up(tmp_path: Path) -> None:
+    with resumable_folder(tmp_path, "x") as one, resumable_folder(tmp_path, "x") as other:
+        pass
+    for fuller, emptier in ((one, other), (other, one)):
+        for folder, size in ((fuller, 1000), (emptier, 10)):
+            folder.mkdir(exist_ok=True)
+            (folder / "parts.jsonl").write_bytes(bytes(size))
+        with resumable_folder(tmp_path, "x") as folder:
+            assert (folder, emptier.exists()) == (fuller, False)
+
+
 @contextmanager
 def file_size_limit(limit: int) -> Iterator[None]:
     """No file may grow beyond: the system refuses a write as it does on a disk that is full."""
@@ -215,6 +240,17 @@ def test_full_disk_is_one_line_wherever_it_strikes_and_then_it_goes_on(
         assert content(make(clips, data_dir, num_workers=num_workers)) == expected
         assert unfinished(data_dir) == []
     assert max(parts_done) > 0, "one struck late, and what was done was kept"
+
+
+def test_full_disk_when_it_goes_on_forgets_no_part(clips: Path, tmp_path: Path, decoded: list[str]) -> None:
+    with pytest.raises(StopError):
+        make(clips, tmp_path, stop_at=12)
+    for limit in (0, 100):
+        with file_size_limit(limit), pytest.raises(CorpusError, match="could not write the prepared corpus"):
+            make(clips, tmp_path)
+    decoded.clear()
+    assert content(make(clips, tmp_path)) == content(make(clips, tmp_path / "at once"))
+    assert len(decoded) == CLIPS - 12 + CLIPS
 
 
 KILLED_AT = {"first part": ("sync", 1), "third part": ("sync", 3), "table": ("write_table", 1)} | {

@@ -8,7 +8,7 @@ from contextlib import closing
 import pytest
 
 from audiornn.errors import AudioError
-from audiornn.workers import map_in_processes
+from audiornn.workers import _Workers, map_in_processes
 
 # The functions run in processes that import this module, whose folder is on sys.path there as it is here.
 
@@ -89,3 +89,11 @@ def test_without_processes_the_work_is_done_here(monkeypatch, caplog) -> None:
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     assert squares([[2]], 1) == [["4 by this"]]
     assert "could not start a worker process" in caplog.text
+
+
+def test_nothing_is_worked_on_once_the_processes_are_ended(caplog) -> None:
+    workers = _Workers(square, halve, give_up)
+    workers.close()
+    with pytest.raises(RuntimeError, match="no worker process"):
+        workers.results([2])
+    assert caplog.text == ""

@@ -246,7 +246,7 @@ def list_files(folder: AnyPath, suffixes: Iterable[str]) -> list[str]:
 
 def _check_is_file(path: AnyPath) -> None:
     if not os.path.isfile(path):  # noqa: PTH113 - called for every clip, and pathlib takes three times as long
-        what = "a folder" if Path(path).is_dir() else "no file"
+        what = "a folder" if Path(path).is_dir() else "a pipe or device" if Path(path).exists() else "no file"
         raise AudioError(f"expected an audio file, got {what} at {os.fspath(path)!r}")
 
 

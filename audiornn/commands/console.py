@@ -96,8 +96,8 @@ def published_lines(corpus: Corpus, counts: Mapping[str, int]) -> list[str]:
     if not told:
         return []
     if all(counts.get(split, 0) == count for split, count in published.items()):
-        return [f"published counts: {', '.join(f'{split} {count:,}' for split, count in published.items())}: the same"]
-    return [f"published counts differ: {', '.join(told)}"]
+        return [f"expected counts: {', '.join(f'{split} {count:,}' for split, count in published.items())}: the same"]
+    return [f"expected counts differ: {', '.join(told)}"]
 
 
 def print_published(store: Store, corpus: Corpus, data_dir: Path) -> None:

@@ -32,10 +32,10 @@ def unfinished_folder(root: Path, name: str) -> Iterator[Path]:
 def resumable_folder(root: Path, name: str) -> Iterator[Path]:
     """The folder ``root/<name>-<random>.unfinished`` that an ended process has left behind, or a new one.
 
-    It is this process's alone. Remove it when there is nothing in it to go on with: what is left is what the next call
-    of the same name gets.
+    Of several it is the one with the most in it; the others are removed. It is this process's alone. Remove it when
+    there is nothing in it to go on with: what is left is what the next call of the same name gets.
     """
-    for lock_path in _locks(root, f"{name}-*"):
+    for lock_path in sorted(_locks(root, f"{name}-*"), key=_bytes_behind, reverse=True):
         with _try_lock(lock_path) as folder:
             if folder is not None and folder.is_dir():
                 remove_abandoned(root, f"{name}-*")
@@ -75,6 +75,15 @@ def remove_abandoned(root: Path, pattern: str = "*", *, older_than_seconds: floa
 
 def _locks(root: Path, pattern: str) -> list[Path]:
     return sorted({*root.glob(pattern + _LOCK_SUFFIX), *map(_lock_of, root.glob(pattern + _SUFFIX))})
+
+
+def _bytes_behind(lock_path: Path) -> int:
+    """What is in the folder of a lock, however deep."""
+    size = 0
+    for path in lock_path.with_name(lock_path.name.removesuffix(".lock")).rglob("*"):
+        with contextlib.suppress(OSError):  # removed meanwhile
+            size += path.stat().st_size
+    return size
 
 
 def _age_seconds(folder: Path) -> float:

@@ -36,7 +36,7 @@ from audiornn.store.files import (
     write_rejected,
     write_table,
 )
-from audiornn.store.fingerprint import FileIndex, FileState
+from audiornn.store.fingerprint import FILES_NAME, FileIndex, FileState, read_file_index
 from audiornn.store.journal import JOURNAL_NAME, Journal
 from audiornn.store.listing import Listing, attempt_name, settings_of, versions
 from audiornn.workers import available_cores
@@ -173,6 +173,8 @@ class _Build:
                 part = self._part(found.name, own)
                 # Unaware of earlier ones, a part may have settled on another number of features than they.
                 is_odd = any(self.sizes.get(name, size) != size for name, size in found.sizes.items())
+                # One of an earlier process may have been held to a number that no part before it has any more.
+                is_odd |= not found.sizes_before.items() <= self.sizes.items()
                 written = write_part(part) if is_odd else found
                 self._take(written, rows[own], strict=strict)
                 if was_there and done == 0:
@@ -287,6 +289,7 @@ class _Build:
                 self.store.rename(final)
             except OSError:
                 if read_description(final) is not None:
+                    self._renew_index(final)
                     break
                 if not final.exists():
                     raise
@@ -298,6 +301,12 @@ class _Build:
             raise CorpusError(f"could not replace the damaged store {str(final)!r}; remove it")
         shutil.rmtree(self.folder, ignore_errors=True)
         return final
+
+    def _renew_index(self, final: Path) -> None:
+        """Leave the store that was first an index that can be read; else none of its files is ever known again."""
+        with contextlib.suppress(OSError):
+            if read_file_index(final, check=True) is None:
+                (self.store / FILES_NAME).replace(final / FILES_NAME)
 
 
 def _choose_workers(sizes: Sequence[int]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from audiornn.audio import AudioConfig, Faults, Recording, find_faults, is_silent, read_recording
 from audiornn.clock import Clock
-from audiornn.errors import AudioError
+from audiornn.errors import AudioError, CorpusError
 from audiornn.sequences import read_sequence, seconds_of
 from audiornn.store.fingerprint import MISSING, NO_FILE, FileState, digest_content, digest_file, file_state
 from audiornn.store.samples import Heard, SamplesWriter
@@ -24,6 +25,9 @@ from audiornn.workers import map_in_processes
 # Files up to here are read once, digested and decoded in memory.
 _CONTENT_BYTES = 256 << 20
 _GROUP_SEGMENTS, _GROUP_BYTES = 64, 2 << 20
+
+# What the system says of a file until somebody changes it.
+_LASTING = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG)
 
 Found = TypeVar("Found")
 Other = TypeVar("Other")
@@ -49,6 +53,10 @@ class Segment(NamedTuple):
     @property
     def is_whole_file(self) -> bool:
         return self.start_seconds == 0 and self.end_seconds is None
+
+
+class _ChangedError(AudioError):
+    """A file did not stay the same while it was read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +103,8 @@ class Written:
     """Of the file; 0 where nothing was usable and there is none."""
     crc32: int = 0
     num_samples: int = 0
+    sizes_before: dict[str, int] = field(default_factory=dict)
+    """Features that each sequence had to have."""
     temporary: str = ""
     """Path of the file, before it has its name."""
 
@@ -103,9 +113,10 @@ def write_part(part: Part) -> Written:
     """Decode, check, digest, and write what is usable. A file is read here only, so samples and digest belong together.
 
     Raises:
+        CorpusError: a file changes whenever it is read.
         OSError: the file can't be written.
     """
-    written = Written(part.name, [], {}, {}, dict(part.sizes))
+    written = Written(part.name, [], {}, {}, dict(part.sizes), sizes_before=part.sizes)
     path = Path(part.folder, f"{part.name}.{secrets.token_hex(4)}")
     try:
         with SamplesWriter(path, list(part.wanted.clocks)) as writer:
@@ -145,6 +156,8 @@ def _add(segments: Sequence[Segment], part: Part, written: Written, writer: Samp
     heard = [_attempt(_hear, *each, part.wanted) for each in zip(segments, recordings, strict=True)]
     for segment, found in zip(segments, heard, strict=True):
         accepted = _attempt(_accept, segment, found, written)
+        if isinstance(accepted, AudioError) and _may_pass(accepted, segment, written):
+            accepted = _once_more(segment, part, written)
         if isinstance(accepted, AudioError):
             written.reasons.append(str(accepted).replace(f" from {segment.path!r}", ""))
             continue
@@ -166,6 +179,36 @@ def _attempt(
         return error
 
 
+def _may_pass(error: AudioError, segment: Segment, written: Written) -> bool:
+    """Whether an error says nothing about the content that was digested, so that the next reading may be without."""
+    cause = error.__context__
+    if isinstance(error, _ChangedError) or (isinstance(cause, OSError) and cause.errno not in (None, *_LASTING)):
+        return True
+    states = {path: written.files[path][0] for path in segment.paths}
+    return any(state not in (NO_FILE, file_state(path)) for path, state in states.items())
+
+
+def _once_more(segment: Segment, part: Part, written: Written) -> Heard | AudioError:
+    """A second reading of a segment. What can't be read then either counts as missing, not as what it may hold."""
+    before = {path: written.files.pop(path) for path in segment.paths if path in written.files}
+    content = _digest(segment, part, written.files)
+    recording = _attempt(_read, segment, content, part.wanted)
+    accepted = _attempt(_accept, segment, _attempt(_hear, segment, recording, part.wanted), written)
+    if isinstance(accepted, AudioError) and _may_pass(accepted, segment, written):
+        if not isinstance(accepted.__context__, OSError):
+            raise _not_at_rest(segment.path)
+        written.files.update(dict.fromkeys(segment.paths, (NO_FILE, MISSING)))
+    for path, (_, digest) in before.items():
+        is_shared = sum(path in each.paths for each in part.segments) > 1
+        if is_shared and written.files[path][1] != digest:
+            raise _not_at_rest(path)
+    return accepted
+
+
+def _not_at_rest(path: str) -> CorpusError:
+    return CorpusError(f"expected files at rest, got {path!r} changed while it was prepared; prepare again")
+
+
 def _digest(segment: Segment, part: Part, files: dict[str, tuple[FileState, str]]) -> bytes | None:
     """Note state and digest of the segment's files; the content of its recording where that had to be read whole."""
     content = None
@@ -181,7 +224,8 @@ def _digest(segment: Segment, part: Part, files: dict[str, tuple[FileState, str]
                 digest = MISSING if content is None else digest_content(content)
             else:
                 digest = digest_file(path)
-        files[path] = (state, digest)
+        # A file that can't be read is asked again whenever it could.
+        files[path] = (NO_FILE if digest == MISSING else state, digest)
     return content
 
 
@@ -217,8 +261,9 @@ def _hear(segment: Segment, recording: Recording, wanted: Wanted) -> Heard:
 
 def _accept(segment: Segment, heard: Heard, written: Written) -> Heard:
     """Refuse what was read of a file that did not stay the same, and sequences that differ from the first in size."""
-    if any(file_state(path) != written.files[path][0] for path in segment.paths):
-        raise AudioError("expected a file at rest, got one that changed while it was read")
+    paths = segment.paths if heard.recording.samples.size else segment.paths[1:]
+    if any(file_state(path) != written.files[path][0] for path in paths):
+        raise _ChangedError("expected a file at rest, got one that changed while it was read")
     for name, values in heard.sequences.items():
         if values.shape[1] != (size := written.sizes.get(name, values.shape[1])):
             raise AudioError(f"expected {size} features in {name!r} as in the first, got {values.shape[1]}")
@@ -261,6 +306,7 @@ def _halves(part: Part) -> list[Part]:
 
 def _crashed(part: Part, status: int) -> Written:
     """Of a part of one segment."""
-    files = {path: (file_state(path), digest_file(path)) for path in part.segments[0].paths}
+    files: dict[str, tuple[FileState, str]] = {}
+    _digest(part.segments[0], part, files)
     reason = f"expected audio that decodes, got a decoder that crashed or ran out of memory ({status})"
-    return Written(part.name, [reason], {}, files, {})
+    return Written(part.name, [reason], {}, files, {}, sizes_before=part.sizes)

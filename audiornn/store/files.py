@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from audiornn.audio import Faults
+from audiornn.files.tables import LineFeeds
 from audiornn.manifest import Utterance
 
 FORMAT = 4
@@ -46,8 +47,7 @@ def read_description(folder: Path) -> dict[str, Any] | None:
     """``store.json`` of a folder that is a whole store of this format, by the sizes of its files; else None."""
     description = read_any_description(folder)
     try:
-        whole = description["format"] == FORMAT and description["crc32"] == _checksum(description)
-        whole = whole and all(
+        whole = is_as_written(description) and all(
             os.stat(folder / name).st_size == size  # noqa: PTH116 - a store may have thousands
             for name, size in sizes_of(description).items()
         )
@@ -63,6 +63,11 @@ def read_any_description(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return description if isinstance(description, dict) else {}
+
+
+def is_as_written(description: Mapping[str, Any]) -> bool:
+    """Whether a description is of this format, and no byte of it has changed that says anything."""
+    return description.get("format") == FORMAT and description.get("crc32") == _checksum(description)
 
 
 def _checksum(description: Mapping[str, Any]) -> int:
@@ -101,7 +106,7 @@ def read_rejected(folder: Path) -> list[Rejected]:
 
 def write_rejected(folder: Path, rejected: Iterable[Rejected]) -> None:
     with (folder / REJECTED_NAME).open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        table = csv.DictWriter(file, ["utterance_id", "path", "reason"], lineterminator="\n")
+        table = csv.DictWriter(LineFeeds(file), ["utterance_id", "path", "reason"], lineterminator="\r\n")
         table.writeheader()
         table.writerows(asdict(row) for row in rejected)
 
@@ -109,7 +114,7 @@ def write_rejected(folder: Path, rejected: Iterable[Rejected]) -> None:
 def write_faults(folder: Path, faulty: Iterable[tuple[Utterance, Faults]]) -> None:
     """List the utterances that something is wrong with."""
     with (folder / FAULTS_NAME).open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        table = csv.DictWriter(file, ["utterance_id", "path", *Faults._fields], lineterminator="\n")
+        table = csv.DictWriter(LineFeeds(file), ["utterance_id", "path", *Faults._fields], lineterminator="\r\n")
         table.writeheader()
         for row, faults in faulty:
             table.writerow({"utterance_id": row.utterance_id, "path": row.path, **faults._asdict()})

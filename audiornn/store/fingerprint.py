@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 import zlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -34,7 +35,7 @@ class FileState(NamedTuple):
 
 
 NO_FILE = FileState(-1, -1, -1, -1)
-"""State of what is not there."""
+"""State of what is not there, or is no file that can be read to its end."""
 
 _INODE = 0x7FFF_FFFF_FFFF_FFFF
 
@@ -49,17 +50,19 @@ def file_state(path: str) -> FileState:
 
 def file_states(paths: Sequence[str]) -> NDArray[np.int64]:
     """`file_state` of many. Shape: -> ``(files, 4)``."""
-    stat = os.stat
+    look_up = os.stat
     numbers: list[int] = []
     for path in paths:
         try:
-            numbers += _state(stat(path))
+            numbers += _state(look_up(path))
         except (OSError, ValueError):
             numbers += NO_FILE
     return np.array(numbers, dtype=np.int64).reshape(-1, len(NO_FILE))
 
 
 def _state(status: os.stat_result) -> tuple[int, int, int, int]:
+    if not stat.S_ISREG(status.st_mode):
+        return NO_FILE
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino & _INODE
 
 
@@ -193,7 +196,7 @@ def read_file_index(folder: Path, *, check: bool = False) -> FileIndex | None:
         keys = table["path"].combine_chunks()
         states = np.stack([table[name].to_numpy() for name in FileState._fields], axis=1)
         return FileIndex(keys, states, table["digest"].to_pylist())
-    except (OSError, KeyError, ValueError, pa.ArrowInvalid):
+    except (OSError, KeyError, TypeError, ValueError, IndexError, pa.ArrowException):
         return None
 
 

@@ -15,7 +15,7 @@ from audiornn.store.files import checksum
 from audiornn.store.fingerprint import FileState, file_state
 
 JOURNAL_NAME = "parts.jsonl"
-_FIELDS = ("name", "reasons", "faulty", "sizes", "num_bytes", "crc32", "num_samples")
+_FIELDS = ("name", "reasons", "faulty", "sizes", "num_bytes", "crc32", "num_samples", "sizes_before")
 
 
 class Journal:
@@ -36,7 +36,12 @@ class Journal:
     def __enter__(self) -> Journal:
         # Without the line that was being written when the earlier process ended.
         whole = "".join(json.dumps(line) + "\n" for line in self._lines.values())
-        self._path.write_text(whole, encoding="utf-8")
+        beside = self._path.with_name(f"{JOURNAL_NAME}.new")
+        try:
+            beside.write_text(whole, encoding="utf-8")
+            beside.replace(self._path)
+        finally:
+            beside.unlink(missing_ok=True)
         self._file = self._path.open("a", encoding="utf-8")
         return self
 
@@ -62,7 +67,7 @@ class Journal:
     def find(self, part: Part) -> Written | None:
         """What became of a part, if it was written whole and of the same, and no file of it has changed since."""
         line = self._lines.get(part.name)
-        if line is None or line["key"] != self._key_of(part):
+        if line is None or not line.keys() >= {*_FIELDS, "files"} or line["key"] != self._key_of(part):
             return None
         files = {path: (FileState(*state), digest) for path, state, digest in line["files"]}
         if any(file_state(path) != state for path, (state, _) in files.items()):

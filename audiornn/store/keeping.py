@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import secrets
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -22,6 +24,7 @@ from audiornn.store.files import (
     TABLE_NAME,
     USED_NAME,
     checksum,
+    is_as_written,
     read_any_description,
     read_description,
     sizes_of,
@@ -136,10 +139,9 @@ def verify_store(folder: Path, progress: Progress | None = None) -> list[Damage]
         )
     if not any((folder / name).exists() for name in (DESCRIPTION_NAME, TABLE_NAME, FILES_NAME)):
         raise CorpusError(f"expected a prepared corpus, got none at {str(folder)!r}")
-    try:
-        sizes, parts = sizes_of(said), {each["name"]: each for each in (*said["parts"], *said["tables"])}
-    except (KeyError, TypeError):
+    if not is_as_written(said):
         return [Damage(DESCRIPTION_NAME, "missing, or other bytes than were written")]
+    sizes, parts = sizes_of(said), {each["name"]: each for each in (*said["parts"], *said["tables"])}
     damages = []
     done = 0
     for name, size in sizes.items():
@@ -151,8 +153,6 @@ def verify_store(folder: Path, progress: Progress | None = None) -> list[Damage]
             progress(done, sum(sizes.values()))
     if read_file_index(folder, check=True) is None:
         damages.append(Damage(FILES_NAME, "missing, or other bytes than were written"))
-    if not damages and read_description(folder) is None:
-        damages.append(Damage(DESCRIPTION_NAME, "other bytes than were written"))
     return [_with_rows(damage, folder, said) for damage in damages]
 
 
@@ -281,13 +281,15 @@ def _remove(store: KeptStore, *, dry_run: bool) -> str:
         if not dry_run and folder not in remove_abandoned(folder.parent, folder.name.removesuffix(".unfinished")):
             return "in use"
         return ""
-    with unless_in_use(folder / DESCRIPTION_NAME) as is_free:
+    with contextlib.suppress(FileNotFoundError), unless_in_use(folder / DESCRIPTION_NAME) as is_free:
         if not is_free:
             return "in use"
         if not dry_run:
-            (folder / DESCRIPTION_NAME).unlink(missing_ok=True)  # what is left after a kill is no store
-            shutil.rmtree(folder)
-        return ""
+            # Gone at once for whoever looks; what is left after a kill is removed as what others have left behind.
+            gone = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}.unfinished")
+            folder.rename(gone)
+            shutil.rmtree(gone)
+    return ""
 
 
 def _bytes_below(folder: Path) -> int:

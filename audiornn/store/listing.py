@@ -23,7 +23,15 @@ from audiornn.manifest import NOISE, Utterance
 from audiornn.sequences import sequence_files
 from audiornn.store.decoding import Wanted
 from audiornn.store.files import FORMAT, read_description
-from audiornn.store.fingerprint import FileIndex, compute_fingerprint, digest_files, file_states, read_file_index
+from audiornn.store.fingerprint import (
+    MISSING,
+    NO_FILE,
+    FileIndex,
+    compute_fingerprint,
+    digest_files,
+    file_states,
+    read_file_index,
+)
 from audiornn.workers import available_cores
 
 
@@ -86,7 +94,7 @@ class Listing:
             return None
         index = FileIndex.of(self.files, self.states)
         for folder in stores:
-            if None in index.digests and (other := read_file_index(folder)) is not None:
+            if None in index.digests and (other := read_file_index(folder, check=True)) is not None:
                 index.remember(other)
         unknown = [path for path, digest in zip(self.files, index.digests, strict=True) if digest is None]
         if unknown and not any(index.digests) and not self._may_have_moved(stores):
@@ -97,17 +105,21 @@ class Listing:
             for path, digest in zip(self.files, index.digests, strict=True)
         }
         folder = self.folder
-        if read_description(folder) is None:
+        if read_description(folder) is None or (other := read_file_index(folder, check=True)) is None:
             return None
         digests = list(self.digests.values())
-        if unknown and (other := read_file_index(folder)) and other.digests == digests:
-            with contextlib.suppress(OSError):
-                FileIndex.of(self.files, self.states, digests).write(folder)
+        if other.digests == digests:
+            # What could not be read is asked again each time.
+            read = np.array([digest != MISSING for digest in digests])
+            own = FileIndex(index.keys, np.where(read[:, None], self.states, NO_FILE), list(digests))
+            if not (own.keys.equals(other.keys) and np.array_equal(own.states, other.states)):
+                with contextlib.suppress(OSError):
+                    own.write(folder)
         return folder
 
     def _may_have_moved(self, stores: Sequence[Path]) -> bool:
         """True if a store was made of files of the same sizes, in the same order, in another place."""
-        indices = map(read_file_index, stores)
+        indices = (read_file_index(folder, check=True) for folder in stores)
         return any(index is not None and np.array_equal(index.states[:, 0], self.states[:, 0]) for index in indices)
 
 
