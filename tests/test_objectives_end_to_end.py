@@ -125,7 +125,7 @@ def settings(manifest: Path, name: str, **changes: Any) -> TrainConfig:
 
 
 # Others with the slow tests: each trains for as long as thirty others take together.
-LATER = ("binary", "multilabel", "regression", "multitask")
+LATER = ("binary", "multilabel", "regression", "frames", "next_frame", "multitask")
 
 
 @pytest.mark.parametrize(
