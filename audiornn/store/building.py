@@ -295,7 +295,8 @@ class _Build:
                     raise
                 shutil.rmtree(final)
             else:
-                sync(final.parent)
+                with contextlib.suppress(OSError):  # not every system can
+                    sync(final.parent)
                 break
         else:
             raise CorpusError(f"could not replace the damaged store {str(final)!r}; remove it")

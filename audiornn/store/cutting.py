@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from statistics import median
 
 from audiornn.store.decoding import Segment
 
 # A store has about so many parts, as long as these are neither tiny nor so large that much is lost with one.
-_PARTS, _PART_ROWS = 256, 1024
+_PARTS, _PART_ROWS = 256, 256
 _LEAST_PART_BYTES, _MOST_PART_BYTES = 4 << 20, 256 << 20
 _BYTES_PER_SECOND = 192_000
 
@@ -23,9 +24,9 @@ def cut_into_parts(segments: Sequence[Segment], sizes: Mapping[str, int]) -> lis
         sizes: bytes of every file.
     """
     held_by = [_bytes_of(segment, sizes) for segment in segments]
-    count, total = len(held_by), sum(held_by)
-    part_bytes = min(max(total / _PARTS, _LEAST_PART_BYTES), _MOST_PART_BYTES)
-    most = min(max(count // _PARTS, _PART_ROWS), max(1, int(part_bytes * count / max(total, 1))))
+    count = len(held_by)
+    part_bytes = min(max(sum(held_by) / _PARTS, _LEAST_PART_BYTES), _MOST_PART_BYTES)
+    most = min(max(count // _PARTS, _PART_ROWS), int(max(1, part_bytes / max(1, median(held_by)))))
     together = 1 << (most.bit_length() - 1)
     cuts, first, held = [], 0, 0.0
     for number, size in enumerate(held_by, start=1):

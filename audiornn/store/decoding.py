@@ -23,7 +23,7 @@ from audiornn.store.samples import Heard, SamplesWriter
 from audiornn.workers import map_in_processes
 
 # Files up to here are read once, digested and decoded in memory.
-_CONTENT_BYTES = 256 << 20
+_CONTENT_BYTES = 64 << 20
 _GROUP_SEGMENTS, _GROUP_BYTES = 64, 2 << 20
 
 # What the system says of a file until somebody changes it.

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, BinaryIO
 
 from audiornn.audio import Faults
 from audiornn.store.decoding import Part, Written
@@ -19,7 +19,7 @@ _FIELDS = ("name", "reasons", "faulty", "sizes", "num_bytes", "crc32", "num_samp
 
 
 class Journal:
-    """The parts that were written, one line each; what an earlier process has written down is found again.
+    """The parts that were written, one line each; what an earlier process has noted is found again.
 
     Args:
         folder: where `JOURNAL_NAME` lies.
@@ -31,18 +31,13 @@ class Journal:
         self._path = folder / JOURNAL_NAME
         self._store = store
         self._key = key
-        self._lines = _read_lines(self._path)
+        self._found: dict[str, Mapping[str, Any]] = {}
 
     def __enter__(self) -> Journal:
+        self._file = self._path.open("a+b")
+        self._found, end = _read_lines(self._file)
         # Without the line that was being written when the earlier process ended.
-        whole = "".join(json.dumps(line) + "\n" for line in self._lines.values())
-        beside = self._path.with_name(f"{JOURNAL_NAME}.new")
-        try:
-            beside.write_text(whole, encoding="utf-8")
-            beside.replace(self._path)
-        finally:
-            beside.unlink(missing_ok=True)
-        self._file = self._path.open("a", encoding="utf-8")
+        self._file.truncate(end)
         return self
 
     def __exit__(
@@ -55,18 +50,16 @@ class Journal:
         line = {name: getattr(written, name) for name in _FIELDS}
         line["key"] = self._key_of(part)
         line["files"] = [[path, state, digest] for path, (state, digest) in written.files.items()]
-        self._lines[written.name] = line
-        self._file.write(json.dumps(line) + "\n")
+        self._file.write(json.dumps(line).encode() + b"\n")
         self._file.flush()
 
     def clear(self) -> None:
         """Forget all parts: what they are made of is refused."""
-        self._lines.clear()
         self._file.truncate(0)
 
     def find(self, part: Part) -> Written | None:
         """What became of a part, if it was written whole and of the same, and no file of it has changed since."""
-        line = self._lines.get(part.name)
+        line = self._found.pop(part.name, None)
         if line is None or not line.keys() >= {*_FIELDS, "files"} or line["key"] != self._key_of(part):
             return None
         files = {path: (FileState(*state), digest) for path, state, digest in line["files"]}
@@ -86,17 +79,16 @@ class Journal:
         return hashlib.blake2b(text, digest_size=16).hexdigest()
 
 
-def _read_lines(path: Path) -> dict[str, Mapping[str, Any]]:
-    """By the name of the part; the last line of each, and none that is not whole."""
+def _read_lines(file: BinaryIO) -> tuple[dict[str, Mapping[str, Any]], int]:
+    """By the name of the part, the last line of each, and where the lines that are whole end."""
     lines: dict[str, Mapping[str, Any]] = {}
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return lines
-    for line in text.splitlines():
+    end = 0
+    file.seek(0)
+    for line in file:
         try:
-            parsed = json.loads(line)
+            parsed = json.loads(line if line.endswith(b"\n") else b"")
             lines[parsed["name"]] = parsed
         except (ValueError, KeyError, TypeError):
             break
-    return lines
+        end += len(line)
+    return lines, end
