@@ -10,23 +10,12 @@ from typing import Any
 
 import pytest
 from commandline import assert_refused, succeed
+from listed import rows
 
 from audiornn.corpora.manifest_file import ManifestCorpus
 from audiornn.errors import AudiornnError, ConfigError, CorpusError
 from audiornn.manifest import ManifestColumns, Utterance, check_utterances, read_manifest, write_manifest
 from audiornn.manifest.lines import MAX_LINE_BYTES
-
-
-def rows(num_files: int, *, classes: int = 2, speakers: int = 1) -> list[Utterance]:
-    return [
-        Utterance(
-            utterance_id=f"{index}.wav",
-            path=f"/audio/{index}.wav",
-            label=f"class {index % classes}",
-            speaker=f"speaker {index % speakers}",
-        )
-        for index in range(num_files)
-    ]
 
 
 def test_csv_is_read(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from listed import rows
 
 from audiornn.corpora.folder import FolderCorpus
 from audiornn.errors import ConfigError, CorpusError
@@ -20,18 +21,6 @@ from audiornn.splits.assignment import SplitRule, assign
 from audiornn.splits.balance import share_out
 from audiornn.splits.groups import find_groups
 from audiornn.splits.tallies import find_leaks, tally
-
-
-def rows(num_files: int, *, classes: int = 2, speakers: int = 1) -> list[Utterance]:
-    return [
-        Utterance(
-            utterance_id=f"{index}.wav",
-            path=f"/audio/{index}.wav",
-            label=f"class {index % classes}",
-            speaker=f"speaker {index % speakers}",
-        )
-        for index in range(num_files)
-    ]
 
 
 def test_hash_rule_is_that_of_speech_commands() -> None:
@@ -508,5 +497,5 @@ def test_number_signs_in_file_names_are_no_times() -> None:
     assert [row.split for row in plain] == [split_by_hash(name) for name in names]
     assert len({row.split for row in plain if "/A#" in row.path}) > 1
     # As from a manifest, and so do their segments.
-    for rows in ([clip(name, folder="/") for name in names], [clip(name, "#0.5-1") for name in names]):
-        assert [row.split for row in assign(rows, SplitRule()).utterances] == [row.split for row in plain]
+    for given in ([clip(name, folder="/") for name in names], [clip(name, "#0.5-1") for name in names]):
+        assert [row.split for row in assign(given, SplitRule()).utterances] == [row.split for row in plain]

@@ -99,20 +99,15 @@ class Corpus:
         raise CorpusError(f"expected a corpus with folds, got data={self.name}, which has none: no fold {name!r}")
 
 
-def corpus_folder(path: str | None, data_dir: Path, names: tuple[str, ...]) -> Path:
-    """The folder of a local copy: ``path`` if given, else the first of ``names`` that is there in ``data_dir``.
+def corpus_folder(path: str) -> Path:
+    """The absolute path of a folder of recordings.
 
     Raises:
         CorpusError: no such folder.
     """
-    candidates = [Path(path)] if path is not None else [data_dir / name for name in names]
-    for candidate in candidates:
-        if candidate.is_dir():
-            return candidate.absolute()
-    remedy = "" if path is not None else "; put a copy there, set path=FOLDER or set data_dir"
-    raise CorpusError(
-        f"expected a corpus folder, got nothing at {' or '.join(repr(str(c)) for c in candidates)}{remedy}"
-    )
+    if not Path(path).is_dir():
+        raise CorpusError(f"expected a corpus folder, got nothing at {str(Path(path))!r}")
+    return Path(path).absolute()
 
 
 def read_list(path: Path) -> list[str]:

@@ -26,6 +26,7 @@ from audiornn.manifest.lines import separator_character
 from audiornn.progress import Progress
 from audiornn.splits import (
     check_fractions,
+    fold_after,
     has_classes,
     has_speakers,
     split_by_speaker,
@@ -223,7 +224,7 @@ class ManifestCorpus(Corpus):
                 )
         if len(names) < 3:
             raise CorpusError(f"expected at least 3 folds, for train, validation and test, got {', '.join(names)}")
-        return self.validation_fold or names[(names.index(str(self.fold)) + 1) % len(names)]
+        return self.validation_fold or fold_after(str(self.fold), names)
 
     def _hold_out(self, rows: list[Utterance]) -> list[Utterance]:
         split_of = {self.fold: "test", self._validation_fold(self._fold_names(rows)): "validation"}

@@ -6,6 +6,7 @@ from audiornn.splits.assignment import Assignment, SplitRule, assign
 from audiornn.splits.groups import Group, find_groups
 from audiornn.splits.rules import (
     check_fractions,
+    fold_after,
     folds_by_speaker,
     has_classes,
     has_speakers,
@@ -24,6 +25,7 @@ __all__ = [
     "assign",
     "check_fractions",
     "find_groups",
+    "fold_after",
     "folds_by_speaker",
     "has_classes",
     "has_speakers",

@@ -235,5 +235,9 @@ def split_of_fold(fold: Any, *, held_out: Any, folds: Sequence[Any]) -> str:
     """
     if fold == held_out:
         return "test"
-    following = folds[(folds.index(held_out) + 1) % len(folds)]
-    return "validation" if fold == following else "train"
+    return "validation" if fold == fold_after(held_out, folds) else "train"
+
+
+def fold_after(fold: K, folds: Sequence[K]) -> K:
+    """The next fold in the circle."""
+    return folds[(folds.index(fold) + 1) % len(folds)]

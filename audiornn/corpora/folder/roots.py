@@ -99,7 +99,7 @@ def _folder(path: str, data_dir: Path) -> Path:
         raise CorpusError(
             f"expected a folder or an archive ({', '.join(ARCHIVE_SUFFIXES)}), got a file at {path!r}{remedy}"
         )
-    return corpus_folder(path, data_dir, ())
+    return corpus_folder(path)
 
 
 def _lies_in(inner: str, outer: str) -> bool:

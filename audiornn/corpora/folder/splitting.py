@@ -14,6 +14,7 @@ from audiornn.splits import (
     has_speakers,
     hash_order,
     split_by_speaker,
+    split_of_fold,
     split_randomly,
     split_stratified,
 )
@@ -72,7 +73,7 @@ class Splitting:
                 f"{placed[0].split!r} by lists, folders or metadata; data.split=stratified puts all of them into folds"
             )
         rule = self._choose(rows, has_classes=has_classes)
-        split_of = {fold: "test", (fold + 1) % num_folds: "validation"}
+        split_of = [split_of_fold(each, held_out=fold, folds=range(num_folds)) for each in range(num_folds)]
         if rule == "speaker":
             speakers = enumerate(folds_by_speaker(rows, num_folds=num_folds, seed=self.seed))
             fold_of = {speaker: number for number, held_out in speakers for speaker in held_out}
@@ -81,7 +82,7 @@ class Splitting:
         split = [
             row
             if row.split == NOISE
-            else row.with_split(split_of.get(fold_of[row.speaker if rule == "speaker" else row.path], "train"))
+            else row.with_split(split_of[fold_of[row.speaker if rule == "speaker" else row.path]])
             for row in rows
         ]
         return split, f"fold {fold + 1} of {num_folds} is test, the next validation, {_WORDS[rule]}, seed {self.seed}"
