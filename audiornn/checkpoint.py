@@ -14,61 +14,26 @@ import pickle
 import shutil
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import dacite
 import safetensors
 import safetensors.torch
 import torch
 
 import audiornn
-from audiornn.audio import AudioConfig
 from audiornn.card import model_card
 from audiornn.errors import ModelError
-from audiornn.features import FeaturesConfig
-from audiornn.inputs import Inputs, StreamConfig
-from audiornn.models.classifier import ModelConfig, RecurrentClassifier
+from audiornn.inputs import Inputs
+from audiornn.models.classifier import RecurrentClassifier
+from audiornn.models.config import ModelConfig
 from audiornn.runs import CONFIG_FILE
+from audiornn.spec import FORMAT, FORMAT_VERSION, ModelSpec, read_spec
 from audiornn.tasks import TaskSpec
 
-FORMAT = "audiornn-model"
-FORMAT_VERSION = 2
 WEIGHTS_FILE = "model.safetensors"
 CARD_FILE = "README.md"
-_MAX_CONFIG_BYTES = 1_000_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelSpec:
-    """Everything about a model but its weights."""
-
-    audio: AudioConfig = field(default_factory=AudioConfig)
-    features: FeaturesConfig
-    streams: dict[str, StreamConfig] = field(default_factory=dict)
-    """What is heard beside the front end, by name."""
-    model: ModelConfig
-    tasks: list[TaskSpec]
-    """What the outputs mean, in their order."""
-    training: dict[str, Any] = field(default_factory=dict)
-    """Where the model comes from: corpus, seed, epochs, validation figures. Information only."""
-    weights_sha256: str = ""
-    """Of ``model.safetensors``; set when saved."""
-
-    def __post_init__(self) -> None:
-        names = [task.name for task in self.tasks]
-        if not names or len(set(names)) != len(names):
-            raise ModelError(f"expected tasks of different names, got {names}")
-
-    def build(self) -> RecurrentClassifier:
-        """The network, with fresh weights."""
-        return build_network(self.inputs, self.model, self.tasks)
-
-    @property
-    def inputs(self) -> Inputs:
-        """What the network hears."""
-        return Inputs(audio=self.audio, features=self.features, streams=self.streams)
 
 
 def build_network(inputs: Inputs, model: ModelConfig, tasks: Sequence[TaskSpec]) -> RecurrentClassifier:
@@ -76,6 +41,11 @@ def build_network(inputs: Inputs, model: ModelConfig, tasks: Sequence[TaskSpec])
     num_outputs = sum(task.num_outputs for task in tasks)
     num_frame_outputs = sum(task.num_frame_outputs for task in tasks)
     return RecurrentClassifier(inputs.features, model, num_outputs, num_frame_outputs, inputs.streams)
+
+
+def build_model(spec: ModelSpec) -> RecurrentClassifier:
+    """The network of a model, with fresh weights."""
+    return build_network(spec.inputs, spec.model, spec.tasks)
 
 
 def save_model(folder: Path, network: RecurrentClassifier, spec: ModelSpec) -> None:
@@ -109,35 +79,6 @@ def save_model(folder: Path, network: RecurrentClassifier, spec: ModelSpec) -> N
         raise ModelError(f"could not write the model folder '{folder}': {error.strerror or error}") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """The parsed ``config.json`` of a model folder, known to be of this format and version.
-
-    Raises:
-        ModelError: no such folder or file, not JSON, or not a model of this package.
-    """
-    path = folder / CONFIG_FILE
-    if not folder.is_dir():
-        raise ModelError(f"expected a model folder, found none at '{folder}'")
-    if not path.is_file():
-        raise ModelError(f"expected {CONFIG_FILE} in the model folder '{folder}', found none")
-    if path.stat().st_size > _MAX_CONFIG_BYTES:
-        raise ModelError(f"expected at most {_MAX_CONFIG_BYTES} bytes, got {path.stat().st_size} in '{path}'")
-    try:
-        document = json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise ModelError(f"could not read '{path}': {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        raise ModelError(f"expected JSON in '{path}', got: {error}") from error
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise ModelError(f'expected "format": "{FORMAT}" in \'{path}\': this is not a model of audiornn')
-    if document.get("format_version") != FORMAT_VERSION:
-        raise ModelError(
-            f"expected model format version {FORMAT_VERSION}, got {document.get('format_version')!r} in '{path}'; "
-            "another version of audiornn wrote it"
-        )
-    return document
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,28 +115,10 @@ def read_training_checkpoint(path: Path) -> TrainingCheckpoint:
         raise ModelError(f"expected a checkpoint of a run at '{path}', got none that can be read: {error}") from error
 
 
-def _read_spec(document: dict[str, Any], path: Path) -> ModelSpec:
-    known = {field.name for field in dataclasses.fields(ModelSpec)}
-    settings = {name: value for name, value in document.items() if name in known}
-    try:
-        return dacite.from_dict(ModelSpec, settings, dacite.Config(strict=True))
-    except (dacite.DaciteError, TypeError, ValueError) as error:
-        raise ModelError(f"bad setting in '{path}': {error}") from error
-
-
-def read_spec(folder: Path) -> ModelSpec:
-    """Everything about a saved model but its weights.
-
-    Raises:
-        ModelError: no such model, or a damaged or foreign one.
-    """
-    return _read_spec(read_config(folder), folder / CONFIG_FILE)
-
-
 def _check_weights(weights: Any, spec: ModelSpec, path: Path) -> None:
     """Names and shapes in the file's header against those of the network, which is only sketched ("meta" device)."""
     with torch.device("meta"):
-        expected = {name: list(tensor.shape) for name, tensor in spec.build().state_dict().items()}
+        expected = {name: list(tensor.shape) for name, tensor in build_model(spec).state_dict().items()}
     names = set(weights.keys())
     if names != set(expected):
         odd = sorted(names ^ set(expected))[0]
@@ -230,6 +153,6 @@ def load_model(folder: Path) -> tuple[RecurrentClassifier, ModelSpec]:
         raise ModelError(f"expected safetensors weights in '{path}', got a damaged or foreign file: {error}") from error
     if hashlib.sha256(payload).hexdigest() != spec.weights_sha256:
         raise ModelError(f"the weights in '{path}' are not the ones that {CONFIG_FILE} was written with")
-    network = spec.build()
+    network = build_model(spec)
     network.load_state_dict(state)
     return network.eval(), spec

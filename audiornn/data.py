@@ -60,7 +60,7 @@ class Batch:
     lengths: Tensor
     """int64 ``(batch,)``, valid samples."""
     targets: dict[str, Tensor]
-    """By task, ``(batch, ...)``, see `audiornn.tasks.read_targets`."""
+    """By task, ``(batch, ...)``, see `audiornn.targets.read_targets`."""
     utterances: Tensor
     """int64 ``(batch,)``, rows of the store."""
     has_gaps: bool = False

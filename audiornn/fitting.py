@@ -11,17 +11,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from audiornn.checkpoint import ModelSpec
 from audiornn.data import Batch, LoaderConfig, StoreDataset, evaluation_loader
 from audiornn.evaluation import answer
 from audiornn.features import FeatureExtractor, FeatureStatistics
 from audiornn.features.joining import SequenceInput
 from audiornn.inference import Classifier
+from audiornn.inference.torch_engine import TorchEngine
 from audiornn.inputs import FRONT_END
 from audiornn.models.classifier import RecurrentClassifier
 from audiornn.objectives import Objective
 from audiornn.objectives.next_frame import with_linear_prediction
 from audiornn.padding import Frames, absent_frames
+from audiornn.spec import ModelSpec
 from audiornn.store import Store
 from audiornn.store.computed import read_computed, write_computed
 from audiornn.tasks import NEXT_FRAME, TaskSpec
@@ -84,10 +85,11 @@ def _statistics_key(parts: Mapping[str, Part], store: Store, loader: LoaderConfi
 
 
 def calibrated(
-    spec: ModelSpec, objective: Objective, classifier: Classifier, store: Store, loader: LoaderConfig
+    spec: ModelSpec, objective: Objective, engine: TorchEngine, store: Store, loader: LoaderConfig
 ) -> ModelSpec:
     """The spec with thresholds chosen on the validation split and baselines fitted to the training split, if any."""
-    spec = dataclasses.replace(spec, tasks=[_with_baseline(task, classifier, store, loader) for task in spec.tasks])
+    classifier = Classifier(engine, spec)
+    spec = dataclasses.replace(spec, tasks=[_with_baseline(task, engine, store, loader) for task in spec.tasks])
     if not any(task.thresholds for task in spec.tasks):
         return spec
     rows = store.indices("validation")
@@ -96,14 +98,14 @@ def calibrated(
     return dataclasses.replace(spec, tasks=objective.calibrated(scores, targets))
 
 
-def _with_baseline(task: TaskSpec, classifier: Classifier, store: Store, loader: LoaderConfig) -> TaskSpec:
+def _with_baseline(task: TaskSpec, engine: TorchEngine, store: Store, loader: LoaderConfig) -> TaskSpec:
     if task.kind != NEXT_FRAME:
         return task
 
     def utterances() -> Iterator[tuple[NDArray[np.float32], NDArray[np.bool_]]]:
         with torch.inference_mode():
             for batch in evaluation_loader(store, loader, {}, "train"):
-                frames = classifier.network.frames(*batch.heard(classifier.device))
+                frames = engine.network.frames(*batch.heard(engine.device))
                 absent = absent_frames(frames.lengths, frames.missing, frames.values.shape[1]).cpu().numpy()
                 values = frames.values.cpu().numpy()
                 for of_row, gaps, length in zip(values, absent, frames.lengths.tolist(), strict=True):

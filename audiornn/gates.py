@@ -12,14 +12,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from audiornn.checkpoint import load_model
 from audiornn.corpora.corpus import Corpus
 from audiornn.data import LoaderConfig, StoreDataset
 from audiornn.errors import ConfigError
 from audiornn.features import FeaturesConfig
-from audiornn.models.cells import CELLS, RecurrentLayer
-from audiornn.models.classifier import ModelConfig, RecurrentClassifier
-from audiornn.models.encoder import EncoderConfig
-from audiornn.models.pooling import PoolingConfig
+from audiornn.models.cells import RecurrentLayer
+from audiornn.models.classifier import RecurrentClassifier
+from audiornn.models.config import CELLS, EncoderConfig, ModelConfig, PoolingConfig
 from audiornn.objectives import MulticlassConfig, Objective
 from audiornn.optimization import OptimizerConfig
 from audiornn.progress import Progress
@@ -78,7 +78,7 @@ def gradient_rows(
     for cell in config.cells:
         settings = _settings(config, cell, data, features)
         untrained = build_module(settings, store, objective).network
-        trained = train(settings, store, run_dir=folder / cell).classifier.network
+        trained, _ = load_model(train(settings, store, run_dir=folder / cell).run.model)
         for name, network in (("no", untrained), ("yes", trained)):
             norms = gradient_norms(network, objective, store, chosen)
             rows += [

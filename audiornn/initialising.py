@@ -8,11 +8,13 @@ from pathlib import Path
 
 from torch import nn
 
-from audiornn.checkpoint import load_model, read_spec
+from audiornn.checkpoint import load_model
 from audiornn.errors import ConfigError
 from audiornn.features import FeaturesConfig
 from audiornn.inputs import Inputs, StreamConfig
-from audiornn.models.classifier import ModelConfig, RecurrentClassifier
+from audiornn.models.classifier import RecurrentClassifier
+from audiornn.models.config import ModelConfig
+from audiornn.spec import read_spec
 
 
 def check_source(folder: Path, inputs: Inputs, model: ModelConfig, freeze: int) -> None:

@@ -143,7 +143,7 @@ def _of_task(task: TaskSpec, scores: Any, durations: Sequence[float]) -> list[Ta
 
 
 def intervals_text(intervals: Sequence[Interval]) -> str:
-    """Intervals as a cell that `audiornn.tasks.parse_intervals` reads; seconds to four digits.
+    """Intervals as a cell that `audiornn.targets.parse_intervals` reads; seconds to four digits.
 
     >>> intervals_text([(0.1, 0.45, "yes")])
     '[[0.1, 0.45, "yes"]]'

@@ -15,21 +15,24 @@ import torch
 
 from audiornn.audio import AudioConfig
 from audiornn.augment import AugmentConfig, Augmenter, NoiseBank
-from audiornn.checkpoint import ModelSpec, build_network, load_model, read_config, read_training_checkpoint, save_model
+from audiornn.checkpoint import build_network, read_training_checkpoint, save_model
 from audiornn.corpora.corpus import Corpus
 from audiornn.data import LoaderConfig, overfitting_subset, training_share
 from audiornn.errors import ConfigError, CorpusError
 from audiornn.evaluation import SplitEvaluation, evaluate, save_evaluation
 from audiornn.features import FeaturesConfig
 from audiornn.fitting import calibrated, set_statistics
-from audiornn.inference import Classifier
+from audiornn.inference import Classifier, load
+from audiornn.inference.engines import TORCH
+from audiornn.inference.torch_engine import TorchEngine
 from audiornn.initialising import check_source, frozen_parts, start_from
 from audiornn.inputs import Inputs, parse_streams, with_sizes
 from audiornn.manifest import Utterance
-from audiornn.models.classifier import ModelConfig
+from audiornn.models.config import ModelConfig
 from audiornn.objectives import MulticlassConfig, Objective, ObjectiveConfig
 from audiornn.optimization import OptimizerConfig, ScheduleConfig
 from audiornn.runs import RunFolder
+from audiornn.spec import ModelSpec, read_config
 from audiornn.store import Progress, Store, prepare
 from audiornn.trainer_config import TrainerConfig
 
@@ -252,10 +255,10 @@ def _train(parts: _Parts, run: RunFolder, checkpoint: Path | None) -> TrainResul
         training={**_provenance(config, store, history, epoch), "init_weights_sha256": parts.init_weights_sha256},
     )
     device = "cpu" if trainer.strategy.root_device.type == "cpu" else None
-    spec = calibrated(spec, parts.objective, Classifier(network, spec, device=device), store, config.loader)
+    spec = calibrated(spec, parts.objective, TorchEngine(network, spec.inputs, device=device), store, config.loader)
     save_model(run.model, network.cpu(), spec)
     # What is reported is what was saved: the folder is read back.
-    classifier = Classifier(*load_model(run.model), source=run.model, device=device)
+    classifier = load(run.model, device=device, engine=TORCH)
     validation = evaluate(classifier, store, "validation", batch_size=config.loader.eval_batch_size)
     save_evaluation(validation, run.report, history=history, settings=dataclasses.asdict(config))
     return TrainResult(

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from audiornn.errors import ConfigError
-from audiornn.models.cells import CELLS, RecurrentLayer
+from audiornn.models.cells import RecurrentLayer
+from audiornn.models.config import CELLS
 
 LENGTHS = torch.tensor([5, 9, 1, 7])
 FORMS = ("forward_gathered", "forward_packed")

@@ -8,7 +8,8 @@ import torch
 from reference_cells import GATES, Cell, PlainNetwork, both_directions
 from torch import nn
 
-from audiornn.models.cells import CELLS, RecurrentLayer
+from audiornn.models.cells import RecurrentLayer
+from audiornn.models.config import CELLS
 
 LENGTHS = [5, 9, 1, 7]
 INPUTS, HIDDEN = 6, 4

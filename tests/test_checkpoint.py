@@ -8,8 +8,9 @@ import pytest
 import torch
 from toy import TINY_FEATURES, TINY_MODEL
 
-from audiornn.checkpoint import CONFIG_FILE, WEIGHTS_FILE, ModelSpec, load_model, save_model
+from audiornn.checkpoint import CONFIG_FILE, WEIGHTS_FILE, build_model, load_model, save_model
 from audiornn.errors import ModelError
+from audiornn.spec import ModelSpec
 from audiornn.tasks import multiclass_task
 
 SPEC = ModelSpec(
@@ -23,7 +24,7 @@ SPEC = ModelSpec(
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     torch.manual_seed(0)
-    network = SPEC.build()
+    network = build_model(SPEC)
     network.features.set_statistics(torch.randn(12), torch.rand(12) + 0.5)
     save_model(tmp_path / "model", network, SPEC)
     return tmp_path / "model"
@@ -36,7 +37,7 @@ def edit_config(folder: Path, **changes: object) -> None:
 
 def test_saved_and_loaded_network_gives_the_same_bits(folder):
     torch.manual_seed(0)
-    original = SPEC.build()
+    original = build_model(SPEC)
     original.features.set_statistics(torch.randn(12), torch.rand(12) + 0.5)
     network, spec = load_model(folder)
     waveforms, lengths = torch.randn(2, 4000), torch.tensor([4000, 2500])
@@ -47,14 +48,14 @@ def test_saved_and_loaded_network_gives_the_same_bits(folder):
 
 
 def test_folder_holds_three_files_and_saving_again_replaces_them(folder):
-    save_model(folder, SPEC.build(), SPEC)
+    save_model(folder, build_model(SPEC), SPEC)
     assert sorted(path.name for path in folder.iterdir()) == ["README.md", CONFIG_FILE, WEIGHTS_FILE]
     assert [path.name for path in folder.parent.iterdir()] == ["model"], "no temporary folder stays"
 
 
 def test_card_names_labels_and_size(folder):
     card = (folder / "README.md").read_text()
-    assert "`a`, `b`, `c`" in card and f"{sum(p.numel() for p in SPEC.build().parameters()):,} parameters" in card
+    assert "`a`, `b`, `c`" in card and f"{sum(p.numel() for p in build_model(SPEC).parameters()):,} parameters" in card
     assert card.startswith("---\nlibrary_name: audiornn\n")
 
 
@@ -133,4 +134,4 @@ def test_config_that_does_not_fit_is_refused(folder, changes, message):
 def test_unwritable_target_is_one_error_and_leaves_nothing(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ModelError, match="could not write the model folder"):
-        save_model(tmp_path / "file" / "model", SPEC.build(), SPEC)
+        save_model(tmp_path / "file" / "model", build_model(SPEC), SPEC)

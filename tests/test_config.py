@@ -29,7 +29,7 @@ from audiornn.help import VERBS, conf_dir, verb_help
 from audiornn.inputs import with_sizes
 from audiornn.manifest import Utterance
 from audiornn.optimization import build_optimizer, build_schedule
-from audiornn.tasks import UtteranceSource, read_targets
+from audiornn.targets import UtteranceSource, read_targets
 
 GROUPS = sorted(path.name for path in conf_dir().iterdir() if path.is_dir())
 

@@ -17,19 +17,20 @@ from audiornn import padding
 from audiornn.audio import Recording, join_packets, prepare_recording, read_audio, read_recording
 from audiornn.audio.recording import gaps_at
 from audiornn.augment import AugmentConfig, Augmenter, NoiseBank
-from audiornn.checkpoint import ModelSpec
+from audiornn.checkpoint import build_model
 from audiornn.corpora.manifest_file import ManifestCorpus
 from audiornn.errors import AudioError, CorpusError
 from audiornn.features import PRESETS, FeatureExtractor, FeaturesConfig
 from audiornn.inference import Classifier
+from audiornn.inference.torch_engine import TorchEngine
 from audiornn.manifest import read_manifest, write_manifest
-from audiornn.models.cells import CELLS
 from audiornn.models.classifier import RecurrentClassifier
-from audiornn.models.encoder import EncoderConfig, RecurrentEncoder
-from audiornn.models.pooling import POOLINGS, PoolingConfig, build_pooling
-from audiornn.models.stem import StemConfig
+from audiornn.models.config import CELLS, POOLINGS, EncoderConfig, PoolingConfig, StemConfig
+from audiornn.models.encoder import RecurrentEncoder
+from audiornn.models.pooling import build_pooling
 from audiornn.objectives.next_frame import NextFrameConfig, with_linear_prediction
 from audiornn.padding import absent_frames, pad_waveforms, with_missing, without_missing
+from audiornn.spec import ModelSpec
 from audiornn.store import prepare
 from audiornn.tasks import NEXT_FRAME, TaskSpec, multiclass_task
 
@@ -320,7 +321,7 @@ def test_declared_gap_goes_through_manifest_store_and_batch_to_the_same_answer(t
 def tiny_classifier(**changes) -> Classifier:
     torch.manual_seed(0)
     spec = ModelSpec(features=TINY_FEATURES, model=TINY_MODEL, tasks=[multiclass_task(["a", "b"])], **changes)
-    return Classifier(spec.build(), spec, device="cpu")
+    return Classifier(TorchEngine(build_model(spec), spec.inputs, device="cpu"), spec)
 
 
 def test_gaps_of_a_manifest_are_written_and_read_back(tmp_path):

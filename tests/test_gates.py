@@ -17,9 +17,7 @@ from audiornn.corpora.folder import FolderCorpus
 from audiornn.errors import ConfigError
 from audiornn.gates import GatesConfig, bits_and_noise, gradient_norms, recall
 from audiornn.inputs import Inputs
-from audiornn.models.classifier import ModelConfig
-from audiornn.models.encoder import EncoderConfig
-from audiornn.models.pooling import PoolingConfig
+from audiornn.models.config import EncoderConfig, ModelConfig, PoolingConfig
 from audiornn.objectives import MulticlassConfig
 from audiornn.store import prepare
 

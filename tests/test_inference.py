@@ -10,9 +10,10 @@ from signals import tone, utterances, write_wav
 from toy import TINY_FEATURES, TINY_MODEL
 
 import audiornn
-from audiornn.checkpoint import ModelSpec, save_model
+from audiornn.checkpoint import build_model, save_model
 from audiornn.errors import AudioError
-from audiornn.inference import batches_by_length
+from audiornn.inference.batching import batches_by_length
+from audiornn.spec import ModelSpec
 from audiornn.tasks import multiclass_task
 
 LENGTHS = [8000, 300, 16_000, 1, 5000, 8000, 12_345]
@@ -22,7 +23,7 @@ LENGTHS = [8000, 300, 16_000, 1, 5000, 8000, 12_345]
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(3)
     spec = ModelSpec(features=TINY_FEATURES, model=TINY_MODEL, tasks=[multiclass_task(["a", "b", "c"])])
-    network = spec.build()
+    network = build_model(spec)
     folder = tmp_path_factory.mktemp("model") / "model"
     save_model(folder, network, spec)
     return folder
@@ -92,7 +93,7 @@ def test_embedding_is_what_the_head_sees(classifier, clips):
     embeddings = classifier.embed(clips)
     assert embeddings.shape == (len(clips), classifier.embedding_size) == (7, 6)
     np.testing.assert_allclose(classifier.embed(clips[2]), embeddings[2], atol=1e-6)
-    head = classifier.network.head.linear
+    head = classifier.engine.network.head.linear
     logits = embeddings @ head.weight.detach().numpy().T + head.bias.detach().numpy()
     np.testing.assert_allclose(
         logits, classifier.run([soundfile.read(c, dtype="float32")[0] for c in clips]).logits, atol=1e-5

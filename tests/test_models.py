@@ -11,11 +11,10 @@ import torch
 from torch import nn
 
 from audiornn.errors import ConfigError
-from audiornn.models.cells import CELLS
-from audiornn.models.encoder import EncoderConfig, RecurrentEncoder, SequenceDropout
-from audiornn.models.heads import HeadConfig
-from audiornn.models.pooling import POOLINGS, QUERIES, PoolingConfig, build_pooling
-from audiornn.models.stem import ConvolutionStem, MaskedBatchNorm, StemConfig
+from audiornn.models.config import CELLS, POOLINGS, QUERIES, EncoderConfig, HeadConfig, PoolingConfig, StemConfig
+from audiornn.models.encoder import RecurrentEncoder, SequenceDropout
+from audiornn.models.pooling import build_pooling
+from audiornn.models.stem import ConvolutionStem, MaskedBatchNorm
 from audiornn.padding import lengths_to_padding_mask, masked_softmax
 
 LENGTHS = torch.tensor([13, 40, 1, 28])

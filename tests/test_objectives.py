@@ -25,7 +25,8 @@ from audiornn.objectives import (
 )
 from audiornn.objectives.classes import best_threshold
 from audiornn.objectives.frames import classes_at
-from audiornn.tasks import TaskSpec, UtteranceSource, multiclass_task, read_targets
+from audiornn.targets import UtteranceSource, read_targets
+from audiornn.tasks import TaskSpec, multiclass_task
 
 WORD_AND_PITCH = {
     "word": {"kind": "multiclass", "label_smoothing": 0.1},

@@ -21,16 +21,14 @@ from toy import TINY_FEATURES, TINY_MODEL, TINY_OVERRIDES
 import audiornn
 from audiornn.audio import from_int16
 from audiornn.augment import AugmentConfig
-from audiornn.checkpoint import ModelSpec, load_model, save_model
+from audiornn.checkpoint import build_model, load_model, save_model
 from audiornn.corpora.manifest_file import ManifestCorpus
 from audiornn.data import LoaderConfig, StoreDataset, training_share
 from audiornn.errors import ConfigError, ModelError
 from audiornn.evaluation import evaluate, load_evaluation, metrics_document, save_evaluation
 from audiornn.inference import Classifier
-from audiornn.models.classifier import ModelConfig
-from audiornn.models.encoder import EncoderConfig
-from audiornn.models.heads import HeadConfig
-from audiornn.models.stem import StemConfig
+from audiornn.inference.torch_engine import TorchEngine
+from audiornn.models.config import EncoderConfig, HeadConfig, ModelConfig, StemConfig
 from audiornn.objectives import (
     BinaryConfig,
     FramesConfig,
@@ -42,6 +40,7 @@ from audiornn.objectives import (
 )
 from audiornn.optimization import OptimizerConfig
 from audiornn.predictions import prediction_columns, prediction_row
+from audiornn.spec import ModelSpec
 from audiornn.store import Store, prepare
 from audiornn.tasks import multiclass_task
 from audiornn.trainer_config import TrainerConfig
@@ -156,7 +155,7 @@ def test_stopped_and_resumed_run_ends_in_the_same_bits(manifest, tmp_path, name,
     with pulled_plug(monkeypatch, epoch=1, batch=2):
         train(config, store, run_dir=tmp_path / "stopped")
     resumed = train(config, store, run_dir=tmp_path / "stopped", resume=True)
-    states = (whole.classifier.network.state_dict(), resumed.classifier.network.state_dict())
+    states = (whole.classifier.engine.network.state_dict(), resumed.classifier.engine.network.state_dict())
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
     assert resumed.classifier.tasks == whole.classifier.tasks
     drop = ("seconds",)
@@ -212,8 +211,8 @@ def assert_answers_depend_on_the_clip_alone(result: TrainResult, manifest: Path)
     np.testing.assert_allclose(alone, together, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(by_three, together, rtol=1e-5, atol=1e-6)
     waveform = torch.from_numpy(np.pad(noise(4_000), (0, 3_000), constant_values=np.nan)).float().unsqueeze(0)
-    padded = classifier.network(waveform, torch.tensor([4_000])).logits
-    bare = classifier.network(waveform[:, :4_000], torch.tensor([4_000])).logits
+    padded = classifier.engine.network(waveform, torch.tensor([4_000])).logits
+    bare = classifier.engine.network(waveform[:, :4_000], torch.tensor([4_000])).logits
     torch.testing.assert_close(padded, bare, rtol=1e-5, atol=1e-6)
     assert classifier.embed(clips).shape == (7, classifier.embedding_size)
 
@@ -371,10 +370,10 @@ def test_next_frame_is_compared_with_copying_and_with_linear_prediction(manifest
 
     def features(split: str) -> list[np.ndarray]:
         waveforms = [from_int16(store.waveform(int(row))) for row in store.indices(split)]
+        network = result.classifier.engine.network
         with torch.no_grad():
             return [
-                result.classifier.network.features(torch.from_numpy(w)[None], torch.tensor([len(w)]))[0][0].numpy()
-                for w in waveforms
+                network.features(torch.from_numpy(w)[None], torch.tensor([len(w)]))[0][0].numpy() for w in waveforms
             ]
 
     evaluation = evaluate(result.classifier, store, "test")
@@ -420,7 +419,7 @@ def test_clips_too_short_to_foretell_have_no_error(manifest, tmp_path):
         model=MODELS["next_frame"],
         tasks=NextFrameConfig().build(None, num_features=12).specs,
     )
-    classifier = Classifier(spec.build(), spec, device="cpu")
+    classifier = Classifier(TorchEngine(build_model(spec), spec.inputs, device="cpu"), spec)
     short, long = classifier.predict([noise(200), noise(8_000)], sample_rate=16_000)
     assert np.isnan(short.values["mean absolute error"]) and long.values["mean absolute error"] > 0
 
@@ -476,7 +475,7 @@ def test_frozen_statistics_do_not_move(manifest, tmp_path):
 )
 def test_init_from_another_network_is_refused(manifest, tmp_path, changes, message):
     spec = ModelSpec(features=TINY_FEATURES, model=MODELS["next_frame"], tasks=[multiclass_task(["a", "b"])])
-    save_model(tmp_path / "model", spec.build(), spec)
+    save_model(tmp_path / "model", build_model(spec), spec)
     wanted = {"model": MODELS["next_frame"], "init": str(tmp_path / "model"), **changes}
     config = settings(manifest, "multiclass", **wanted)
     with pytest.raises(ConfigError, match=message):

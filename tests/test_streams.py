@@ -466,7 +466,7 @@ def test_encoder_with_streams_starts_another_and_a_different_one_is_refused(tmp_
     model = str(tmp_path / "run" / "model")
     again = dataclasses.replace(config, init=model, freeze=-1)
     result = train(again, again.prepare(tmp_path), run_dir=tmp_path / "again")
-    source, other = load(model).network.state_dict(), result.classifier.network.state_dict()
+    source, other = load(model).engine.network.state_dict(), result.classifier.engine.network.state_dict()
     held = ("features.", "streams.", "projections.", "encoder.")
     assert all(torch.equal(source[name], other[name]) for name in source if name.startswith(held))
     assert not all(torch.equal(source[name], other[name]) for name in source)

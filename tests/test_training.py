@@ -21,7 +21,7 @@ from audiornn.corpora.folder import FolderCorpus
 from audiornn.data import LoaderConfig
 from audiornn.errors import ConfigError, CorpusError, ModelError
 from audiornn.features import FeatureExtractor
-from audiornn.models.heads import HeadConfig
+from audiornn.models.config import HeadConfig
 from audiornn.objectives import MulticlassConfig
 from audiornn.optimization import OptimizerConfig, ScheduleConfig
 from audiornn.runs import RunFolder, resolve_model, resolve_resume

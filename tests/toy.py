@@ -8,10 +8,7 @@ import numpy as np
 from signals import chirp, noise, tone, write_wav
 
 from audiornn.features.config import FeaturesConfig
-from audiornn.models.classifier import ModelConfig
-from audiornn.models.encoder import EncoderConfig
-from audiornn.models.heads import HeadConfig
-from audiornn.models.pooling import PoolingConfig
+from audiornn.models.config import EncoderConfig, HeadConfig, ModelConfig, PoolingConfig
 
 TINY_FEATURES = FeaturesConfig(n_mels=20, n_mfcc=12)
 TINY_MODEL = ModelConfig(

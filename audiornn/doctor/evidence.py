@@ -10,7 +10,7 @@ from functools import cached_property
 from audiornn.doctor.examining import Examined
 from audiornn.labels import order_labels
 from audiornn.manifest import NOISE, SPLITS, Utterance
-from audiornn.tasks import label_sets
+from audiornn.targets import label_sets
 
 
 @dataclass(frozen=True, kw_only=True)

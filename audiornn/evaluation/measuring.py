@@ -20,16 +20,8 @@ from audiornn.evaluation.numbers import evaluate_numbers
 from audiornn.evaluation.segments import evaluate_intervals
 from audiornn.inputs import with_sizes
 from audiornn.manifest import SPLITS
-from audiornn.tasks import (
-    FRAMES,
-    MISSING_CLASS,
-    MULTILABEL,
-    NEXT_FRAME,
-    REGRESSION,
-    TaskSpec,
-    read_intervals,
-    read_targets,
-)
+from audiornn.targets import MISSING_CLASS, read_intervals, read_targets
+from audiornn.tasks import FRAMES, MULTILABEL, NEXT_FRAME, REGRESSION, TaskSpec
 
 if TYPE_CHECKING:
     from audiornn.inference import Classifier
@@ -162,7 +154,7 @@ def evaluate_task(
 
     Args:
         task: what was answered.
-        targets: as `audiornn.tasks.read_targets` gives them; for ``frames`` intervals.
+        targets: as `audiornn.targets.read_targets` gives them; for ``frames`` intervals.
         scores: as `audiornn.inference.Outputs` has them.
         utterance_ids: one per clip.
         facts: durations, speakers, provenance, seed; see `evaluate_predictions`.

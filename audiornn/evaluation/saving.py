@@ -23,7 +23,8 @@ from audiornn.evaluation.segments import IntervalsEvaluation
 from audiornn.files.atomic import open_atomic, write_text
 from audiornn.files.tables import read_rows, write_rows
 from audiornn.predictions import PROBABILITY_PREFIX, VALUE_PREFIX
-from audiornn.tasks import BINARY, FRAMES, MULTICLASS, NEXT_FRAME, REGRESSION, TaskSpec, parse_intervals
+from audiornn.targets import parse_intervals
+from audiornn.tasks import BINARY, FRAMES, MULTICLASS, NEXT_FRAME, REGRESSION, TaskSpec
 
 FORMAT_VERSION = 2
 PREDICTIONS, MISTAKES, METRICS, REPORT = "predictions.csv", "worst_mistakes.csv", "metrics.json", "report.html"

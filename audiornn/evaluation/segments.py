@@ -20,7 +20,8 @@ from audiornn.evaluation.clips import (
 )
 from audiornn.evaluation.intervals import Estimate, Floats
 from audiornn.predictions import intervals_text
-from audiornn.tasks import Interval, TaskSpec, parse_intervals
+from audiornn.targets import parse_intervals
+from audiornn.tasks import Interval, TaskSpec
 
 GRID_SECONDS = 0.01
 """Labels are compared every 10 ms, whatever the frames of the model are."""

@@ -7,9 +7,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from audiornn.errors import ConfigError
+from audiornn.models.config import CELLS
 from audiornn.padding import lengths_to_padding_mask, reverse_sequences, zero_padding
-
-CELLS = ("rnn_tanh", "rnn_relu", "gru", "lstm")
 
 
 class RecurrentLayer(nn.Module):

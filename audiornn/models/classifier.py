@@ -3,35 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from audiornn.errors import ConfigError
 from audiornn.features import FeatureExtractor, FeaturesConfig
 from audiornn.features.joining import Origins, SequenceInput, Stream, join
 from audiornn.inputs import AUDIO, Inputs, StreamConfig
-from audiornn.models.encoder import EncoderConfig, RecurrentEncoder
-from audiornn.models.heads import EmbeddingLayer, HeadConfig, LinearHead
-from audiornn.models.pooling import PoolingConfig, build_pooling
+from audiornn.models.config import ModelConfig
+from audiornn.models.encoder import RecurrentEncoder
+from audiornn.models.heads import EmbeddingLayer, LinearHead
+from audiornn.models.pooling import build_pooling
 from audiornn.padding import Frames, is_captured
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelConfig:
-    """Everything after the front end."""
-
-    encoder: EncoderConfig = field(default_factory=EncoderConfig)
-    pooling: PoolingConfig = field(default_factory=PoolingConfig)
-    head: HeadConfig = field(default_factory=HeadConfig)
-    projection: int = 64
-    """Units that each of several input streams is projected to."""
-
-    def __post_init__(self) -> None:
-        if self.projection < 1:
-            raise ConfigError(f"projection must be at least 1, got {self.projection}")
 
 
 class ClassifierOutput(NamedTuple):

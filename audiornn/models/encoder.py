@@ -2,49 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from torch import Tensor, nn
 from torch.nn import functional
 
-from audiornn.errors import ConfigError
-from audiornn.models.cells import CELLS, RecurrentLayer
-from audiornn.models.stem import ConvolutionStem, StemConfig
+from audiornn.models.cells import RecurrentLayer
+from audiornn.models.config import EncoderConfig
+from audiornn.models.stem import ConvolutionStem
 from audiornn.padding import Frames, absent_frames, lengths_to_padding_mask, with_missing, without_missing, zero_padding
-
-
-@dataclass(frozen=True, kw_only=True)
-class EncoderConfig:
-    """The recurrent encoder; names as in ``torch.nn.GRU``."""
-
-    cell: str = "lstm"
-    """``rnn_tanh``, ``rnn_relu``, ``gru`` or ``lstm``."""
-    hidden_size: int = 128
-    """Units per direction and layer."""
-    num_layers: int = 2
-    """Stacked recurrent layers, at least 1."""
-    bidirectional: bool = True
-    """Read every sequence from both ends."""
-    dropout: float = 0.0
-    """Dropout between recurrent layers and after the last, in [0, 1): see `SequenceDropout`."""
-    input_dropout: float = 0.0
-    """Dropout on what enters the first recurrent layer, in [0, 1)."""
-    memory_frames: int = 0
-    """Gates start out keeping what they hold over up to so many frames, see `RecurrentLayer.remember`; 0 = over two."""
-    stem: StemConfig = field(default_factory=StemConfig)
-    """Convolutions before the recurrent layers."""
-
-    def __post_init__(self) -> None:
-        if self.cell not in CELLS:
-            raise ConfigError(f"cell must be one of {', '.join(CELLS)}, got {self.cell!r}")
-        for name in ("hidden_size", "num_layers"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.memory_frames != 0 and self.memory_frames < 3:
-            raise ConfigError(f"memory_frames must be 0 or at least 3, got {self.memory_frames}")
-        for name in ("dropout", "input_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be in [0, 1), got {getattr(self, name)}")
 
 
 class SequenceDropout(nn.Module):

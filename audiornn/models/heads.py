@@ -2,27 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from torch import Tensor, nn
 
-from audiornn.errors import ConfigError
-
-
-@dataclass(frozen=True, kw_only=True)
-class HeadConfig:
-    """What follows the pooling."""
-
-    embedding_size: int = 0
-    """Units of the embedding layer (linear, ReLU); 0 means that the pooled vector is the embedding."""
-    dropout: float = 0.0
-    """Dropout on the pooled vector and on the embedding, in [0, 1)."""
-
-    def __post_init__(self) -> None:
-        if self.embedding_size < 0:
-            raise ConfigError(f"embedding_size must be at least 0, got {self.embedding_size}")
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(f"head dropout must be in [0, 1), got {self.dropout}")
+from audiornn.models.config import HeadConfig
 
 
 class EmbeddingLayer(nn.Module):

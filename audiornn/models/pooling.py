@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from audiornn.errors import ConfigError
+from audiornn.models.config import PoolingConfig
 from audiornn.padding import (
     absent_frames,
     last_valid,
@@ -17,29 +16,6 @@ from audiornn.padding import (
     masked_mean_std,
     masked_softmax,
 )
-
-POOLINGS = ("last", "mean", "max", "mean_std", "attention", "multihead_attention")
-QUERIES = ("learned", "middle")
-
-
-@dataclass(frozen=True, kw_only=True)
-class PoolingConfig:
-    """How frames become one vector."""
-
-    kind: str = "mean"
-    """``last``, ``mean``, ``max``, ``mean_std``, ``attention`` or ``multihead_attention``."""
-    num_heads: int = 4
-    """Heads of ``multihead_attention``."""
-    query: str = "learned"
-    """``multihead_attention``: a ``learned`` query per head, or one computed from the ``middle`` frame (MHAtt-RNN)."""
-
-    def __post_init__(self) -> None:
-        if self.kind not in POOLINGS:
-            raise ConfigError(f"pooling kind must be one of {', '.join(POOLINGS)}, got {self.kind!r}")
-        if self.query not in QUERIES:
-            raise ConfigError(f"pooling query must be one of {', '.join(QUERIES)}, got {self.query!r}")
-        if self.num_heads < 1:
-            raise ConfigError(f"num_heads must be at least 1, got {self.num_heads}")
 
 
 class LastPooling(nn.Module):

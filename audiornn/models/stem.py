@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -11,37 +10,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import batch_norm, pad
 
-from audiornn.errors import ConfigError
+from audiornn.models.config import StemConfig
 from audiornn.padding import Frames, absent_frames
-
-
-@dataclass(frozen=True, kw_only=True)
-class StemConfig:
-    """A stack of 2-D convolutions over (frames, features); no channels means no stem."""
-
-    channels: list[int] = field(default_factory=list)
-    """Output channels of each convolution."""
-    frame_strides: list[int] = field(default_factory=list)
-    """Stride along frames of each convolution; empty means 1 everywhere."""
-    feature_strides: list[int] = field(default_factory=list)
-    """Stride along features of each convolution; empty means 1 everywhere."""
-    kernel_frames: int = 3
-    """Kernel extent along frames, odd."""
-    kernel_features: int = 3
-    """Kernel extent along features, odd; 1 for MFCC, whose neighbours are not alike."""
-
-    def __post_init__(self) -> None:
-        for name in ("frame_strides", "feature_strides"):
-            strides = getattr(self, name)
-            if strides and len(strides) != len(self.channels):
-                raise ConfigError(
-                    f"{name} must have one entry per stem convolution, got {len(strides)} for {len(self.channels)}"
-                )
-        if min([1, *self.channels, *self.frame_strides, *self.feature_strides]) < 1:
-            raise ConfigError("stem channels and strides must be at least 1")
-        for name in ("kernel_frames", "kernel_features"):
-            if getattr(self, name) < 1 or getattr(self, name) % 2 == 0:
-                raise ConfigError(f"{name} must be odd and at least 1, got {getattr(self, name)}")
 
 
 class MaskedBatchNorm(nn.BatchNorm2d):

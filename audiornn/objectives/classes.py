@@ -14,16 +14,8 @@ from torch import Tensor, nn
 from audiornn.errors import ConfigError, CorpusError
 from audiornn.labels import SILENCE, UNKNOWN
 from audiornn.objectives.objective import TaskConfig, TaskObjective, mean_of_known
-from audiornn.tasks import (
-    BINARY,
-    MULTILABEL,
-    Floats,
-    TargetSource,
-    TaskSpec,
-    known_labels,
-    multiclass_task,
-    read_targets,
-)
+from audiornn.targets import TargetSource, known_labels, read_targets
+from audiornn.tasks import BINARY, MULTILABEL, Floats, TaskSpec, multiclass_task
 
 CLASS_WEIGHTS = ("none", "balanced")
 CRITERIA = ("fixed", "f1", "balanced_accuracy")

@@ -12,11 +12,13 @@ from torch import Tensor, nn
 
 from audiornn.errors import ConfigError, CorpusError
 from audiornn.inputs import Inputs
-from audiornn.models.classifier import ClassifierOutput, ModelConfig
+from audiornn.models.classifier import ClassifierOutput
+from audiornn.models.config import ModelConfig
 from audiornn.objectives.classes import CLASS_WEIGHTS, accuracies, check_choice
 from audiornn.objectives.objective import Outcome, TaskConfig, TaskObjective, present
 from audiornn.padding import absent_frames
-from audiornn.tasks import FRAMES, Interval, TargetSource, TaskSpec, read_intervals
+from audiornn.targets import TargetSource, read_intervals
+from audiornn.tasks import FRAMES, Interval, TaskSpec
 
 
 @dataclass(frozen=True, kw_only=True)

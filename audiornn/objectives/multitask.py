@@ -12,7 +12,8 @@ from audiornn.objectives.classes import BinaryConfig, MulticlassConfig, Multilab
 from audiornn.objectives.frames import FramesConfig
 from audiornn.objectives.objective import Objective, ObjectiveConfig, TaskConfig
 from audiornn.objectives.regression import RegressionConfig
-from audiornn.tasks import BINARY, FRAMES, MULTICLASS, MULTILABEL, REGRESSION, TargetSource
+from audiornn.targets import TargetSource
+from audiornn.tasks import BINARY, FRAMES, MULTICLASS, MULTILABEL, REGRESSION
 
 TASKS: dict[str, type[TaskConfig]] = {
     MULTICLASS: MulticlassConfig,

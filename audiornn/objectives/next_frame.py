@@ -13,10 +13,12 @@ from torch import Tensor
 
 from audiornn.errors import ConfigError
 from audiornn.inputs import Inputs
-from audiornn.models.classifier import ClassifierOutput, ModelConfig
+from audiornn.models.classifier import ClassifierOutput
+from audiornn.models.config import ModelConfig
 from audiornn.objectives.objective import Objective, ObjectiveConfig, Outcome, TaskObjective
 from audiornn.padding import absent_frames
-from audiornn.tasks import NEXT_FRAME, TargetSource, TaskSpec, lagged
+from audiornn.targets import TargetSource
+from audiornn.tasks import NEXT_FRAME, TaskSpec, lagged
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,18 +15,10 @@ from torch import Tensor, nn
 from audiornn.errors import ConfigError, CorpusError
 from audiornn.inputs import Inputs
 from audiornn.manifest import Utterance
-from audiornn.models.classifier import ClassifierOutput, ModelConfig
-from audiornn.tasks import (
-    BINARY,
-    MISSING_CLASS,
-    MULTICLASS,
-    Floats,
-    Ints,
-    TargetSource,
-    TaskSpec,
-    UtteranceSource,
-    read_targets,
-)
+from audiornn.models.classifier import ClassifierOutput
+from audiornn.models.config import ModelConfig
+from audiornn.targets import MISSING_CLASS, TargetSource, UtteranceSource, read_targets
+from audiornn.tasks import BINARY, MULTICLASS, Floats, Ints, TaskSpec
 
 Outcome = tuple[Tensor, Tensor]
 """Outputs of a task, and its targets."""
@@ -52,7 +44,7 @@ class TaskObjective(nn.Module):
         Args:
             outputs: of this task, ``(batch, spec.num_outputs)``, or ``(batch, frames, spec.num_frame_outputs)``.
             output: everything that the network gave.
-            targets: as `audiornn.tasks.read_targets` gives them.
+            targets: as `audiornn.targets.read_targets` gives them.
             complete: every utterance is known to have a target; looking would stall a GPU.
         """
         del output

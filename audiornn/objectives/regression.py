@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from audiornn.errors import ConfigError, CorpusError
 from audiornn.objectives.objective import TaskConfig, TaskObjective, mean_of_known
-from audiornn.tasks import REGRESSION, TargetSource, TaskSpec, read_targets
+from audiornn.targets import TargetSource, read_targets
+from audiornn.tasks import REGRESSION, TaskSpec
 
 LOSSES = ("mse", "mae", "huber")
 

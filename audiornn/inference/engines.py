@@ -1,0 +1,62 @@
+"""What runs a network: PyTorch or onnxruntime. Both hear the same signals, and answer in NumPy arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audiornn.sequences import Signals
+
+Floats = NDArray[np.float32]
+
+TORCH, ONNX = ENGINES = ("torch", "onnx")
+
+
+class Answer(NamedTuple):
+    """What a network says of a batch."""
+
+    logits: Floats
+    """``(batch, outputs)``, before any softmax, of all tasks side by side."""
+    embeddings: Floats
+    """``(batch, embedding_size)``."""
+    frame_logits: Floats | None = None
+    """``(batch, frames, frame_outputs)``; None for a network without."""
+    frame_lengths: NDArray[np.int64] | None = None
+    """``(batch,)``, valid frames."""
+    features: Floats | None = None
+    """``(batch, frames, features)`` that entered the encoder; None where no frame has outputs."""
+    missing: NDArray[np.bool_] | None = None
+    """``(batch, frames)``, frames of which nothing was heard; None = none."""
+
+
+class Engine(Protocol):
+    """A network that answers."""
+
+    name: str
+    """``torch`` or ``onnx``."""
+    embedding_size: int
+
+    @property
+    def description(self) -> str:
+        """Library and device in words."""
+        ...
+
+    def answer(self, signals: Sequence[Signals]) -> Answer:
+        """Of one batch of signals at the model's rate, at least one."""
+        ...
+
+
+def pad_rows(rows: Sequence[NDArray[Any]], trailing: tuple[int, ...] = ()) -> tuple[Floats, NDArray[np.int64]]:
+    """Arrays of different lengths as one zero-padded batch.
+
+    Shape:
+        list of ``(length, *trailing)`` -> float32 ``(batch, longest, *trailing)`` and int64 lengths ``(batch,)``.
+    """
+    lengths = np.array([len(row) for row in rows], dtype=np.int64)
+    batch = np.zeros((len(rows), int(lengths.max(initial=0)), *trailing), dtype=np.float32)
+    for padded, row in zip(batch, rows, strict=True):
+        padded[: len(row)] = row
+    return batch, lengths

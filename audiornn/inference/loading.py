@@ -1,0 +1,74 @@
+"""Models from disk, and the engine that runs them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from audiornn.errors import ConfigError, ModelError
+from audiornn.inference.classifier import Classifier
+from audiornn.inference.engines import ENGINES, ONNX, TORCH
+from audiornn.inference.onnx_engine import OnnxEngine, open_session
+from audiornn.inference.reading import AudioPath
+from audiornn.spec import read_spec
+
+ONNX_FILE = "model.onnx"
+"""Of a model folder: what ``audiornn export`` has written of the weights beside it."""
+ONNX_SUFFIX = ".onnx"
+
+
+def load(path: AudioPath, *, device: str | None = None, engine: str | None = None) -> Classifier:
+    """Read a model folder, or a file that ``audiornn export`` has written.
+
+    Args:
+        path: the folder that training left as ``model/``, or an ``.onnx`` file, which needs no torch.
+        device: ``cpu``, ``cuda``, ...; None = a GPU when there is one. onnxruntime runs on the CPU.
+        engine: ``torch`` or ``onnx``; None = the faster one that is there: torch where a device is named that is not
+            the CPU, else onnxruntime for a file, and for a folder in which ``audiornn export`` has left one.
+
+    Raises:
+        ModelError: the model is missing, damaged or foreign.
+        ConfigError: no such engine or device, or the engine is not installed.
+    """
+    if engine not in (None, *ENGINES):
+        raise ConfigError(f"engine must be one of {', '.join(ENGINES)}, got {engine!r}")
+    path = Path(path)
+    if path.suffix == ONNX_SUFFIX and not path.is_dir():
+        if engine == TORCH:
+            raise ConfigError(f"expected a model folder for engine=torch, got the file '{path}'")
+        return _from_file(path, device)
+    spec = read_spec(path)
+    exported = path / ONNX_FILE
+    if engine == ONNX or (engine is None and device in (None, "cpu") and exported.is_file()):
+        if not exported.is_file():
+            raise ModelError(
+                f"expected {ONNX_FILE} in '{path}' for engine=onnx, found none; audiornn export model={path}"
+            )
+        classifier = _from_file(exported, device)
+        if classifier.spec.weights_sha256 == spec.weights_sha256:
+            return classifier
+        if engine == ONNX:
+            raise ModelError(f"'{exported}' was exported from other weights; audiornn export model={path}")
+    return _from_folder(path, device)
+
+
+def _from_file(path: Path, device: str | None) -> Classifier:
+    if device not in (None, "cpu"):
+        raise ConfigError(f"expected device=cpu for an ONNX file, got {device!r}")
+    session, spec = open_session(path)
+    try:
+        return Classifier(OnnxEngine(session, spec), spec, source=path)
+    except ModelError as error:
+        raise ModelError(f"{error} in '{path}'") from None
+
+
+def _from_folder(path: Path, device: str | None) -> Classifier:
+    try:
+        from audiornn.checkpoint import load_model
+        from audiornn.inference.torch_engine import TorchEngine
+    except ImportError as error:
+        raise ConfigError(
+            f"expected torch to run the model in '{path}', found none ({error}); "
+            "install it, or export the model to ONNX where it is"
+        ) from None
+    network, spec = load_model(path)
+    return Classifier(TorchEngine(network, spec.inputs, device=device), spec, source=path)

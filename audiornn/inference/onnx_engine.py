@@ -1,0 +1,112 @@
+"""A network run by onnxruntime, from one file that holds the front end too. Needs no torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from audiornn.errors import ConfigError, ModelError
+from audiornn.inference.engines import ONNX, Answer, pad_rows
+from audiornn.sequences import Signals
+from audiornn.spec import MAX_CONFIG_BYTES, ModelSpec, check_document, parse_spec
+from audiornn.workers import available_cores
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+CONFIG_KEY = "audiornn"
+"""Of the file's metadata: what ``config.json`` of a model folder holds."""
+
+
+class OnnxEngine:
+    """`audiornn.inference.engines.Engine` of a session.
+
+    Args:
+        session: as `open_session` gives it.
+        spec: what it was exported with.
+    """
+
+    name = ONNX
+
+    def __init__(self, session: onnxruntime.InferenceSession, spec: ModelSpec) -> None:
+        self._session = session
+        self._sequences = spec.inputs.sequences
+        self._reads_audio = spec.inputs.reads_audio
+        shapes = {output.name: output.shape for output in session.get_outputs()}
+        expected = {"logits", "probabilities", "embedding"}
+        if not expected <= set(shapes):
+            raise ModelError(f"expected outputs {', '.join(sorted(expected))}, got {', '.join(shapes)}")
+        self._outputs = [name for name in ("logits", "embedding", *_FRAME_OUTPUTS) if name in shapes]
+        self.embedding_size = int(shapes["embedding"][1])
+
+    @property
+    def description(self) -> str:
+        """Library and device in words."""
+        import onnxruntime
+
+        return f"onnxruntime {onnxruntime.__version__} on cpu"
+
+    def answer(self, signals: Sequence[Signals]) -> Answer:
+        """Of one batch."""
+        feed: dict[str, Any] = {}
+        if self._reads_audio:
+            feed["waveforms"], feed["lengths"] = pad_rows([each.waveform for each in signals])
+        for name, stream in self._sequences.items():
+            none = np.zeros((0, stream.num_features), dtype=np.float32)
+            rows = [each.sequences.get(name, none) for each in signals]
+            feed[name], feed[f"{name}_lengths"] = pad_rows(rows, (stream.num_features,))
+        found = dict(zip(self._outputs, self._session.run(self._outputs, feed), strict=True))
+        return Answer(
+            logits=found["logits"],
+            embeddings=found["embedding"],
+            **{field: found.get(name) for name, field in _FRAME_OUTPUTS.items()},
+        )
+
+
+_FRAME_OUTPUTS = {
+    "frame_logits": "frame_logits",
+    "frame_lengths": "frame_lengths",
+    "features": "features",
+    "frame_missing": "missing",
+}
+"""Outputs of networks that say something of every frame, and what they are called in `Answer`."""
+
+
+def open_session(path: Path, *, num_threads: int | None = None) -> tuple[onnxruntime.InferenceSession, ModelSpec]:
+    """A file that ``audiornn export`` has written.
+
+    Args:
+        path: of the file.
+        num_threads: None = as many as there are cores.
+
+    Raises:
+        ConfigError: onnxruntime is not installed.
+        ModelError: no such file, a damaged one, or one of another program.
+    """
+    try:
+        import onnxruntime
+    except ImportError:
+        raise ConfigError(f"expected onnxruntime to run '{path}', found none; pip install onnxruntime") from None
+    if not path.is_file():
+        raise ModelError(f"expected an ONNX file, found none at '{path}'")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = num_threads or available_cores()
+    options.log_severity_level = 3  # errors come as exceptions
+    try:
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its classes of errors share no base of their own
+        reason = str(error).splitlines()[0]
+        raise ModelError(f"expected an ONNX model in '{path}', got a damaged or foreign file: {reason}") from None
+    text = session.get_modelmeta().custom_metadata_map.get(CONFIG_KEY, "")
+    if not text or len(text) > MAX_CONFIG_BYTES:
+        raise ModelError(f"expected a model that `audiornn export` wrote, got another ONNX file: '{path}'")
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"expected JSON in the metadata of '{path}', got: {error}") from None
+    check_document(document, str(path))
+    return session, parse_spec(document, str(path))

@@ -1,0 +1,96 @@
+"""Files and arrays as the signals that a network hears."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audiornn.audio import Recording, find_audio, prepare_recording, read_recording
+from audiornn.errors import AudioError
+from audiornn.inputs import Inputs
+from audiornn.sequences import Signals, check_sequence, find_sequences, read_sequence, seconds_of, sequence_files
+
+AudioPath = str | os.PathLike[str]
+AudioInput = AudioPath | NDArray[np.generic] | Mapping[str, NDArray[np.generic]]
+"""A file, an array ``(samples,)`` or ``(channels, samples)``, or arrays by the names of what is heard."""
+
+
+@dataclass(frozen=True)
+class SignalReader:
+    """Reads what a model hears. It can be sent to another process.
+
+    The same steps for files and arrays: mean over channels, resampling, rounding to 16 bits, ``audio.steps``.
+    """
+
+    inputs: Inputs
+
+    @cached_property
+    def sample_rate(self) -> int:
+        """Rate that audio is resampled to, Hz."""
+        return self.inputs.features.sample_rate
+
+    def find_files(self, folder: AudioPath) -> list[Path]:
+        """Files below a folder that the model can hear: audio, or for a model without it sequences.
+
+        Raises:
+            AudioError: no such folder, or no such file in it.
+        """
+        inputs = self.inputs
+        return find_audio(folder) if inputs.reads_audio else find_sequences(folder, inputs.companions)
+
+    def read(self, path: AudioPath) -> Signals:
+        """A file, and the sequences that belong to it.
+
+        Raises:
+            AudioError: it can't be used.
+        """
+        inputs = self.inputs
+        files = sequence_files(os.fspath(path), inputs.sequences, reads_audio=inputs.reads_audio)
+        sequences = {name: read_sequence(file) for name, file in files.items() if file}
+        if inputs.reads_audio:
+            return self._heard(read_recording(path, sample_rate=self.sample_rate), sequences)
+        if not sequences:
+            raise AudioError(f"expected a .npy file of {', '.join(files)}, got {os.fspath(path)!r}")
+        return self._heard(None, sequences)
+
+    def prepare(self, audio: AudioInput, sample_rate: int | None) -> Signals:
+        """A file, or arrays of the given rate.
+
+        Raises:
+            AudioError: it can't be used, or there is an array without its rate.
+        """
+        if isinstance(audio, str | os.PathLike):
+            return self.read(audio)
+        if not isinstance(audio, Mapping):
+            # An array alone is what the model hears first.
+            audio = {"audio" if self.inputs.reads_audio else next(iter(self.inputs.sequences)): audio}
+        known = (["audio"] if self.inputs.reads_audio else []) + list(self.inputs.sequences)
+        if not audio or not set(audio) <= set(known):
+            raise AudioError(f"expected arrays out of {', '.join(known)}, got {', '.join(map(str, audio)) or 'none'}")
+        sequences = {name: check_sequence(values) for name, values in audio.items() if name != "audio"}
+        if "audio" not in audio:
+            return self._heard(None, sequences)
+        if sample_rate is None:
+            raise AudioError(
+                f"expected sample_rate=... beside an array of samples, got none; "
+                f"the model works at {self.sample_rate} Hz"
+            )
+        return self._heard(prepare_recording(audio["audio"], sample_rate, self.sample_rate), sequences)
+
+    def _heard(self, recording: Recording | None, sequences: Mapping[str, NDArray[np.float32]]) -> Signals:
+        inputs = self.inputs
+        for name, values in sequences.items():
+            size = inputs.sequences[name].num_features
+            if values.shape[1] != size:
+                raise AudioError(f"expected {size} features in {name!r}, got {values.shape[1]}")
+        if recording is None:
+            size = round(seconds_of(sequences, inputs.clocks) * self.sample_rate)
+            return Signals(np.zeros(0, dtype=np.float32), size / self.sample_rate, sequences)
+        waveform = inputs.audio.apply(recording, self.sample_rate).waveform
+        return Signals(waveform, len(waveform) / self.sample_rate, sequences)

@@ -1,0 +1,84 @@
+"""A network run by PyTorch, on any device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from audiornn.errors import ConfigError
+from audiornn.inference.engines import TORCH, Answer, Floats, pad_rows
+from audiornn.inputs import Inputs
+from audiornn.models.classifier import RecurrentClassifier
+from audiornn.sequences import Signals
+
+
+def usable_device(name: str | None) -> torch.device:
+    """The device of a name; None = a GPU when there is one.
+
+    Raises:
+        ConfigError: unknown, or not on this machine.
+    """
+    try:
+        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"expected a device of this machine, such as cpu, got {name!r}: {reason}") from error
+    return device
+
+
+class TorchEngine:
+    """`audiornn.inference.engines.Engine` of a module.
+
+    Args:
+        network: put into evaluation mode.
+        inputs: what it hears.
+        device: ``cpu``, ``cuda``, ...; None = a GPU when there is one.
+    """
+
+    name = TORCH
+
+    def __init__(self, network: RecurrentClassifier, inputs: Inputs, *, device: str | None = None) -> None:
+        self.device = usable_device(device)
+        self.network = network.to(self.device).eval()
+        self.embedding_size = network.embedding.output_size
+        self._sequences = inputs.sequences
+
+    @property
+    def description(self) -> str:
+        """Library and device in words."""
+        return f"torch {torch.__version__} on {self.device}"
+
+    @torch.inference_mode()
+    def answer(self, signals: Sequence[Signals]) -> Answer:
+        """Of one batch."""
+        waveforms, lengths = self._batch([each.waveform for each in signals], ())
+        sequences = {}
+        for name, stream in self._sequences.items():
+            none = np.zeros((0, stream.num_features), dtype=np.float32)
+            rows = [each.sequences.get(name, none) for each in signals]
+            sequences[name] = self._batch(rows, (stream.num_features,))
+        # Asked here, where it costs nothing, and not on a GPU.
+        has_gaps = any(bool(np.isnan(each.waveform.sum())) for each in signals)
+        output = self.network(waveforms, lengths, sequences, has_gaps=has_gaps)
+        frame_lengths, missing = output.frame_lengths, output.frame_missing
+        return Answer(
+            logits=_floats(output.logits),
+            embeddings=_floats(output.embedding),
+            frame_logits=None if output.frame_logits is None else _floats(output.frame_logits),
+            frame_lengths=None if frame_lengths is None else frame_lengths.cpu().numpy(),
+            features=None if output.features is None else _floats(output.features),
+            missing=None if missing is None else missing.cpu().numpy(),
+        )
+
+    def _batch(self, rows: Sequence[Floats], trailing: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+        values, lengths = pad_rows(rows, trailing)
+        return torch.from_numpy(values).to(self.device), torch.from_numpy(lengths).to(self.device)
+
+
+def _floats(values: Tensor) -> Floats:
+    array: Floats = values.float().cpu().numpy()
+    return array

@@ -1,0 +1,131 @@
+"""Settings of the network behind the front end. Without torch, so that a command can check them cheaply."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from audiornn.errors import ConfigError
+
+CELLS = ("rnn_tanh", "rnn_relu", "gru", "lstm")
+POOLINGS = ("last", "mean", "max", "mean_std", "attention", "multihead_attention")
+QUERIES = ("learned", "middle")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StemConfig:
+    """A stack of 2-D convolutions over (frames, features); no channels means no stem."""
+
+    channels: list[int] = field(default_factory=list)
+    """Output channels of each convolution."""
+    frame_strides: list[int] = field(default_factory=list)
+    """Stride along frames of each convolution; empty means 1 everywhere."""
+    feature_strides: list[int] = field(default_factory=list)
+    """Stride along features of each convolution; empty means 1 everywhere."""
+    kernel_frames: int = 3
+    """Kernel extent along frames, odd."""
+    kernel_features: int = 3
+    """Kernel extent along features, odd; 1 for MFCC, whose neighbours are not alike."""
+
+    def __post_init__(self) -> None:
+        for name in ("frame_strides", "feature_strides"):
+            strides = getattr(self, name)
+            if strides and len(strides) != len(self.channels):
+                raise ConfigError(
+                    f"{name} must have one entry per stem convolution, got {len(strides)} for {len(self.channels)}"
+                )
+        if min([1, *self.channels, *self.frame_strides, *self.feature_strides]) < 1:
+            raise ConfigError("stem channels and strides must be at least 1")
+        for name in ("kernel_frames", "kernel_features"):
+            if getattr(self, name) < 1 or getattr(self, name) % 2 == 0:
+                raise ConfigError(f"{name} must be odd and at least 1, got {getattr(self, name)}")
+
+    @property
+    def frame_stride(self) -> int:
+        """Frames that enter for one that leaves."""
+        return math.prod(self.frame_strides)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderConfig:
+    """The recurrent encoder; names as in ``torch.nn.GRU``."""
+
+    cell: str = "lstm"
+    """``rnn_tanh``, ``rnn_relu``, ``gru`` or ``lstm``."""
+    hidden_size: int = 128
+    """Units per direction and layer."""
+    num_layers: int = 2
+    """Stacked recurrent layers, at least 1."""
+    bidirectional: bool = True
+    """Read every sequence from both ends."""
+    dropout: float = 0.0
+    """Dropout between recurrent layers and after the last, in [0, 1): see `SequenceDropout`."""
+    input_dropout: float = 0.0
+    """Dropout on what enters the first recurrent layer, in [0, 1)."""
+    memory_frames: int = 0
+    """Gates start out keeping what they hold over up to so many frames, see `RecurrentLayer.remember`; 0 = over two."""
+    stem: StemConfig = field(default_factory=StemConfig)
+    """Convolutions before the recurrent layers."""
+
+    def __post_init__(self) -> None:
+        if self.cell not in CELLS:
+            raise ConfigError(f"cell must be one of {', '.join(CELLS)}, got {self.cell!r}")
+        for name in ("hidden_size", "num_layers"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.memory_frames != 0 and self.memory_frames < 3:
+            raise ConfigError(f"memory_frames must be 0 or at least 3, got {self.memory_frames}")
+        for name in ("dropout", "input_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be in [0, 1), got {getattr(self, name)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolingConfig:
+    """How frames become one vector."""
+
+    kind: str = "mean"
+    """``last``, ``mean``, ``max``, ``mean_std``, ``attention`` or ``multihead_attention``."""
+    num_heads: int = 4
+    """Heads of ``multihead_attention``."""
+    query: str = "learned"
+    """``multihead_attention``: a ``learned`` query per head, or one computed from the ``middle`` frame (MHAtt-RNN)."""
+
+    def __post_init__(self) -> None:
+        if self.kind not in POOLINGS:
+            raise ConfigError(f"pooling kind must be one of {', '.join(POOLINGS)}, got {self.kind!r}")
+        if self.query not in QUERIES:
+            raise ConfigError(f"pooling query must be one of {', '.join(QUERIES)}, got {self.query!r}")
+        if self.num_heads < 1:
+            raise ConfigError(f"num_heads must be at least 1, got {self.num_heads}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadConfig:
+    """What follows the pooling."""
+
+    embedding_size: int = 0
+    """Units of the embedding layer (linear, ReLU); 0 means that the pooled vector is the embedding."""
+    dropout: float = 0.0
+    """Dropout on the pooled vector and on the embedding, in [0, 1)."""
+
+    def __post_init__(self) -> None:
+        if self.embedding_size < 0:
+            raise ConfigError(f"embedding_size must be at least 0, got {self.embedding_size}")
+        if not 0 <= self.dropout < 1:
+            raise ConfigError(f"head dropout must be in [0, 1), got {self.dropout}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """Everything after the front end."""
+
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    pooling: PoolingConfig = field(default_factory=PoolingConfig)
+    head: HeadConfig = field(default_factory=HeadConfig)
+    projection: int = 64
+    """Units that each of several input streams is projected to."""
+
+    def __post_init__(self) -> None:
+        if self.projection < 1:
+            raise ConfigError(f"projection must be at least 1, got {self.projection}")

@@ -1,0 +1,117 @@
+"""What a saved model is, but for its weights: settings and the meaning of the outputs. Read without torch.
+
+A document from a stranger goes through the dataclasses of this package, which name no class and run no code from it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import dacite
+
+from audiornn.audio import AudioConfig
+from audiornn.clock import Clock
+from audiornn.errors import ModelError
+from audiornn.features.config import FeaturesConfig
+from audiornn.inputs import Inputs, StreamConfig
+from audiornn.models.config import ModelConfig
+from audiornn.runs import CONFIG_FILE
+from audiornn.tasks import TaskSpec
+
+FORMAT = "audiornn-model"
+FORMAT_VERSION = 2
+MAX_CONFIG_BYTES = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """Everything about a model but its weights."""
+
+    audio: AudioConfig = field(default_factory=AudioConfig)
+    features: FeaturesConfig
+    streams: dict[str, StreamConfig] = field(default_factory=dict)
+    """What is heard beside the front end, by name."""
+    model: ModelConfig
+    tasks: list[TaskSpec]
+    """What the outputs mean, in their order."""
+    training: dict[str, Any] = field(default_factory=dict)
+    """Where the model comes from: corpus, seed, epochs, validation figures. Information only."""
+    weights_sha256: str = ""
+    """Of ``model.safetensors``; set when saved."""
+
+    def __post_init__(self) -> None:
+        names = [task.name for task in self.tasks]
+        if not names or len(set(names)) != len(names):
+            raise ModelError(f"expected tasks of different names, got {names}")
+
+    @property
+    def frame_clock(self) -> Clock:
+        """When the frames are that leave the encoder."""
+        clock = self.inputs.clock
+        return Clock(clock.first_seconds, clock.frame_rate / self.model.encoder.stem.frame_stride)
+
+    @property
+    def inputs(self) -> Inputs:
+        """What the network hears."""
+        return Inputs(audio=self.audio, features=self.features, streams=self.streams)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The parsed ``config.json`` of a model folder, known to be of this format and version.
+
+    Raises:
+        ModelError: no such folder or file, not JSON, or not a model of this package.
+    """
+    path = folder / CONFIG_FILE
+    if not folder.is_dir():
+        raise ModelError(f"expected a model folder, found none at '{folder}'")
+    if not path.is_file():
+        raise ModelError(f"expected {CONFIG_FILE} in the model folder '{folder}', found none")
+    if path.stat().st_size > MAX_CONFIG_BYTES:
+        raise ModelError(f"expected at most {MAX_CONFIG_BYTES} bytes, got {path.stat().st_size} in '{path}'")
+    try:
+        document = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise ModelError(f"could not read '{path}': {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"expected JSON in '{path}', got: {error}") from error
+    check_document(document, str(path))
+    return dict(document)
+
+
+def check_document(document: Any, source: str) -> None:
+    """Raise `ModelError` for a document of another program, or of another version of this one."""
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise ModelError(f'expected "format": "{FORMAT}" in \'{source}\': this is not a model of audiornn')
+    if document.get("format_version") != FORMAT_VERSION:
+        raise ModelError(
+            f"expected model format version {FORMAT_VERSION}, got {document.get('format_version')!r} in '{source}'; "
+            "another version of audiornn wrote it"
+        )
+
+
+def parse_spec(document: dict[str, Any], source: str) -> ModelSpec:
+    """A model's settings out of the document that was written of them.
+
+    Raises:
+        ModelError: a setting is missing, unknown, or of another type or range; names ``source``.
+    """
+    known = {field.name for field in dataclasses.fields(ModelSpec)}
+    settings = {name: value for name, value in document.items() if name in known}
+    try:
+        return dacite.from_dict(ModelSpec, settings, dacite.Config(strict=True))
+    except (dacite.DaciteError, TypeError, ValueError) as error:
+        raise ModelError(f"bad setting in '{source}': {error}") from error
+
+
+def read_spec(folder: Path) -> ModelSpec:
+    """Everything about a saved model but its weights.
+
+    Raises:
+        ModelError: no such model, or a damaged or foreign one.
+    """
+    return parse_spec(read_config(folder), str(folder / CONFIG_FILE))
