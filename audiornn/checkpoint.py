@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import pickle
 import shutil
 import uuid
@@ -22,18 +21,16 @@ import safetensors
 import safetensors.torch
 import torch
 
-import audiornn
 from audiornn.card import model_card
 from audiornn.errors import ModelError
 from audiornn.inputs import Inputs
 from audiornn.models.classifier import RecurrentClassifier
 from audiornn.models.config import ModelConfig
 from audiornn.runs import CONFIG_FILE
-from audiornn.spec import FORMAT, FORMAT_VERSION, ModelSpec, read_spec
+from audiornn.spec import CARD_FILE, ModelSpec, config_text, document_of, read_spec
 from audiornn.tasks import TaskSpec
 
 WEIGHTS_FILE = "model.safetensors"
-CARD_FILE = "README.md"
 
 
 def build_network(inputs: Inputs, model: ModelConfig, tasks: Sequence[TaskSpec]) -> RecurrentClassifier:
@@ -62,15 +59,9 @@ def save_model(folder: Path, network: RecurrentClassifier, spec: ModelSpec) -> N
         weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
         payload = safetensors.torch.save(weights, metadata={"format": "pt"})
         (temporary / WEIGHTS_FILE).write_bytes(payload)
-        document = {
-            "format": FORMAT,
-            "format_version": FORMAT_VERSION,
-            "audiornn_version": audiornn.__version__,
-            "num_parameters": sum(parameter.numel() for parameter in network.parameters()),
-            **dataclasses.asdict(spec),
-            "weights_sha256": hashlib.sha256(payload).hexdigest(),
-        }
-        (temporary / CONFIG_FILE).write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        saved = dataclasses.replace(spec, weights_sha256=hashlib.sha256(payload).hexdigest())
+        document = document_of(saved, num_parameters=sum(parameter.numel() for parameter in network.parameters()))
+        (temporary / CONFIG_FILE).write_text(config_text(document), "utf-8")
         (temporary / CARD_FILE).write_text(model_card(document), "utf-8")
         if folder.exists():
             shutil.rmtree(folder)

@@ -13,10 +13,13 @@ from typing import Any
 
 import dacite
 
+import audiornn
 from audiornn.audio import AudioConfig
+from audiornn.card import model_card
 from audiornn.clock import Clock
 from audiornn.errors import ModelError
 from audiornn.features.config import FeaturesConfig
+from audiornn.files.atomic import write_text
 from audiornn.inputs import Inputs, StreamConfig
 from audiornn.models.config import ModelConfig
 from audiornn.runs import CONFIG_FILE
@@ -24,6 +27,7 @@ from audiornn.tasks import TaskSpec
 
 FORMAT = "audiornn-model"
 FORMAT_VERSION = 2
+CARD_FILE = "README.md"
 MAX_CONFIG_BYTES = 1_000_000
 
 
@@ -106,6 +110,41 @@ def parse_spec(document: dict[str, Any], source: str) -> ModelSpec:
         return dacite.from_dict(ModelSpec, settings, dacite.Config(strict=True))
     except (dacite.DaciteError, TypeError, ValueError) as error:
         raise ModelError(f"bad setting in '{source}': {error}") from error
+
+
+def document_of(spec: ModelSpec, *, num_parameters: int) -> dict[str, Any]:
+    """What ``config.json`` holds."""
+    return {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "audiornn_version": audiornn.__version__,
+        "num_parameters": num_parameters,
+        **dataclasses.asdict(spec),
+    }
+
+
+def config_text(document: dict[str, Any]) -> str:
+    """A document as the text of ``config.json``."""
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def rewrite_settings(folder: Path, spec: ModelSpec) -> None:
+    """Give a model folder other thresholds and the like; its weights stay.
+
+    Args:
+        folder: of the model.
+        spec: of the same weights.
+
+    Raises:
+        ModelError: no such model, or one of other weights.
+        ConfigError: it can't be written.
+    """
+    old = read_config(folder)
+    if old.get("weights_sha256") != spec.weights_sha256:
+        raise ModelError(f"expected the settings of the weights in '{folder}', got those of others")
+    document = document_of(spec, num_parameters=old.get("num_parameters", 0))
+    write_text(folder / CONFIG_FILE, config_text(document))
+    write_text(folder / CARD_FILE, model_card(document))
 
 
 def read_spec(folder: Path) -> ModelSpec:

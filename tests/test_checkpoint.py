@@ -10,7 +10,7 @@ from toy import TINY_FEATURES, TINY_MODEL
 
 from audiornn.checkpoint import CONFIG_FILE, WEIGHTS_FILE, build_model, load_model, save_model
 from audiornn.errors import ModelError
-from audiornn.spec import ModelSpec
+from audiornn.spec import ModelSpec, read_spec, rewrite_settings
 from audiornn.tasks import multiclass_task
 
 SPEC = ModelSpec(
@@ -135,3 +135,17 @@ def test_unwritable_target_is_one_error_and_leaves_nothing(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ModelError, match="could not write the model folder"):
         save_model(tmp_path / "file" / "model", build_model(SPEC), SPEC)
+
+
+def test_settings_are_rewritten_beside_the_same_weights_only(tmp_path):
+    save_model(tmp_path / "model", build_model(SPEC), SPEC)
+    weights = (tmp_path / "model" / WEIGHTS_FILE).read_bytes()
+    spec = read_spec(tmp_path / "model")
+    changed = dataclasses.replace(spec, training={"corpus": {"name": "another"}})
+    rewrite_settings(tmp_path / "model", changed)
+    assert read_spec(tmp_path / "model") == changed
+    assert "`another`" in (tmp_path / "model" / "README.md").read_text("utf-8")
+    assert (tmp_path / "model" / WEIGHTS_FILE).read_bytes() == weights
+    load_model(tmp_path / "model")
+    with pytest.raises(ModelError, match="expected the settings of the weights in"):
+        rewrite_settings(tmp_path / "model", dataclasses.replace(changed, weights_sha256="0" * 64))

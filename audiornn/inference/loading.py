@@ -45,7 +45,8 @@ def load(path: AudioPath, *, device: str | None = None, engine: str | None = Non
             )
         classifier = _from_file(exported, device)
         if classifier.spec.weights_sha256 == spec.weights_sha256:
-            return classifier
+            # Thresholds may have been chosen anew since the export.
+            return Classifier(classifier.engine, spec, source=path)
         if engine == ONNX:
             raise ModelError(f"'{exported}' was exported from other weights; audiornn export model={path}")
     return _from_folder(path, device)
