@@ -27,10 +27,8 @@ from audiornn.inputs import Inputs
 from audiornn.models.classifier import RecurrentClassifier
 from audiornn.models.config import ModelConfig
 from audiornn.runs import CONFIG_FILE
-from audiornn.spec import CARD_FILE, ModelSpec, config_text, document_of, read_spec
+from audiornn.spec import CARD_FILE, WEIGHTS_FILE, ModelSpec, config_text, document_of, read_spec
 from audiornn.tasks import TaskSpec
-
-WEIGHTS_FILE = "model.safetensors"
 
 
 def build_network(inputs: Inputs, model: ModelConfig, tasks: Sequence[TaskSpec]) -> RecurrentClassifier:

@@ -46,6 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if flags:
             raise ConfigError(f"expected settings as NAME=VALUE, got {flags[0]!r}; see `audiornn {verb} --help`")
         logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
+        for name in ("httpx", "httpx2"):  # every request, from the hub's client
+            logging.getLogger(name).setLevel(logging.WARNING)
         code = run_verb(verb, rest)
         sys.stdout.flush()  # here, where a reader that has gone is noticed
         return code
@@ -84,6 +86,8 @@ def run_verb(verb: str, overrides: Sequence[str]) -> int:
     # Threads of torch that wait by spinning starve each other on a machine that does anything else: measured 7 times
     # slower beside two busy processes on two cores. It is read when torch is loaded, which is later.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if not sys.stderr.isatty():  # of models that come from the hub
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     # Hydra prints an error and exits by itself unless told to raise it.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     import hydra
@@ -199,9 +203,9 @@ def _with_source(overrides: list[str]) -> list[str]:
         return overrides
     if not wanted or wanted[-1].lower() in ("none", "null", ""):
         return overrides
-    from audiornn.runs import resolve_model
+    from audiornn.hub import find_model
 
-    folder = resolve_model(wanted[-1], _runs_dir(overrides)).absolute()
+    folder = find_model(wanted[-1], _runs_dir(overrides)).absolute()
     return [*(word for word in overrides if not word.startswith("init=")), f"init={quoted(str(folder))}"]
 
 

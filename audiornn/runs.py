@@ -21,6 +21,8 @@ from audiornn.files.atomic import write_text
 
 CONFIG_FILE = "config.json"
 """Of a model folder: all about it but its weights."""
+ONNX_FILE = "model.onnx"
+"""Of a model folder: what ``audiornn export`` has written of the weights beside it."""
 LAST = "last"
 LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 _RECORDED_PACKAGES = (

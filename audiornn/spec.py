@@ -28,6 +28,7 @@ from audiornn.tasks import TaskSpec
 FORMAT = "audiornn-model"
 FORMAT_VERSION = 2
 CARD_FILE = "README.md"
+WEIGHTS_FILE = "model.safetensors"
 MAX_CONFIG_BYTES = 1_000_000
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from audiornn.corpora.corpus import Corpus
+from audiornn.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,10 +29,15 @@ def run(command: EvaluateCommand) -> int:
     from audiornn.commands.console import print_evaluation, print_lines, print_published, progress_bar
     from audiornn.corpora.same import corpus_of
     from audiornn.evaluation import evaluate, save_evaluation
-    from audiornn.runs import RunFolder, resolve_model
+    from audiornn.hub import find_model, is_hub_name
+    from audiornn.runs import RunFolder
     from audiornn.store import prepare
 
-    folder = resolve_model(command.model_path, Path(command.runs_dir))
+    if is_hub_name(command.model_path) and command.output is None:
+        raise ConfigError(
+            f"expected output=FOLDER beside model={command.model_path}, which has no run folder, got none"
+        )
+    folder = find_model(command.model_path, Path(command.runs_dir))
 
     from audiornn.inference import load  # torch: after everything that can be refused without it
 

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from audiornn.audio import AUDIO_SUFFIXES, find_audio, list_files
 from audiornn.errors import AudioError, ConfigError
 from audiornn.features.config import NONE
+from audiornn.hub import find_model
 from audiornn.inputs import SEQUENCE
-from audiornn.runs import CONFIG_FILE, resolve_model
+from audiornn.runs import CONFIG_FILE
 from audiornn.sequences import SEQUENCE_SUFFIX, find_sequences, list_sequences, without_companions
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class InputCommand:
         if self.batch_size < 1:
             raise ConfigError(f"batch_size must be at least 1, got {self.batch_size}")
         audio = audio_inputs(self.input)
-        model = resolve_model(self.model_path, Path(self.runs_dir))
+        model = find_model(self.model_path, Path(self.runs_dir))
         kind = kind_of(model)
         paths = expand_inputs(self.input, kind) if kind.sequences or audio is None else audio
         from audiornn.inference import load

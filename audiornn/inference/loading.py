@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from audiornn.errors import ConfigError, ModelError
+from audiornn.hub import fetch_model, is_hub_name
 from audiornn.inference.classifier import Classifier
 from audiornn.inference.engines import ENGINES, ONNX, TORCH
 from audiornn.inference.onnx_engine import OnnxEngine, open_session
 from audiornn.inference.reading import AudioPath
+from audiornn.runs import ONNX_FILE
 from audiornn.spec import read_spec
 
-ONNX_FILE = "model.onnx"
-"""Of a model folder: what ``audiornn export`` has written of the weights beside it."""
 ONNX_SUFFIX = ".onnx"
 
 
@@ -20,7 +20,8 @@ def load(path: AudioPath, *, device: str | None = None, engine: str | None = Non
     """Read a model folder, or a file that ``audiornn export`` has written.
 
     Args:
-        path: the folder that training left as ``model/``, or an ``.onnx`` file, which needs no torch.
+        path: the folder that training left as ``model/``; an ``.onnx`` file, which needs no torch; or ``owner/name`` of
+            a model on the Hugging Face hub.
         device: ``cpu``, ``cuda``, ...; None = a GPU when there is one. onnxruntime runs on the CPU.
         engine: ``torch`` or ``onnx``; None = the faster one that is there: torch where a device is named that is not
             the CPU, else onnxruntime for a file, and for a folder in which ``audiornn export`` has left one.
@@ -31,7 +32,7 @@ def load(path: AudioPath, *, device: str | None = None, engine: str | None = Non
     """
     if engine not in (None, *ENGINES):
         raise ConfigError(f"engine must be one of {', '.join(ENGINES)}, got {engine!r}")
-    path = Path(path)
+    path = fetch_model(str(path)) if is_hub_name(str(path)) else Path(path)
     if path.suffix == ONNX_SUFFIX and not path.is_dir():
         if engine == TORCH:
             raise ConfigError(f"expected a model folder for engine=torch, got the file '{path}'")
