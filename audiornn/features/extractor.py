@@ -135,7 +135,7 @@ class FeatureExtractor(KeepsPrecision):
             has_gaps: whether any sample may be NaN; None = look, or off the CPU, where looking would stall, expect so.
         """
         if self.config.kind == NONE:
-            return Frames(waveforms.new_zeros(len(waveforms), 0, 0), torch.zeros_like(lengths))
+            return Frames(waveforms.new_zeros(waveforms.shape[0], 0, 0), torch.zeros_like(lengths))
         if not waveforms.is_floating_point():
             raise AudioError(f"expected floating-point waveforms in [-1, 1], got {waveforms.dtype}")
         if torch.is_autocast_enabled(waveforms.device.type):

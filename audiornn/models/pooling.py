@@ -118,7 +118,7 @@ class MultiheadAttentionPooling(nn.Module):
         """Shape: x ``(batch, frames, features)`` -> ``(batch, frames, heads)``, each sums to 1 over frames."""
         if isinstance(self.query, nn.Linear):
             middle = last_valid(x, _until_middle(lengths, missing, x.shape[1]))
-            query = self.query(middle).reshape(len(x), self.num_heads, x.shape[2])
+            query = self.query(middle).reshape(x.shape[0], self.num_heads, x.shape[2])
             scores = x @ query.transpose(1, 2)
         else:
             scores = x @ self.query.T
