@@ -21,7 +21,7 @@ RUNGS = (
     {"manifest"},
     {"inputs"},
     {"models", "splits", "runs", "tasks", "downloads"},
-    {"objectives", "predictions", "corpora", "checkpoint"},
+    {"objectives", "predictions", "corpora", "checkpoint", "export"},
     {"evaluation", "store", "inference", "initialising"},
     {"data", "doctor"},
     {"engine"},

@@ -105,12 +105,12 @@ class MultiheadAttentionPooling(nn.Module):
         super().__init__()
         self.num_heads = num_heads
         self.output_size = input_size * num_heads
-        self._scale = 1.0
+        self.scale = 1.0
         self.query: nn.Linear | nn.Parameter
         if query == "middle":
             self.query = nn.Linear(input_size, input_size * num_heads)
         else:
-            self._scale = 1 / math.sqrt(input_size)
+            self.scale = 1 / math.sqrt(input_size)
             self.query = nn.Parameter(torch.empty(num_heads, input_size))
             nn.init.normal_(self.query)
 
@@ -122,7 +122,7 @@ class MultiheadAttentionPooling(nn.Module):
             scores = x @ query.transpose(1, 2)
         else:
             scores = x @ self.query.T
-        return masked_softmax(scores * self._scale, absent_frames(lengths, missing, x.shape[1]))
+        return masked_softmax(scores * self.scale, absent_frames(lengths, missing, x.shape[1]))
 
     def forward(self, x: Tensor, lengths: Tensor, missing: Tensor | None = None) -> Tensor:
         """Shape: x ``(batch, frames, features)``, lengths ``(batch,)`` -> ``(batch, heads * features)``."""
