@@ -49,14 +49,15 @@ def build_graph(network: RecurrentClassifier, tasks: Sequence[TaskSpec]) -> onnx
     graph = GraphBuilder()
     with graph.scope(FRONT_END):
         frames = _front_end(graph, network)
-    inputs = frames.values
+    inputs, num_features = frames.values, sum(network.inputs.sizes.values())
     if network.projections is not None:
+        num_features = network.projections.output_size
         with graph.scope("projections"):
             frames = frames._replace(values=_projected(graph, network.projections, frames.values))
     with graph.scope("encoder"):
         if network.encoder.stem is not None:
             with graph.scope("stem"):
-                frames = convolved(graph, network.encoder.stem, frames)
+                frames = convolved(graph, network.encoder.stem, frames, num_features)
         moved = moved_together(graph, frames)
         states = recurrent(graph, _layers(network), moved)
     with graph.scope("pooling"):

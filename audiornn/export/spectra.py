@@ -24,7 +24,7 @@ _TO_LOG10 = 1 / math.log(10)
 def columns_of(
     graph: GraphBuilder, transform: FrameTransform | PitchTransform | EnergyTransform, frames: Value
 ) -> Value:
-    """What `transform` makes of frames: ``(batch, frames, win_length)`` -> ``(batch, frames, columns)``."""
+    """What `transform` makes of frames: ``(batch, frames, win_length or more)`` -> ``(batch, frames, columns)``."""
     if isinstance(transform, FrameTransform):
         return _log_bands(graph, transform, frames)
     return (
@@ -45,16 +45,25 @@ def cepstra_of(graph: GraphBuilder, transform: FrameTransform, columns: Value) -
     return graph.concat([energy, graph.slice(cepstra, 2, 1, END)], 2)
 
 
+def _windows(graph: GraphBuilder, config: FeaturesConfig, frames: Value) -> Value:
+    """Frames without what follows the window: ``(batch, frames, win_length)``."""
+    exact = config.win_length % config.hop_length == 0
+    return frames if exact else graph.slice(frames, 2, 0, config.win_length)
+
+
 def _log_bands(graph: GraphBuilder, transform: FrameTransform, frames: Value) -> Value:
     """`FrameTransform.forward`."""
     config = transform.config
+    emphasis = config.pre_emphasis if config.pre_emphasis_per_frame else 0.0
+    if config.remove_dc or config.use_energy or emphasis > 0:
+        frames = _windows(graph, config, frames)
     if config.remove_dc:
         frames = _without_mean(graph, frames)
     energy = graph.node("ReduceSumSquare", frames, [2], name="energy") if config.use_energy else None
-    if config.pre_emphasis_per_frame and config.pre_emphasis > 0:
+    if emphasis > 0:
         # The first sample is its own predecessor.
         before = graph.concat([graph.slice(frames, 2, 0, 1), graph.slice(frames, 2, 0, -1)], 2)
-        frames = graph.node("Sub", frames, graph.node("Mul", before, config.pre_emphasis), name="pre_emphasis")
+        frames = graph.node("Sub", frames, graph.node("Mul", before, emphasis), name="pre_emphasis")
     bank = transform.filter_bank().double().numpy()
     used = np.flatnonzero(bank.any(axis=1))
     bins = np.arange(used[0], used[-1] + 1) if len(used) else np.arange(1)
@@ -70,12 +79,15 @@ def _log_bands(graph: GraphBuilder, transform: FrameTransform, frames: Value) ->
 def _power_spectrum(
     graph: GraphBuilder, frames: Value, window: NDArray[np.float32], size: int, bins: NDArray[np.int64]
 ) -> Value:
-    """Squared magnitudes of some bins of windowed frames: ``(batch, frames, samples)`` -> ``(batch, frames, bins)``."""
+    """Squared magnitudes of some bins of windowed frames: ``(batch, frames, samples)`` -> ``(batch, frames, bins)``.
+
+    Frames may be longer than the window.
+    """
     weights = window.astype(np.float64)
     support = np.flatnonzero(weights)
     first, end = int(support[0]), int(support[-1]) + 1
     if not np.allclose(weights[first:end], weights[first:end][::-1], rtol=0, atol=1e-6):
-        frames = graph.node("Mul", frames, window, name="windowed")
+        frames = graph.node("Mul", graph.slice(frames, 2, 0, len(window)), window, name="windowed")
         first, end, weights = 0, len(window), np.ones(len(window))
     half = (end - first + 1) // 2
     late = graph.slice(frames, 2, end - half, end)
@@ -108,6 +120,7 @@ def _without_mean(graph: GraphBuilder, frames: Value) -> Value:
 
 def _energy(graph: GraphBuilder, transform: EnergyTransform, frames: Value) -> Value:
     """`EnergyTransform.forward`."""
+    frames = _windows(graph, transform.config, frames)
     if transform.config.remove_dc:
         frames = _without_mean(graph, frames)
     windowed = graph.node("Mul", frames, to_array(transform.window), name="windowed")
@@ -117,7 +130,8 @@ def _energy(graph: GraphBuilder, transform: EnergyTransform, frames: Value) -> V
 def _pitch(graph: GraphBuilder, transform: PitchTransform, frames: Value) -> Value:
     """`PitchTransform.forward`."""
     config = transform.config
-    found = _autocorrelation(graph, transform, _without_mean(graph, frames))
+    frames = _without_mean(graph, _windows(graph, config, frames))
+    found = _autocorrelation(graph, transform, frames)
     energy = graph.node("Max", graph.slice(found, 2, 0, 1), SMALLEST_ENERGY)
     of_window = transform.of_window[0] / transform.of_window[1:]
     lags = graph.node("Div", graph.slice(found, 2, 1, END), energy)

@@ -10,21 +10,20 @@ from audiornn.export.masks import GraphFrames
 from audiornn.models.stem import ConvolutionStem, MaskedBatchNorm
 
 
-def convolved(graph: GraphBuilder, stem: ConvolutionStem, frames: GraphFrames) -> GraphFrames:
-    """`ConvolutionStem.forward`, each normalisation folded into the convolution before it.
+def convolved(graph: GraphBuilder, stem: ConvolutionStem, frames: GraphFrames, num_features: int) -> GraphFrames:
+    """`ConvolutionStem.forward` of frames of ``num_features``, each normalisation folded into its convolution.
 
     What the last convolution leaves in absent frames is not zeroed: no later layer reads it.
     """
     x = graph.node("Unsqueeze", frames.values, [1])
-    lengths, absent = frames.lengths, frames.absent
+    lengths, absent, features = frames.lengths, frames.absent, num_features
     for index, (convolution, norm) in enumerate(zip(stem.convolutions, stem.norms, strict=True)):
         assert isinstance(convolution, torch.nn.Conv2d) and isinstance(norm, MaskedBatchNorm)
         with graph.scope(f"layer_{index}"):
             if index:
-                present = graph.cast(graph.node("Not", absent), FLOAT)
-                x = graph.node("Mul", x, graph.node("Unsqueeze", present, [1, 3]), name="masked")
+                x = _masked(graph, x, absent, features)
             x = _convolution(graph, convolution, norm, x)
-            stride = convolution.stride[0]
+            stride, features = convolution.stride[0], -(-features // convolution.stride[1])
             if stride > 1:
                 lengths = graph.node("Div", graph.node("Add", lengths, [stride - 1]), [stride], name="lengths")
                 absent = _absent_after(graph, absent, stride)
@@ -51,6 +50,17 @@ def _convolution(graph: GraphBuilder, convolution: torch.nn.Conv2d, norm: Masked
         name="convolution",
     )
     return graph.node("Relu", x)
+
+
+def _masked(graph: GraphBuilder, x: Value, absent: Value, features: int) -> Value:
+    """x ``(batch, channels, frames, features)`` with 0 in absent frames.
+
+    Over frames and features as one long axis, along which the runtime multiplies several times as fast.
+    """
+    present = graph.cast(graph.node("Unsqueeze", graph.node("Not", absent), [1, 3]), FLOAT)
+    present = graph.reshape(graph.node("Expand", present, [1, 1, 1, features]), 0, 1, -1)
+    flat = graph.node("Mul", graph.reshape(x, 0, 0, -1), present, name="masked")
+    return graph.node("Reshape", flat, graph.node("Shape", x))
 
 
 def _absent_after(graph: GraphBuilder, absent: Value, stride: int) -> Value:
