@@ -24,7 +24,7 @@ RUNGS = (
     {"targets", "spec"},
     {"objectives", "predictions", "corpora", "checkpoint", "hub"},
     {"evaluation", "store", "inference", "initialising"},
-    {"data", "doctor"},
+    {"data", "doctor", "export"},
     {"engine"},
     {"fitting"},
     {"training"},

@@ -62,10 +62,10 @@ class FeatureExtractor(KeepsPrecision):
     def __init__(self, config: FeaturesConfig) -> None:
         super().__init__(config.num_features)
         self.config = config
-        self._transform = _frame_transform(config)
-        self._frame_length = self._transform.frame_length
+        self.transform = _frame_transform(config)
+        self._frame_length = self.transform.frame_length
         # Samples of the first window that lie before the first sample.
-        self._left = config.n_fft // 2 - (config.n_fft - config.win_length) // 2 if config.center else 0
+        self.samples_before = config.n_fft // 2 - (config.n_fft - config.win_length) // 2 if config.center else 0
 
     @property
     def num_features(self) -> int:
@@ -135,7 +135,7 @@ class FeatureExtractor(KeepsPrecision):
             has_gaps: whether any sample may be NaN; None = look, or off the CPU, where looking would stall, expect so.
         """
         if self.config.kind == NONE:
-            return Frames(waveforms.new_zeros(len(waveforms), 0, 0), torch.zeros_like(lengths))
+            return Frames(waveforms.new_zeros(waveforms.shape[0], 0, 0), torch.zeros_like(lengths))
         if not waveforms.is_floating_point():
             raise AudioError(f"expected floating-point waveforms in [-1, 1], got {waveforms.dtype}")
         if torch.is_autocast_enabled(waveforms.device.type):
@@ -173,7 +173,7 @@ class FeatureExtractor(KeepsPrecision):
         if config.pre_emphasis > 0 and not config.pre_emphasis_per_frame:
             touched = gaps | pad(gaps[:, :-1], (1, 0))
         num_frames = self.num_frames(waveforms.shape[1])
-        counts = pad(touched.long(), (self._left + 1, config.win_length + config.hop_length)).cumsum(dim=1)
+        counts = pad(touched.long(), (self.samples_before + 1, config.win_length + config.hop_length)).cumsum(dim=1)
         starts = config.hop_length * torch.arange(num_frames, device=waveforms.device)
         missing = counts[:, starts + config.win_length] > counts[:, starts]
         return waveforms.masked_fill(gaps, 0.0), missing
@@ -206,11 +206,11 @@ class FeatureExtractor(KeepsPrecision):
         return torch.cat([self._columns(block) for block in torch.tensor_split(frames, blocks, dim=1)], dim=1)
 
     def _columns(self, frames: Tensor) -> Tensor:
-        columns: Tensor = self._transform(frames)
+        columns: Tensor = self.transform(frames)
         return columns if self.config.top_db is not None else self._cepstra(columns)
 
     def _cepstra(self, columns: Tensor) -> Tensor:
-        return self._transform.cepstra(columns) if isinstance(self._transform, FrameTransform) else columns
+        return self.transform.cepstra(columns) if isinstance(self.transform, FrameTransform) else columns
 
     def _over_frames(
         self, features: Tensor, frame_lengths: Tensor, missing: Tensor | None, *, normalise: bool
@@ -236,9 +236,9 @@ class FeatureExtractor(KeepsPrecision):
         if config.pre_emphasis > 0 and not config.pre_emphasis_per_frame:
             emphasised = waveforms[:, 1:] - config.pre_emphasis * waveforms[:, :-1]
             waveforms = torch.cat([waveforms[:, :1], emphasised], dim=1)
-        right = self._frame_length - (self._left if config.center else config.win_length)
-        padded = pad(waveforms, (self._left, right))
-        zero_past_lengths_(padded.narrow(1, self._left, waveforms.shape[1]), lengths)
+        right = self._frame_length - (self.samples_before if config.center else config.win_length)
+        padded = pad(waveforms, (self.samples_before, right))
+        zero_past_lengths_(padded.narrow(1, self.samples_before, waveforms.shape[1]), lengths)
         return padded
 
     def _within_range(self, columns: Tensor, absent: Tensor, top_db: float) -> Tensor:

@@ -15,7 +15,7 @@ from audiornn.features.mel import dct_matrix, lifter_weights, mel_filter_bank, w
 # A triangle touches few bins: a product per group of neighbouring bands skips most of the zeros.
 _BAND_GROUPS = 4
 # Below any floor, and large enough for a finite gradient of the square root at digital silence.
-_SMALLEST_POWER = 1e-30
+SMALLEST_POWER = 1e-30
 
 _LOGARITHMS: dict[str, Callable[[Tensor], Tensor]] = {"ln": torch.log_, "log10": torch.log10_, "db": torch.log10_}
 
@@ -80,6 +80,17 @@ class FrameTransform(nn.Module):
             self.register_buffer(f"bands_{index}", _constant(weights), persistent=False)
         return bins
 
+    def filter_bank(self) -> Tensor:
+        """The groups of bands as one matrix, ``(n_fft // 2 + 1, n_mels)``."""
+        width = 2 if self.config.power == 2 else 1
+        bank = self.window.new_zeros(self.config.n_fft // 2 + 1, self.config.n_mels)
+        column = 0
+        for name, used in self._bins.items():
+            weights = getattr(self, name)[::width]
+            bank[used.start // width : used.stop // width, column : column + weights.shape[1]] = weights
+            column += weights.shape[1]
+        return bank
+
     def forward(self, frames: Tensor) -> Tensor:
         """Log bands, with the log energy as one more column if it is used.
 
@@ -99,7 +110,7 @@ class FrameTransform(nn.Module):
         spectrum = torch.view_as_real(torch.fft.rfft(frames * self.window, n=config.n_fft)).flatten(2).square_()
         spectrum = spectrum.flatten(0, 1)
         if config.power == 1:
-            spectrum = (spectrum[:, 0::2] + spectrum[:, 1::2]).clamp_(min=_SMALLEST_POWER).sqrt_()
+            spectrum = (spectrum[:, 0::2] + spectrum[:, 1::2]).clamp_(min=SMALLEST_POWER).sqrt_()
         bands = torch.cat([spectrum[:, used] @ getattr(self, name) for name, used in self._bins.items()], dim=1)
         logs = self._log(bands.reshape(*frames.shape[:2], -1), config.power)
         return logs if energy is None else torch.cat([logs, self._log(energy, 2.0)], dim=2)

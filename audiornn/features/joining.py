@@ -81,7 +81,7 @@ def join(streams: Sequence[Stream]) -> Frames:
         if own == clock and origins is None:
             values, missing = _widened(frames, num_frames)
         else:
-            times = moments.expand(len(lengths), -1) if origins is None else origins(moments)
+            times = moments.expand(lengths.shape[0], -1) if origins is None else origins(moments)
             values, missing = _at(frames, own, times, period=max(1 / clock.frame_rate, 1 / own.frame_rate))
         parts.append(values)
         heard.append(~missing)

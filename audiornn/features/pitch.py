@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from audiornn.features.config import FeaturesConfig
 from audiornn.features.mel import window_function
 
-_SMALLEST_ENERGY = 1e-12
+SMALLEST_ENERGY = 1e-12
 _OCTAVE_COST = 0.05
 
 
@@ -81,7 +81,7 @@ class PitchTransform(nn.Module):
         frames = (frames - frames.mean(dim=2, keepdim=True)) * self.window
         found = self._autocorrelation(frames)
         energy = found[..., :1]
-        periodic = found[..., 1:] / energy.clamp(min=_SMALLEST_ENERGY) * (self.of_window[0] / self.of_window[1:])
+        periodic = found[..., 1:] / energy.clamp(min=SMALLEST_ENERGY) * (self.of_window[0] / self.of_window[1:])
         index = (periodic[..., 1:-1] - self.cost).argmax(dim=-1, keepdim=True)
         before, best, after = (periodic.gather(-1, index + step) for step in range(3))
         # The top of the parabola through three points, at most half a sample away.

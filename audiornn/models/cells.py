@@ -98,7 +98,7 @@ class RecurrentLayer(nn.Module):
     def _run_direction(self, x: Tensor, *, backward: bool) -> Tensor:
         suffix = "_reverse" if backward else ""
         weights = [getattr(self.rnn, f"{name}_l0{suffix}") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
-        initial = x.new_zeros(1, len(x), self.rnn.hidden_size)
+        initial = x.new_zeros(1, x.shape[0], self.rnn.hidden_size)
         # has_biases, num_layers, dropout, train, bidirectional, batch_first
         settings = (True, 1, 0.0, self.training, False, True)
         if self.cell == "lstm":

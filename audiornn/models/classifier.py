@@ -156,7 +156,7 @@ class RecurrentClassifier(nn.Module):
                 continue
             given = (sequences or {}).get(name)
             if given is None:
-                given = (waveforms.new_zeros(len(lengths), 0, module.num_features), torch.zeros_like(lengths))
+                given = (waveforms.new_zeros(lengths.shape[0], 0, module.num_features), torch.zeros_like(lengths))
             parts.append(Stream(module.frames(*given), clock, origins))
         joined = join(parts)
         assert joined.missing is not None
@@ -168,7 +168,7 @@ class RecurrentClassifier(nn.Module):
         values = frames.values if self.projections is None else self.projections(frames.values)
         x, lengths, missing = self.encoder(values, frames.lengths, frames.missing)
         embedding = self.embedding(self.pooling(x, lengths, missing))
-        logits = embedding.new_zeros(len(embedding), 0) if self.head is None else self.head(embedding)
+        logits = embedding.new_zeros(embedding.shape[0], 0) if self.head is None else self.head(embedding)
         if self.frame_head is None:
             return ClassifierOutput(logits, embedding)
         return ClassifierOutput(

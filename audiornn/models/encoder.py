@@ -71,7 +71,7 @@ class RecurrentEncoder(nn.Module):
             -> ``(batch, frames', output_size)`` with zeros as padding, lengths and missing frames.
         """
         if features.shape[1] == 0:  # clips shorter than one frame, without centring
-            features, missing = features.new_zeros(len(features), 1, features.shape[2]), None
+            features, missing = features.new_zeros(features.shape[0], 1, features.shape[2]), None
         x = zero_padding(features, absent_frames(lengths, missing, features.shape[1]))
         if self.stem is not None:
             x, lengths, missing = self.stem(x, lengths, missing)

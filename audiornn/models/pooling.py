@@ -81,12 +81,12 @@ class MultiheadAttentionPooling(nn.Module):
         super().__init__()
         self.num_heads = num_heads
         self.output_size = input_size * num_heads
-        self._scale = 1.0
+        self.scale = 1.0
         self.query: nn.Linear | nn.Parameter
         if query == "middle":
             self.query = nn.Linear(input_size, input_size * num_heads)
         else:
-            self._scale = 1 / math.sqrt(input_size)
+            self.scale = 1 / math.sqrt(input_size)
             self.query = nn.Parameter(torch.empty(num_heads, input_size))
             nn.init.normal_(self.query)
 
@@ -94,11 +94,11 @@ class MultiheadAttentionPooling(nn.Module):
         """Shape: x ``(batch, frames, features)`` -> ``(batch, frames, heads)``, each sums to 1 over frames."""
         if isinstance(self.query, nn.Linear):
             middle = last_valid(x, _until_middle(lengths, missing, x.shape[1]))
-            query = self.query(middle).reshape(len(x), self.num_heads, x.shape[2])
+            query = self.query(middle).reshape(x.shape[0], self.num_heads, x.shape[2])
             scores = x @ query.transpose(1, 2)
         else:
             scores = x @ self.query.T
-        return masked_softmax(scores * self._scale, absent_frames(lengths, missing, x.shape[1]))
+        return masked_softmax(scores * self.scale, absent_frames(lengths, missing, x.shape[1]))
 
     def forward(self, x: Tensor, lengths: Tensor, missing: Tensor | None = None) -> Tensor:
         """Shape: x ``(batch, frames, features)``, lengths ``(batch,)`` -> ``(batch, heads * features)``."""

@@ -164,6 +164,6 @@ class ConvolutionStem(nn.Module):
 
 def _missing_after(missing: Tensor, stride: int) -> Tensor:
     """Shape: ``(batch, frames)`` -> ``(batch, ceil(frames / stride))``."""
-    frames = -(-missing.shape[1] // stride)
+    frames = (missing.shape[1] + stride - 1) // stride
     filled = pad(missing, (0, frames * stride - missing.shape[1]), value=True)
-    return filled.reshape(len(missing), frames, stride).all(dim=2)
+    return filled.reshape(missing.shape[0], frames, stride).all(dim=2)

@@ -1,0 +1,7 @@
+"""A network as one ONNX graph: waveforms in, logits, probabilities and embeddings out. Needs torch and onnx."""
+
+from __future__ import annotations
+
+from audiornn.export.network import FRONT_END, build_graph
+
+__all__ = ["FRONT_END", "build_graph"]
