@@ -76,6 +76,16 @@ _FRAME_OUTPUTS = {
 """Outputs of networks that say something of every frame, and what they are called in `Answer`."""
 
 
+def session_of(model: Path | bytes, *, num_threads: int | None = None) -> onnxruntime.InferenceSession:
+    """A graph, by its file or its bytes, ready to run. Raises what onnxruntime does."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = num_threads or available_cores()
+    options.log_severity_level = 3  # errors come as exceptions
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
 def open_session(path: Path, *, num_threads: int | None = None) -> tuple[onnxruntime.InferenceSession, ModelSpec]:
     """A file that ``audiornn export`` has written.
 
@@ -87,17 +97,12 @@ def open_session(path: Path, *, num_threads: int | None = None) -> tuple[onnxrun
         ConfigError: onnxruntime is not installed.
         ModelError: no such file, a damaged one, or one of another program.
     """
-    try:
-        import onnxruntime
-    except ImportError:
-        raise ConfigError(f"expected onnxruntime to run '{path}', found none; pip install onnxruntime") from None
     if not path.is_file():
         raise ModelError(f"expected an ONNX file, found none at '{path}'")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = num_threads or available_cores()
-    options.log_severity_level = 3  # errors come as exceptions
     try:
-        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        session = session_of(path, num_threads=num_threads)
+    except ImportError:
+        raise ConfigError(f"expected onnxruntime to run '{path}', found none; pip install onnxruntime") from None
     except Exception as error:  # its classes of errors share no base of their own
         reason = str(error).splitlines()[0]
         raise ModelError(f"expected an ONNX model in '{path}', got a damaged or foreign file: {reason}") from None
