@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -61,6 +62,15 @@ def find_faults(recording: Recording) -> Faults:
     )
 
 
+def find_faults_of_each(recordings: Sequence[Recording]) -> list[Faults]:
+    """`find_faults` of each. Short ones are looked over together: for clips of 1 s two thirds of the time."""
+    found = []
+    for together in _batches(recordings):
+        plain = _plain_faults([recording.samples for recording in together]) if len(together) > 1 else [None]
+        found += [faults or find_faults(recording) for recording, faults in zip(together, plain, strict=True)]
+    return found
+
+
 def find_clipping(samples: Samples) -> Gaps:
     """Stretches at the largest or at the smallest value. Shape: -> ``(stretches, 2)`` start and stop."""
     return _stretches_at_limits(samples, _measure_levels(samples))
@@ -69,6 +79,49 @@ def find_clipping(samples: Samples) -> Gaps:
 def find_clicks(recording: Recording) -> Gaps:
     """Stretches that bend far more sharply than what is around. Shape: -> ``(clicks, 2)`` start and stop."""
     return _clicks_in(recording, _measure_levels(recording.samples))
+
+
+def _batches(recordings: Sequence[Recording]) -> list[list[Recording]]:
+    """Recordings in order, those together that have no gaps and are no longer than a part."""
+    batches: list[list[Recording]] = []
+    room = 0
+    for recording in recordings:
+        size = recording.samples.size if len(recording.gaps) == 0 < recording.samples.size else _PART
+        if size > room:
+            batches.append([])
+            room = _PART
+        batches[-1].append(recording)
+        room -= size
+    return batches
+
+
+def _plain_faults(clips: Sequence[Samples]) -> list[Faults | None]:
+    """Faults of clips with nothing but an offset; None where there may be more, which is rare. No more than a part."""
+    samples = np.concatenate(clips)
+    sizes = [clip.size for clip in clips]
+    starts = np.cumsum([0, *sizes[:-1]])
+    highest, lowest = np.maximum.reduceat(samples, starts), np.minimum.reduceat(samples, starts)
+    is_narrow = int(highest.max()) - int(lowest.min()) < FULL_SCALE
+    steps = _steps(samples, is_narrow)
+    # Three equal samples in a row.
+    flat = np.flatnonzero((steps[1:] == 0) & (steps[:-1] == 0))
+    values, of_clip = samples[flat], np.searchsorted(starts, flat, side="right") - 1
+    at_limit = (values == highest[of_clip]) | (values == lowest[of_clip])
+    odd = set(of_clip[at_limit & (np.abs(values.astype(np.int32)) >= _CLIPPED_LEVEL)].tolist())
+    bends = np.zeros(len(samples), dtype=steps.dtype)
+    np.abs(np.subtract(steps[1:], steps[:-1], out=bends[1:-1]), out=bends[1:-1])
+    bends[starts] = 0
+    bends[starts - 1] = 0
+    blocks = np.concatenate(
+        [np.arange(start, start + size, _CLICK_BLOCK) for start, size in zip(starts, sizes, strict=True)]
+    )
+    suspects = _suspects(np.maximum.reduceat(bends, blocks), lambda: np.add.reduceat(bends, blocks, dtype=np.int32))
+    odd.update((np.searchsorted(starts, blocks[suspects], side="right") - 1).tolist())
+    totals = np.add.reduceat(samples, starts, dtype=np.int32).tolist()
+    return [
+        None if number in odd else Faults(0, total / (size * FULL_SCALE), 0, 0)
+        for number, (total, size) in enumerate(zip(totals, sizes, strict=True))
+    ]
 
 
 class _Levels(NamedTuple):
@@ -134,12 +187,16 @@ def _suspect_blocks(recording: Recording, start: int, is_narrow: bool) -> list[i
     Done to every clip of a corpus, while a click is rare.
     """
     blocks = _bends(recording, start, min(start + _PART, recording.samples.size), is_narrow)
-    sharpest = blocks.max(axis=1)
+    suspects = _suspects(blocks.max(axis=1), lambda: np.add.reduce(blocks, axis=1, dtype=np.int32))
+    return [start // _CLICK_BLOCK + block for block in suspects.tolist()]
+
+
+def _suspects(sharpest: NDArray[Any], sum_bends: Callable[[], NDArray[np.int32]]) -> NDArray[np.int64]:
+    """Blocks, out of some whose bends are asked for only where one is sharp."""
     is_suspect = sharpest > _SHARPEST_HARMLESS
     if is_suspect.any():
-        is_suspect &= sharpest > _CLICK_FACTOR * _means(blocks, sharpest)
-    found: list[int] = (start // _CLICK_BLOCK + np.flatnonzero(is_suspect)).tolist() if is_suspect.any() else []
-    return found
+        is_suspect &= sharpest > _CLICK_FACTOR * _means(sum_bends(), sharpest)
+    return np.flatnonzero(is_suspect)
 
 
 def _sharp_stretches(recording: Recording, block: int) -> Gaps:
@@ -147,13 +204,13 @@ def _sharp_stretches(recording: Recording, block: int) -> Gaps:
     first = max(0, block - 1)
     stop = min((block + 2) * _CLICK_BLOCK, recording.samples.size)
     blocks = _bends(recording, first * _CLICK_BLOCK, stop)
-    limit = max(_CLICK_FACTOR * _means(blocks, blocks.max(axis=1)).max(), _SHARPEST_HARMLESS)
+    means = _means(np.add.reduce(blocks, axis=1, dtype=np.int32), blocks.max(axis=1))
+    limit = max(_CLICK_FACTOR * means.max(), _SHARPEST_HARMLESS)
     return block * _CLICK_BLOCK + runs(blocks[block - first] > limit)
 
 
-def _means(blocks: NDArray[Any], sharpest: NDArray[Any]) -> NDArray[np.float64]:
+def _means(sums: NDArray[np.int32], sharpest: NDArray[Any]) -> NDArray[np.float64]:
     """Mean bend of each block without a click, which bends as much on its two sides together."""
-    sums = np.add.reduce(blocks, axis=1, dtype=np.int32)
     means: NDArray[np.float64] = (sums - 2 * sharpest.astype(np.int32)) / _CLICK_BLOCK
     return means
 
@@ -161,15 +218,10 @@ def _means(blocks: NDArray[Any], sharpest: NDArray[Any]) -> NDArray[np.float64]:
 def _bends(recording: Recording, start: int, stop: int, is_narrow: bool = False) -> NDArray[Any]:
     """Twice how far each sample is from the middle of its neighbours; 0 at the ends and by gaps.
 
-    Of samples ``is_narrow``, where no step from one to the next is beyond 16 bits, the bends have 16 bits too if that
-    holds them; that takes half of the time. Shape: -> ``(blocks, samples)``, filled with zeros to whole blocks.
+    Shape: -> ``(blocks, samples)``, filled with zeros to whole blocks.
     """
     first, last = max(start, 1), min(stop, recording.samples.size - 1)
-    around = recording.samples[first - 1 : last + 1]
-    wide = around if is_narrow else around.astype(np.int32)
-    steps = wide[1:] - wide[:-1]
-    if is_narrow and int(steps[steps.argmax()]) - int(steps[steps.argmin()]) >= FULL_SCALE:
-        steps = steps.astype(np.int32)
+    steps = _steps(recording.samples[first - 1 : last + 1], is_narrow)
     bends = np.empty(-(-(stop - start) // _CLICK_BLOCK) * _CLICK_BLOCK, dtype=steps.dtype)
     bends[: first - start] = 0
     bends[last - start :] = 0
@@ -178,3 +230,15 @@ def _bends(recording: Recording, start: int, stop: int, is_narrow: bool = False)
     for gap_start, gap_stop in recording.gaps.tolist():
         bends[max(0, gap_start - 1 - start) : max(0, gap_stop + 1 - start)] = 0
     return bends.reshape(-1, _CLICK_BLOCK)
+
+
+def _steps(samples: Samples, is_narrow: bool) -> NDArray[Any]:
+    """From each sample to the next, of a type that holds their differences too: 16 bits take half of the time of 32.
+
+    Shape: -> ``(samples - 1,)``. Samples are narrow where no two are further apart than 16 bits hold.
+    """
+    wide = samples if is_narrow else samples.astype(np.int32)
+    steps = wide[1:] - wide[:-1]
+    if is_narrow and int(steps[steps.argmax()]) - int(steps[steps.argmin()]) >= FULL_SCALE:
+        return steps.astype(np.int32)
+    return steps
