@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 from signals import chirp, noise, silence, tone, write_wav
 
-from audiornn.audio import AudioConfig, Recording, find_faults, from_int16, read_recording, to_int16
+from audiornn.audio import (
+    AudioConfig,
+    Recording,
+    find_faults,
+    find_faults_of_each,
+    from_int16,
+    read_recording,
+    to_int16,
+)
 from audiornn.audio.faults import find_clicks, find_clipping
 from audiornn.corpora.folder import FolderCorpus
 from audiornn.errors import AudioError, ConfigError
@@ -175,6 +183,25 @@ def test_click_is_found_in_any_part_of_a_long_recording(monkeypatch):
     monkeypatch.setattr("audiornn.audio.faults._PART", 8_192)
     np.testing.assert_array_equal(find_clicks(recorded(waveform)), whole)
     assert all(any(start <= index < stop for start, stop in whole) for index in at)
+
+
+def test_faults_of_many_recordings_are_those_of_each():
+    clicked = 0.3 * chirp(100, 1_000)[:9_000] + noise(9_000, amplitude=0.002)
+    clicked[[255, 8_000]] += 0.5
+    recordings = [
+        recorded(noise(16_000)),
+        recorded(0.5 * noise(5_000) + 0.1),
+        recorded(clicked),
+        recorded(1.5 * tone(300, 0.5, amplitude=1.0)),
+        recorded(np.sign(tone(6_000))),  # steps and bends of more than 16 bits
+        *(recorded(noise(size)) for size in (1, 2, 255, 256, 257, 70_000)),
+        recorded(0.01 * np.ones(600)),
+        recorded(tone(200, amplitude=0.3), [[5_000, 5_100]]),
+    ]
+    each = [find_faults(recording) for recording in recordings]
+    assert find_faults_of_each(recordings) == each
+    assert find_faults_of_each(recordings[::-1]) == each[::-1]
+    assert each[2].clicks == 2 and each[3].clipped > 0
 
 
 def test_faults_of_a_long_recording_take_little_memory():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from audiornn.audio.faults import NOTABLE_OFFSET, Faults, find_faults
+from audiornn.audio.faults import NOTABLE_OFFSET, Faults, find_faults, find_faults_of_each
 from audiornn.audio.reading import (
     AUDIO_SUFFIXES,
     DEFAULT_SAMPLE_RATE,
@@ -36,6 +36,7 @@ __all__ = [
     "audio_info",
     "find_audio",
     "find_faults",
+    "find_faults_of_each",
     "from_int16",
     "is_silent",
     "join_packets",

@@ -185,7 +185,7 @@ def is_silent(waveform: NDArray[Any]) -> bool:
     if waveform.size == 0:
         return True
     # The beginning settles it for nearly every clip.
-    return all(bool(part.min() == part.max()) for part in (waveform[:_SILENCE_SAMPLES], waveform))
+    return all(bool((part == waveform[0]).all()) for part in (waveform[:_SILENCE_SAMPLES], waveform))
 
 
 def audio_info(path: AnyPath) -> AudioInfo:

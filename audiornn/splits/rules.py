@@ -91,15 +91,14 @@ def split_stratified(
         CorpusError: a class has too few files to be in every split; it is named.
     """
     check_fractions(validation, test)
-    labels: dict[str, dict[str, int]] = {}
-    for utterance in utterances:
-        if utterance.split != NOISE:
-            counts = labels.setdefault(utterance.path, {})
-            counts[utterance.label] = counts.get(utterance.label, 0) + 1
+    counts = Counter((utterance.path, utterance.label) for utterance in utterances if utterance.split != NOISE)
+    most: dict[str, tuple[int, str]] = {}
+    for (path, label), count in counts.items():
+        most[path] = min(most.get(path, (0, "")), (-count, label))
     names = {utterance.path: utterance.file_id for utterance in utterances}
     classes: defaultdict[str, list[str]] = defaultdict(list)
-    for path, counts in labels.items():
-        classes[min((-count, label) for label, count in counts.items())[1]].append(path)
+    for path, (_, label) in most.items():
+        classes[label].append(path)
     split_of = _split_files(classes, names, validation=validation, test=test, seed=seed)
     return _assign(utterances, split_of, lambda utterance: utterance.path)
 

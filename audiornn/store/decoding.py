@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from audiornn.audio import AudioConfig, Faults, Recording, find_faults, is_silent, read_recording
+from audiornn.audio import AudioConfig, Faults, Recording, find_faults_of_each, is_silent, read_recording
 from audiornn.clock import Clock
 from audiornn.errors import AudioError, CorpusError
 from audiornn.sequences import read_sequence, seconds_of
@@ -153,7 +153,8 @@ def _add(segments: Sequence[Segment], part: Part, written: Written, writer: Samp
     """
     contents = [_digest(segment, part, written.files) for segment in segments]
     recordings = [_attempt(_read, *each, part.wanted) for each in zip(segments, contents, strict=True)]
-    heard = [_attempt(_hear, *each, part.wanted) for each in zip(segments, recordings, strict=True)]
+    examined = _examine(recordings, part.wanted)
+    heard = [_attempt(_hear, *each, part.wanted) for each in zip(segments, examined, strict=True)]
     for segment, found in zip(segments, heard, strict=True):
         accepted = _attempt(_accept, segment, found, written)
         if isinstance(accepted, AudioError) and _may_pass(accepted, segment, written):
@@ -192,8 +193,8 @@ def _once_more(segment: Segment, part: Part, written: Written) -> Heard | AudioE
     """A second reading of a segment. What can't be read then either counts as missing, not as what it may hold."""
     before = {path: written.files.pop(path) for path in segment.paths if path in written.files}
     content = _digest(segment, part, written.files)
-    recording = _attempt(_read, segment, content, part.wanted)
-    accepted = _attempt(_accept, segment, _attempt(_hear, segment, recording, part.wanted), written)
+    (examined,) = _examine([_attempt(_read, segment, content, part.wanted)], part.wanted)
+    accepted = _attempt(_accept, segment, _attempt(_hear, segment, examined, part.wanted), written)
     if isinstance(accepted, AudioError) and _may_pass(accepted, segment, written):
         if not isinstance(accepted.__context__, OSError):
             raise _not_at_rest(segment.path)
@@ -242,10 +243,18 @@ def _read(segment: Segment, content: bytes | None, wanted: Wanted) -> Recording:
     )
 
 
-def _hear(segment: Segment, recording: Recording, wanted: Wanted) -> Heard:
-    faults = Faults(0, 0.0, 0, 0)
+def _examine(
+    recordings: Sequence[Recording | AudioError], wanted: Wanted
+) -> list[tuple[Recording, Faults] | AudioError]:
+    """Recordings with what is wrong with them; errors as they are."""
+    read = [recording for recording in recordings if not isinstance(recording, AudioError)]
+    faults = iter(find_faults_of_each(read) if wanted.reads_audio else [Faults(0, 0.0, 0, 0)] * len(read))
+    return [each if isinstance(each, AudioError) else (each, next(faults)) for each in recordings]
+
+
+def _hear(segment: Segment, examined: tuple[Recording, Faults], wanted: Wanted) -> Heard:
+    recording, faults = examined
     if wanted.reads_audio:
-        faults = find_faults(recording)
         recording = wanted.audio.apply(recording, wanted.sample_rate)
         if is_silent(recording.heard):
             raise AudioError(f"expected a signal, got {recording.heard.size} equal samples (silent)")

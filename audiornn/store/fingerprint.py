@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import stat
+import sys
 import zlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,12 +53,18 @@ def file_state(path: str) -> FileState:
 
 def file_states(paths: Sequence[str]) -> NDArray[np.int64]:
     """`file_state` of many. Shape: -> ``(files, 4)``."""
-    look_up = os.stat
+    look_up, is_file = os.stat, stat.S_ISREG
     numbers: list[int] = []
     for path in paths:
         try:
-            numbers += _state(look_up(path))
+            status = look_up(path)
         except (OSError, ValueError):
+            numbers += NO_FILE
+            continue
+        # As `_state`, which takes a tenth of the time of finding a corpus again.
+        if is_file(status.st_mode):
+            numbers += (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino & _INODE)
+        else:
             numbers += NO_FILE
     return np.array(numbers, dtype=np.int64).reshape(-1, len(NO_FILE))
 
@@ -104,10 +113,10 @@ def compute_fingerprint(
         key.update("".join(values).encode("utf-8", "surrogatepass"))
 
     for name in ("utterance_id", "label", "split", "speaker"):
-        add([getattr(row, name) for row in utterances])
+        add(list(map(attrgetter(name), utterances)))
     for name in ("start_seconds", "end_seconds"):
         # None becomes NaN, which no time is.
-        key.update(np.array([getattr(row, name) for row in utterances], dtype="<f8").tobytes())
+        key.update(np.array(list(map(attrgetter(name), utterances)), dtype="<f8").tobytes())
     key.update(repr([(number, row.gaps) for number, row in enumerate(utterances) if row.gaps]).encode())
     add([digests[row.path] for row in utterances])
     for name in sorted({name for row in utterances for name in row.columns}):
@@ -133,9 +142,7 @@ class FileIndex:
     @classmethod
     def of(cls, paths: Sequence[str], states: NDArray[np.int64], digests: Sequence[str] | None = None) -> FileIndex:
         """Without digests, those of files that are not there are known."""
-        import pyarrow as pa
-
-        keys = pa.array(list(map(os.fsencode, paths)), pa.binary())
+        keys = _file_system_bytes(paths)
         known: list[str | None] = [MISSING if size < 0 else None for size in states[:, 0].tolist()]
         return cls(keys, states, known if digests is None else list(digests))
 
@@ -177,6 +184,16 @@ class FileIndex:
             temporary.replace(folder / FILES_NAME)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _file_system_bytes(paths: Sequence[str]) -> Any:
+    """Arrow array of `os.fsencode` of each."""
+    import pyarrow as pa
+
+    if sys.getfilesystemencoding() == "utf-8":
+        with contextlib.suppress(UnicodeEncodeError, pa.ArrowException):  # a name that is no UTF-8
+            return pa.array(paths, pa.string()).cast(pa.binary())
+    return pa.array(list(map(os.fsencode, paths)), pa.binary())
 
 
 def read_file_index(folder: Path, *, check: bool = False) -> FileIndex | None:
