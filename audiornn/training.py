@@ -340,6 +340,7 @@ def _provenance(config: TrainConfig, store: Store, history: list[dict[str, float
     return {
         "corpus": dataclasses.asdict(config.data),
         "corpus_fingerprint": store.fingerprint,
+        "store": store.folder.name,
         "num_train": len(store.indices("train")),
         "num_validation": len(store.indices("validation")),
         "seed": config.seed,

@@ -182,6 +182,19 @@ def test_command_line_runs_the_folds_and_a_fold_is_resumed_with_the_others(digit
     assert not (tmp_path / "other").exists()
 
 
+def test_evaluating_a_fold_decodes_nothing_anew(digits: Path, tmp_path: Path) -> None:
+    shutil.copytree(digits / "fsdd", tmp_path / "data" / "fsdd")
+    prepared = prepare_folds(config(), ["bob"], data_dir=tmp_path / "data")
+    found = cross_validate(prepared, run_dir=tmp_path / "run")
+    words = ["evaluate", "model=run/fold_bob", "batch_size=8", "output=out"]
+    succeed(*words, cwd=tmp_path)
+    assert len(list((tmp_path / "data" / ".audiornn").glob("fsdd-*"))) == 1
+    again = load_evaluation(tmp_path / "out")
+    assert again.figures == found.results[0].figures and set(again.speakers or ()) == {"bob"}
+    first = load_evaluation(tmp_path / "run" / "fold_bob" / "evaluation" / "fsdd-test")
+    assert again.provenance["corpus_fingerprint"] == first.provenance["corpus_fingerprint"]
+
+
 def test_a_corpus_without_folds_is_refused(tmp_path: Path) -> None:
     write_corpus(tmp_path / "clips", clips=2)
     with pytest.raises(CorpusError, match=r"set data\.num_folds"):
