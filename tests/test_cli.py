@@ -305,7 +305,7 @@ def test_bad_command_is_refused_in_a_line(tmp_path, words, says):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["trainer.max_epoch=3"], "max_epoch"),
+        (["model.hiden_size=3"], "got 'model.hiden_size'; did you mean 'model.encoder.hidden_size'?"),
         (["features.n_mfcc=90"], "n_mfcc must be at most n_mels"),
         (["features.f_max=9000"], "f_max must be at most half the sample rate"),
         (["model.encoder.cell=cnn"], "got 'cnn'"),
