@@ -73,8 +73,8 @@ def _names() -> Iterator[str]:
 
 
 def _keys(node: DictConfig, prefix: str) -> Iterator[str]:
-    for name in node:
-        yield f"{prefix}{name}"
+    for name in map(str, node):
+        yield prefix + name
         child = node._get_node(name)
         if isinstance(child, DictConfig) and not child._is_none() and not child._is_missing():
             yield from _keys(child, f"{prefix}{name}.")
