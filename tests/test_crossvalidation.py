@@ -176,23 +176,16 @@ def test_command_line_runs_the_folds_and_a_fold_is_resumed_with_the_others(digit
     with (tmp_path / "run" / "folds.csv").open() as file:
         assert [row["fold"] for row in csv.DictReader(file)] == ["ann", "bob", "mean"]
     assert "test_speaker: bob" in (tmp_path / "run" / "fold_bob" / "config.yaml").read_text()
+    stores = set((digits / ".audiornn").glob("fsdd-*"))
+    succeed("evaluate", "model=run/fold_bob", f"data_dir={digits}", "batch_size=8", "output=out", cwd=tmp_path)
+    assert set((digits / ".audiornn").glob("fsdd-*")) == stores  # the folds share one
+    again, first = (load_evaluation(tmp_path / path) for path in ("out", "run/fold_bob/evaluation/fsdd-test"))
+    assert again.figures == first.figures and set(again.speakers or ()) == {"bob"}
+    assert again.provenance["corpus_fingerprint"] == first.provenance["corpus_fingerprint"]
     (tmp_path / "run" / "folds.json").unlink()
     assert succeed("train", "resume=run/fold_bob", cwd=tmp_path) == printed
     assert_refused(*words[:-1], "folds=[zoe]", "run_dir=other", cwd=tmp_path, says=["ann, bob", "'zoe'"])
     assert not (tmp_path / "other").exists()
-
-
-def test_evaluating_a_fold_decodes_nothing_anew(digits: Path, tmp_path: Path) -> None:
-    shutil.copytree(digits / "fsdd", tmp_path / "data" / "fsdd")
-    prepared = prepare_folds(config(), ["bob"], data_dir=tmp_path / "data")
-    found = cross_validate(prepared, run_dir=tmp_path / "run")
-    words = ["evaluate", "model=run/fold_bob", "batch_size=8", "output=out"]
-    succeed(*words, cwd=tmp_path)
-    assert len(list((tmp_path / "data" / ".audiornn").glob("fsdd-*"))) == 1
-    again = load_evaluation(tmp_path / "out")
-    assert again.figures == found.results[0].figures and set(again.speakers or ()) == {"bob"}
-    first = load_evaluation(tmp_path / "run" / "fold_bob" / "evaluation" / "fsdd-test")
-    assert again.provenance["corpus_fingerprint"] == first.provenance["corpus_fingerprint"]
 
 
 def test_a_corpus_without_folds_is_refused(tmp_path: Path) -> None:
