@@ -16,7 +16,7 @@ from typing import Any
 
 import audiornn
 from audiornn.errors import AudiornnError, ConfigError
-from audiornn.overrides import names_as_text, quoted, values_of
+from audiornn.overrides import names_as_text, quoted, values_of, with_home
 
 # `model` is a group of option files, in which Hydra would look the word up under every verb; where it names a trained
 # model instead, the setting goes by another name inside.
@@ -80,7 +80,7 @@ def run_verb(verb: str, overrides: Sequence[str]) -> int:
 
     if verb not in VERBS:
         raise ConfigError(f"expected a verb out of {', '.join(VERBS)}, got {verb!r}{nearest(verb, VERBS)}")
-    overrides = _with_first_word(verb, overrides)
+    overrides = [with_home(word) for word in _with_first_word(verb, overrides)]
     if multirun := [word for word in overrides if word in ("-m", "--multirun")]:
         _check_multirun(verb, multirun[0], overrides)
     # Threads of torch that wait by spinning starve each other on a machine that does anything else: measured 7 times

@@ -8,7 +8,7 @@ import json
 import logging
 import math
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,10 @@ from audiornn.evaluation import SeveralEvaluations, SplitEvaluation
 from audiornn.evaluation.intervals import Estimate, Spread
 from audiornn.evaluation.metrics import summarise_runs
 from audiornn.files.tables import write_rows
-from audiornn.manifest import NOISE, SPLITS, Utterance, check_utterances
+from audiornn.manifest import SPLITS, check_utterances
 from audiornn.runs import RunFolder, write_json
 from audiornn.store import Progress, Store
+from audiornn.store.folds import decoded_corpus, store_of_fold
 from audiornn.training import TrainConfig, evaluate_test, train
 
 logger = logging.getLogger(__name__)
@@ -118,9 +119,6 @@ def prepare_folds(
 ) -> list[Fold]:
     """The corpus of ``config``, decoded once, and its rows under the splits of each fold.
 
-    What is decoded is always the corpus with its first fold held out, whichever are wanted, so that calls for other
-    folds find it and know the corpus for the same.
-
     Args:
         config: all settings; its corpus is replaced by the corpus with a fold held out.
         names: of the folds, see `choose_folds`.
@@ -131,11 +129,9 @@ def prepare_folds(
     Raises:
         CorpusError: the corpus can't be used, or a fold has an empty split.
     """
-    first = config.data.with_fold(config.data.folds(data_dir)[0])
+    first = decoded_corpus(config.data, data_dir)
     first_config = dataclasses.replace(config, data=first)
     decoded = first_config.prepare(data_dir, splits=("test",), resume=resume, progress=progress)
-    number = {name: row for row, name in enumerate(decoded.utterance_ids)}
-    rejected = {each.utterance_id for each in decoded.rejected}
     folds = []
     for name in names:
         corpus = config.data.with_fold(name)
@@ -144,7 +140,7 @@ def prepare_folds(
             rows = corpus.utterances(data_dir)
             check_utterances(rows, f"data={corpus.name}")
             fold_config.check(rows, splits=("test",))
-            store = decoded.with_splits(_splits(rows, number, rejected), rule=corpus.split_rule(data_dir))
+            store = store_of_fold(decoded, corpus, data_dir, rows)
         if empty := [split for split in SPLITS if not len(store.indices(split))]:
             raise CorpusError(
                 f"expected utterances in the {empty[0]} split of data={corpus.name} with fold {name!r} held out, "
@@ -196,17 +192,6 @@ def cross_validate(
 
 def _is_done(fold: Fold, earlier: Mapping[str, FoldResult]) -> bool:
     return fold.name in earlier and earlier[fold.name].digest == fold.digest
-
-
-def _splits(rows: Iterable[Utterance], number: Mapping[str, int], rejected: Collection[str]) -> dict[str, list[int]]:
-    """Rows of the store by split, from what a corpus says of its utterances."""
-    splits: dict[str, list[int]] = {split: [] for split in (*SPLITS, NOISE)}
-    for row in rows:
-        if row.utterance_id in number:
-            splits[row.split].append(number[row.utterance_id])
-        elif row.split != NOISE and row.utterance_id not in rejected:
-            raise CorpusError(f"expected the same utterances in every fold, got {row.utterance_id!r} in some")
-    return splits
 
 
 def fold_folder(run: RunFolder, fold: str) -> RunFolder:

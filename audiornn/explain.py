@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterator
 
@@ -34,8 +35,7 @@ def explain(error: BaseException, verb: str) -> str:
         return f"expected {option[1]}= one of {', '.join(options)}, got {option[2]!r}{nearest(option[2], options)}"
     if key := re.search(r"Key '([^']+)' not in|Could not override '([^']+)'", text):
         name = key[1] or key[2]
-        hint = nearest(name.split(".")[-1], set(_names()))
-        return f"expected a known setting, got {name!r}{hint}; see `audiornn {verb} --help`"
+        return f"expected a known setting, got {name!r}{_hint(name)}; see `audiornn {verb} --help`"
     if "override_grammar" in text:
         told = text.splitlines()[0]
         if word := re.fullmatch(r"Error parsing override '([^'=]*)'", told):
@@ -51,20 +51,30 @@ def _options(text: str) -> list[str]:
     return [name for name in known if name.isidentifier() and not name.startswith("schema")]
 
 
+def _hint(name: str) -> str:
+    """The whole name of the setting that is likely to be meant: of those with the nearest last part, the nearest."""
+    known: dict[str, set[str]] = {}
+    for setting in _names():
+        known.setdefault(setting.rpartition(".")[2], set()).add(setting)
+    last = difflib.get_close_matches(name.rpartition(".")[2], known, n=1)
+    meant = difflib.get_close_matches(name, known[last[0]], n=1, cutoff=0) if last else []
+    return f"; did you mean {meant[0]!r}?" if meant else ""
+
+
 def _names() -> Iterator[str]:
-    """Every setting's name in every schema that is registered."""
+    """Every setting in every schema that is registered, by its whole name."""
     shelves = [ConfigStore.instance().repo]
     while shelves:
         for item in shelves.pop().values():
             if isinstance(item, dict):
                 shelves.append(item)
             elif isinstance(item, ConfigNode) and isinstance(item.node, DictConfig) and "schema" in item.name:
-                yield from _keys(item.node)
+                yield from _keys(item.node, f"{item.group}." if item.group else "")
 
 
-def _keys(node: DictConfig) -> Iterator[str]:
-    for name in node:
-        yield str(name)
+def _keys(node: DictConfig, prefix: str) -> Iterator[str]:
+    for name in map(str, node):
+        yield prefix + name
         child = node._get_node(name)
         if isinstance(child, DictConfig) and not child._is_none() and not child._is_missing():
-            yield from _keys(child)
+            yield from _keys(child, f"{prefix}{name}.")

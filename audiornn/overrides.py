@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 
@@ -12,6 +13,20 @@ _NAMES = re.compile(
 )
 _NO_TEXT = re.compile(r"(^|[\[,]\s*)([+-]?\.?\d[\w.+-]*|true|false|inf|nan)(?=\s*[],]|$)", re.IGNORECASE)
 """A value, or an element of a list, that is a number or a truth value to Hydra."""
+
+
+_HOME = re.compile(r"(?<=[=\[,])\s*(~[\w.-]*)(?=[/,\]]|$)")
+
+
+def with_home(word: str) -> str:
+    """An override in which ``~`` that begins a value is the home folder: shells leave it, Hydra can't read it.
+
+    >>> with_home("data.path=[~/clips, more]").endswith("/clips, more]")
+    True
+    """
+    if re.search(r"['\"\\]", word):  # what is quoted is meant as it stands
+        return word
+    return _HOME.sub(lambda found: os.path.expanduser(found[1]), word)  # noqa: PTH111 - of an unknown user it stays
 
 
 def names_as_text(word: str) -> str:

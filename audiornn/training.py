@@ -344,6 +344,7 @@ def _provenance(config: TrainConfig, store: Store, history: list[dict[str, float
         "corpus": dataclasses.asdict(config.data),
         "corpus_fingerprint": store.fingerprint,
         "split_rule": store.split_rule,
+        "store": store.folder.name,
         "num_train": len(store.indices("train")),
         "num_validation": len(store.indices("validation")),
         "seed": config.seed,

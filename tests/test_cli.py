@@ -194,6 +194,16 @@ def test_data_folder_comes_from_the_environment(tmp_path):
     assert (tmp_path / "elsewhere" / ".audiornn").is_dir() and not (tmp_path / "data").exists()
 
 
+def test_tilde_that_a_shell_leaves_is_the_home_folder(tmp_path):
+    env = {"HOME": str(tmp_path / "home"), "USERPROFILE": str(tmp_path / "home")}
+    for number in range(12):
+        write_wav(tmp_path / "home" / "clips" / "ab"[number % 2] / f"{number}.wav", tone(3000, 300.0 + number))
+    words = ["data=folder", "data.path=[~/clips/a, ~/clips/b]", "data.label_pattern='^([^/]+)/'"]
+    succeed("prepare", *words, "data_dir=~/store", cwd=tmp_path, env=env)
+    assert "1 prepared corpus" in succeed("store", "list", "data_dir=~/store", cwd=tmp_path, env=env)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["home"]
+
+
 def test_stereo_other_widths_and_other_rates_work(tmp_path):
     for index in range(10):
         write_clip(tmp_path / "c" / "a" / f"{index}.wav", "high", index)
@@ -295,7 +305,7 @@ def test_bad_command_is_refused_in_a_line(tmp_path, words, says):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["trainer.max_epoch=3"], "max_epoch"),
+        (["model.hiden_size=3"], "got 'model.hiden_size'; did you mean 'model.encoder.hidden_size'?"),
         (["features.n_mfcc=90"], "n_mfcc must be at most n_mels"),
         (["features.f_max=9000"], "f_max must be at most half the sample rate"),
         (["model.encoder.cell=cnn"], "got 'cnn'"),

@@ -176,6 +176,12 @@ def test_command_line_runs_the_folds_and_a_fold_is_resumed_with_the_others(digit
     with (tmp_path / "run" / "folds.csv").open() as file:
         assert [row["fold"] for row in csv.DictReader(file)] == ["ann", "bob", "mean"]
     assert "test_speaker: bob" in (tmp_path / "run" / "fold_bob" / "config.yaml").read_text()
+    stores = set((digits / ".audiornn").glob("fsdd-*"))
+    succeed("evaluate", "model=run/fold_bob", f"data_dir={digits}", "batch_size=8", "output=out", cwd=tmp_path)
+    assert set((digits / ".audiornn").glob("fsdd-*")) == stores  # the folds share one
+    again, first = (load_evaluation(tmp_path / path) for path in ("out", "run/fold_bob/evaluation/fsdd-test"))
+    assert again.figures == first.figures and set(again.speakers or ()) == {"bob"}
+    assert again.provenance["corpus_fingerprint"] == first.provenance["corpus_fingerprint"]
     (tmp_path / "run" / "folds.json").unlink()
     assert succeed("train", "resume=run/fold_bob", cwd=tmp_path) == printed
     assert_refused(*words[:-1], "folds=[zoe]", "run_dir=other", cwd=tmp_path, says=["ann, bob", "'zoe'"])

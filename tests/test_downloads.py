@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import random
+import shutil
 import socket
 import subprocess
 import sys
@@ -396,6 +397,23 @@ def test_a_full_disk_is_one_line_and_the_rest_can_follow(server: Server, tmp_pat
     get(source, tmp_path)
     assert_whole(tmp_path)
     assert server.ranges == [None, "bytes=100000-"]
+
+
+@pytest.mark.parametrize("lies_on", ["server", "mirror"])
+def test_a_file_for_which_there_is_no_room_is_not_begun(
+    lies_on: str, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = source_of(server.add("/clips.zip", CONTENT)), tmp_path / "target"
+    (tmp_path / "clips.zip").write_bytes(CONTENT)
+    mirror = str(tmp_path) if lies_on == "mirror" else None
+    room = shutil.disk_usage(tmp_path)._replace(free=len(CONTENT) - 1)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: room)
+    says = f"got {room.free:,} bytes of free space for {len(CONTENT):,} bytes to come at "
+    refused(source, target, says, mirror=mirror)
+    assert not list(target.glob("*.part")) and len(server.requests) == (lies_on == "server")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: room._replace(free=len(CONTENT)))
+    get(source, target, mirror=mirror)
+    assert_whole(target)
 
 
 def test_a_folder_that_cant_be_written_is_one_line(server: Server, tmp_path: Path) -> None:

@@ -99,8 +99,9 @@ def test_folder_with_official_lists(tmp_path: Path) -> None:
         FolderCorpus(path=str(tmp_path)).utterances(tmp_path)
 
 
-def test_folder_reports_formats_that_cannot_be_read(tmp_path: Path) -> None:
-    touch(tmp_path, [f"{label}/{index}.m4a" for label in "ab" for index in range(3)])
+@pytest.mark.parametrize("suffix", ["m4a", "MOV", "mkv", "avi"])
+def test_folder_reports_formats_that_cannot_be_read(suffix: str, tmp_path: Path) -> None:
+    touch(tmp_path, [f"{label}/{index}.{suffix}" for label in "ab" for index in range(3)])
     assert len(FolderCorpus(path=str(tmp_path)).utterances(tmp_path)) == 6
 
 

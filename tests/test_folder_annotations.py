@@ -22,6 +22,9 @@ from audiornn.manifest import Utterance, check_utterances
 TRACK = "0.5\t1.0\tdog\n1.25\t2.000000\tcat\n"
 
 
+CLASS = "ClassLabel"
+
+
 def by_id(rows: list[Utterance]) -> dict[str, Utterance]:
     return {row.utterance_id: row for row in rows}
 
@@ -352,6 +355,38 @@ def test_bad_rows_of_a_parquet_file_are_named(tmp_path: Path) -> None:
         tmp_path / "metadata.parquet", [{"file_name": "a.wav", "end": 1.0}, {"file_name": "b.wav", "end": -1.0}]
     )
     with pytest.raises(CorpusError, match=rf"line 2 of '{tmp_path}/metadata\.parquet': expected seconds"):
+        FolderCorpus(path=str(tmp_path)).utterances(tmp_path)
+
+
+def write_class_labels(path: Path, numbers: list[int | None], huggingface: object) -> None:
+    """Parquet as the package ``datasets`` writes it: numbers in the column, names in the metadata of the schema."""
+    table = pyarrow.table({"file_name": ["a.wav", "b.wav", "c.wav", "d.wav"], "label": numbers})
+    parquet.write_table(table.replace_schema_metadata({"huggingface": json.dumps(huggingface)}), path)
+
+
+def test_class_labels_of_parquet_metadata_are_their_names(tmp_path: Path) -> None:
+    touch(tmp_path, ["a.wav", "b.wav", "c.wav", "d.wav"])
+    features = {"file_name": {"dtype": "string", "_type": "Value"}, "label": {"names": ["no", "yes"], "_type": CLASS}}
+    write_class_labels(tmp_path / "metadata.parquet", [1, 0, -1, None], {"info": {"features": features}})
+    rows = FolderCorpus(path=str(tmp_path)).utterances(tmp_path)
+    assert [row.label for row in rows] == ["yes", "no", "", ""]
+
+
+@pytest.mark.parametrize(
+    ("features", "message"),
+    [
+        (
+            {"label": {"names": ["no"], "_type": CLASS}},
+            r"expected a class of 0 to 0, got 1 in column 'label' of line 1",
+        ),
+        ({"label": {"_type": CLASS}}, r"expected names of classes .* got KeyError\('names'\) from the schema of"),
+        (["label"], "expected names of classes"),
+    ],
+)
+def test_class_labels_without_their_names_are_refused(features: object, message: str, tmp_path: Path) -> None:
+    touch(tmp_path, ["a.wav", "b.wav", "c.wav", "d.wav"])
+    write_class_labels(tmp_path / "metadata.parquet", [1, 0, 0, 0], {"info": {"features": features}})
+    with pytest.raises(CorpusError, match=message):
         FolderCorpus(path=str(tmp_path)).utterances(tmp_path)
 
 

@@ -647,3 +647,18 @@ def test_sc8u_store_is_the_recordings(real_data: Path, tmp_path: Path) -> None:
     assert time.perf_counter() - started < 2.0
     for index in range(0, len(store), 97):
         np.testing.assert_array_equal(store.waveform(index), read_int16(store.paths[index], sample_rate=SAMPLE_RATE))
+
+
+def test_same_part_of_a_file_under_two_ids_is_told_of(clips: Path, tmp_path: Path, caplog) -> None:
+    rows = [f"{path.relative_to(tmp_path)},{path.parent.name}" for path in sorted(clips.rglob("*.*"))]
+    table = [f"{row},{number},{('train', 'test')[number % 5 == 4]},," for number, row in enumerate(rows)]
+    parts = [f"{rows[0]},first,train,0,0.05", f"{rows[0]},second,train,0.05,0.1"]
+    head = "path,label,utterance_id,split,start,end"
+    (tmp_path / "m.csv").write_text("\n".join([head, *table, *parts]))
+    make(ManifestCorpus(path=str(tmp_path / "m.csv")), tmp_path)
+    assert "same part" not in caplog.text
+    doubles = [f"./{rows[0]},again,train,,", f"./{rows[1]},leak,test,,"]
+    (tmp_path / "m.csv").write_text("\n".join([head, *table, *parts, *doubles]))
+    make(ManifestCorpus(path=str(tmp_path / "m.csv")), tmp_path)
+    assert "data=manifest: 2 utterances are the same part of the same file" in caplog.text
+    assert "such as '1' in train and 'leak' in test" in caplog.text

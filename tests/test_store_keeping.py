@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,7 +23,7 @@ from audiornn.corpora.folder import FolderCorpus
 from audiornn.errors import ConfigError, CorpusError
 from audiornn.files.unfinished import list_unfinished, resumable_folder
 from audiornn.store import Store, prepare
-from audiornn.store.keeping import KeptStore, Unwanted, _remove, list_stores, remove_stores, verify_store
+from audiornn.store.keeping import ARCHIVE, KeptStore, Unwanted, _remove, list_stores, remove_stores, verify_store
 
 CLIPS, TOGETHER = 12, 4
 
@@ -257,6 +258,28 @@ def test_commands_list_verify_and_remove(clips: Path, tmp_path: Path) -> None:
     assert "part-00000004.arrow: other bytes than were written; rows 4 to 7, 'a/08.wav' to 'b/03.wav'" in done.stdout
     assert "1 folder removed" in succeed("store", "remove", "damaged=true", cwd=tmp_path)
     assert list((tmp_path / "data" / ".audiornn").iterdir()) == []
+
+
+def test_unpacked_archives_are_listed_and_removed_when_asked_for(clips: Path, tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
+    archive = shutil.make_archive(str(tmp_path / "packed"), "zip", clips)
+    name = make(Path(archive), data_dir).folder.name
+    (unpacked,) = (store for store in list_stores(data_dir) if store.state == ARCHIVE)
+    assert unpacked.corpus == "packed" and unpacked.num_bytes > sum(
+        path.stat().st_size for path in clips.rglob("*.wav")
+    )
+    age(unpacked.folder, 10)
+    for removal in (Unwanted(older_than_days=5), Unwanted(damaged=True, unfinished=True, older_format=True)):
+        assert remove_stores(data_dir, removal) == []
+    make(Path(archive), data_dir)
+    assert time.time() - list_stores(data_dir)[-1].used < 60
+    assert "1 prepared corpus and 1 unpacked archive" in succeed("store", cwd=tmp_path)
+    assert "1 folder removed" in succeed("store", "remove", f"store={unpacked.folder.name}", cwd=tmp_path)
+    assert list(states(data_dir)) == [name]
+    make(Path(archive), data_dir)
+    assert unpacked.folder.is_dir()
+    assert "1 folder removed" in succeed("store", "remove", "archives=true", cwd=tmp_path)
+    assert list(states(data_dir)) == [name]
 
 
 @pytest.mark.parametrize(

@@ -45,9 +45,11 @@ AUDIO_SUFFIXES = frozenset(
 """Lower-case file name endings of formats that are read. The content decides, not the name."""
 
 UNREADABLE_SUFFIXES = frozenset(
-    [".m4a", ".aac", ".mp4", ".wma", ".amr", ".webm", ".mka", ".ac3", ".3gp", ".ape", ".wv"]
+    {".m4a", ".aac", ".wma", ".amr", ".mka", ".ac3", ".ape", ".wv"}
+    | {".mp4", ".m4v", ".mkv", ".webm", ".mov", ".avi", ".3gp"}
 )
-"""Endings of audio that libsndfile has no decoder for: listed so that such files are reported instead of overlooked."""
+"""Endings of audio, and of films, that libsndfile has no decoder for: listed so that such files are reported instead of
+overlooked."""
 
 _BLOCK_SAMPLES = 1 << 20
 _SILENCE_SAMPLES = 64

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from audiornn.corpora.corpus import Corpus
 from audiornn.errors import ConfigError
@@ -32,6 +34,7 @@ def run(command: EvaluateCommand) -> int:
     from audiornn.hub import find_model, is_hub_name
     from audiornn.runs import RunFolder
     from audiornn.store import prepare
+    from audiornn.store.folds import decoded_corpus, store_of_fold
 
     if is_hub_name(command.model_path) and command.output is None:
         raise ConfigError(
@@ -42,11 +45,13 @@ def run(command: EvaluateCommand) -> int:
     from audiornn.inference import load  # torch: after everything that can be refused without it
 
     classifier = load(folder, device=command.device)
-    corpus = corpus_of(command.data, classifier.spec.training, folder)
+    training, data_dir = classifier.spec.training, Path(command.data_dir)
+    corpus = corpus_of(command.data, training, folder)
+    is_fold = corpus is not command.data and _was_fold(training)
     with progress_bar("prepare") as progress:
         store = prepare(
-            corpus,
-            data_dir=Path(command.data_dir),
+            decoded_corpus(corpus, data_dir) if is_fold else corpus,
+            data_dir=data_dir,
             sample_rate=classifier.sample_rate,
             audio=classifier.spec.audio,
             reads_audio=classifier.inputs.reads_audio,
@@ -54,11 +59,19 @@ def run(command: EvaluateCommand) -> int:
             strict=command.strict,
             progress=progress,
         )
+    if is_fold:
+        store = store_of_fold(store, corpus, data_dir)
     with progress_bar("evaluate") as progress:
         evaluation = evaluate(classifier, store, command.split, batch_size=command.batch_size, progress=progress)
     output = Path(command.output) if command.output else RunFolder(folder.parent).evaluation(corpus.name, command.split)
     written = save_evaluation(evaluation, output, settings=classifier.settings)
     print_lines([f"model: {folder}"])
-    print_published(store, corpus, Path(command.data_dir))
+    print_published(store, corpus, data_dir)
     print_evaluation(evaluation, written)
     return 0
+
+
+def _was_fold(training: Mapping[str, Any]) -> bool:
+    """Whether a model was trained in a cross-validation, whose folds share a store: that has another fingerprint."""
+    store, fingerprint = training.get("store"), training.get("corpus_fingerprint")
+    return isinstance(store, str) and isinstance(fingerprint, str) and not store.endswith(fingerprint[:16])

@@ -1,4 +1,4 @@
-"""``audiornn store``: list, verify and remove prepared corpora."""
+"""``audiornn store``: list, verify and remove prepared corpora and unpacked archives."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from audiornn.store.keeping import Damage, KeptStore
 
 _ACTIONS = ("list", "verify", "remove")
-_ONLY_TO_REMOVE = ("older_than_days", "damaged", "older_format", "unfinished", "dry_run")
+_ONLY_TO_REMOVE = ("older_than_days", "damaged", "older_format", "unfinished", "archives", "dry_run")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +29,7 @@ class StoreCommand:
     damaged: bool = False
     older_format: bool = False
     unfinished: bool = False
+    archives: bool = False
     dry_run: bool = False
 
     def __post_init__(self) -> None:
@@ -54,12 +55,15 @@ def run(command: StoreCommand) -> int:
 
 def _list(data_dir: Path) -> int:
     from audiornn.commands.console import print_lines, print_table
-    from audiornn.store.keeping import list_stores
+    from audiornn.store.keeping import ARCHIVE, list_stores
 
-    stores = list_stores(data_dir)
-    print_table(f"prepared corpora in {data_dir}", [_row(store) for store in stores])
-    total = sum(store.num_bytes for store in stores)
-    print_lines([f"{_counted(len(stores), 'prepared corpus', 'prepared corpora')} in '{data_dir}', {_size(total)}"])
+    kept = list_stores(data_dir)
+    print_table(f"prepared corpora in {data_dir}", [_row(store) for store in kept])
+    archives = [store for store in kept if store.state == ARCHIVE]
+    what = _counted(len(kept) - len(archives), "prepared corpus", "prepared corpora")
+    if archives:
+        what += f" and {_counted(len(archives), 'unpacked archive', 'unpacked archives')}"
+    print_lines([f"{what} in '{data_dir}', {_size(sum(store.num_bytes for store in kept))}"])
     return 0
 
 
@@ -79,12 +83,13 @@ def _row(store: KeptStore) -> dict[str, Any]:
 
 def _verify(data_dir: Path, store: str | None) -> int:
     from audiornn.commands.console import print_lines, progress_bar
-    from audiornn.store.keeping import DAMAGED, WHOLE, find_store, list_stores, verify_store
+    from audiornn.store.keeping import ARCHIVE, DAMAGED, WHOLE, find_store, list_stores, verify_store
 
     if store is None:
         kept = list_stores(data_dir)
         folders = [each.folder for each in kept if each.state in (WHOLE, DAMAGED)]
-        print_lines(f"not verified, {each.state}: {each.folder}" for each in kept if each.folder not in folders)
+        others = [each for each in kept if each.folder not in folders and each.state != ARCHIVE]
+        print_lines(f"not verified, {each.state}: {each.folder}" for each in others)
     else:
         folders = [find_store(data_dir, Path(store))]
     num_damaged = 0
@@ -117,6 +122,7 @@ def _remove(data_dir: Path, command: StoreCommand) -> int:
         damaged=command.damaged,
         older_format=command.older_format,
         unfinished=command.unfinished,
+        archives=command.archives,
     )
     removals = remove_stores(data_dir, unwanted, dry_run=command.dry_run)
     gone = [each for each in removals if not each.kept_because]

@@ -8,8 +8,7 @@ import json
 import logging
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from functools import partial
 from itertools import product
@@ -20,6 +19,7 @@ from audiornn.corpora.corpus import Corpus
 from audiornn.corpora.demo_clips import COMMANDS, VARIANTS, Clip, ClipSettings, Voice, render_noise, render_voice
 from audiornn.corpora.demo_work import run_jobs
 from audiornn.corpora.espeak import ACCENTS, espeak_data
+from audiornn.downloads.fetching import write_errors
 from audiornn.errors import ConfigError, CorpusError
 from audiornn.files.unfinished import remove_abandoned, unfinished_folder
 from audiornn.labels import UNKNOWN
@@ -124,7 +124,7 @@ class DemoCorpus(Corpus):
                 f"expected a finished demo corpus or none, got a folder without {_MARKER} at '{folder}': move it away"
             )
         _logger.info("synthesising %d voices into %s", self.num_voices, folder)
-        with write_errors(data_dir, "demo corpus"), espeak_data(VARIANTS) as data:
+        with write_errors(folder), espeak_data(VARIANTS) as data:
             remove_abandoned(data_dir)
             with unfinished_folder(data_dir, folder.name) as unfinished:
                 clips = self._synthesise(unfinished, data, num_workers or available_cores(), progress)
@@ -235,13 +235,3 @@ def _read_marker(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return marker if isinstance(marker, dict) else {}
-
-
-@contextmanager
-def write_errors(data_dir: Path, what: str) -> Iterator[None]:
-    """Raises what the system says of writing below ``data_dir`` as one line."""
-    try:
-        yield
-    except OSError as error:
-        place = error.filename or data_dir
-        raise CorpusError(f"expected to write the {what}, got {error.strerror or error} at '{place}'") from error

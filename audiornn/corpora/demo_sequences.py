@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from audiornn.audio import read_recording
 from audiornn.corpora.acoustics import CLIP_SAMPLE_RATE
 from audiornn.corpora.corpus import Corpus
-from audiornn.corpora.demo import DemoCorpus, write_errors
+from audiornn.corpora.demo import DemoCorpus
 from audiornn.corpora.demo_clips import write_wav
+from audiornn.downloads.fetching import write_errors
 from audiornn.errors import ConfigError, CorpusError
 from audiornn.files.unfinished import remove_abandoned, unfinished_folder
 from audiornn.manifest import NOISE, SPLITS, Utterance, read_manifest, write_manifest
@@ -53,7 +54,7 @@ class DemoSequences(Corpus):
         if folder.exists():
             self._check(folder)
             return
-        with write_errors(data_dir, "demo sequences"):
+        with write_errors(folder):
             remove_abandoned(data_dir)
             with unfinished_folder(data_dir, folder.name) as unfinished:
                 rows = [row for row in demo.utterances(data_dir) if row.split != NOISE]

@@ -111,7 +111,7 @@ def _copy(path: Path, part: Part, progress: Progress | None) -> None:
         num_bytes = os.fstat(file.fileno()).st_size
         part.begin(Version(url=str(path), num_bytes=num_bytes))
         done = 0
-        with part.appending() as append:
+        with part.appending(num_bytes) as append:
             while block := file.read(_BLOCK_BYTES):
                 append(block)
                 done += len(block)

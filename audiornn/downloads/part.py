@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -57,8 +59,18 @@ class Part:
         self._note.write_text(json.dumps(asdict(version), indent=2) + "\n", encoding="utf-8")  # torn, it means nothing
 
     @contextlib.contextmanager
-    def appending(self) -> Iterator[Callable[[bytes], None]]:
-        """A function that puts bytes at the end, out of this process when it returns."""
+    def appending(self, num_bytes: int | None) -> Iterator[Callable[[bytes], None]]:
+        """A function that puts bytes at the end, out of this process when it returns.
+
+        Args:
+            num_bytes: in all, where that is known: without room for the rest none is written.
+
+        Raises:
+            OSError: there is none, or it can't be written.
+        """
+        free, rest = shutil.disk_usage(self.path.parent).free, (num_bytes or 0) - self.num_bytes
+        if rest > free:
+            raise OSError(errno.ENOSPC, f"{free:,} bytes of free space for {rest:,} bytes to come", str(self.path))
         with self.path.open("ab", buffering=0) as file:
 
             def append(block: bytes) -> None:

@@ -162,7 +162,7 @@ def _try_once(
 def _take_body(response: requests.Response, part: Part, num_bytes: int | None, progress: Progress | None) -> None:
     done = part.num_bytes
     limit = _MOST_BYTES if num_bytes is None else num_bytes
-    with part.appending() as append:
+    with part.appending(num_bytes) as append:
         # Not `iter_content`: it would unpack what a server falsely declares as an encoding, a .tar.gz itself.
         while block := response.raw.read(_BLOCK_BYTES, decode_content=False):
             done += len(block)

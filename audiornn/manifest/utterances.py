@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from audiornn.errors import CorpusError
+
+_logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "validation", "test")
 NOISE = "noise"
@@ -178,6 +181,24 @@ def _check_each(utterances: Sequence[Utterance], source: str) -> None:
             )
         if utterance.label and utterance.split == NOISE:
             raise CorpusError(f"expected noise without a label, got {utterance.label!r} for {utterance.utterance_id!r}")
+
+
+def warn_of_doubles(utterances: Iterable[Utterance], source: str) -> None:
+    """Log how many utterances are the same part of the same file as an earlier one; it may be meant, or a leak."""
+    first: dict[tuple[str, float, float | None], Utterance] = {}
+    doubles = []
+    for row in utterances:
+        earlier = first.setdefault((row.path, row.start_seconds, row.end_seconds), row)
+        if earlier is not row and row.split != NOISE:
+            doubles.append((earlier, row))
+    if doubles:
+        # A pair that crosses splits, or has two labels, tells more than one that doubles a clip.
+        earlier, row = max(doubles, key=lambda pair: (pair[0].split != pair[1].split, pair[0].label != pair[1].label))
+        _logger.warning(
+            "%s: %s utterances are the same part of the same file as others, such as %r in %s and %r in %s; "
+            "`audiornn doctor` lists copies",
+            *(source, f"{len(doubles):,}", earlier.utterance_id, earlier.split, row.utterance_id, row.split),
+        )
 
 
 def _check_text(utterance: Utterance) -> None:

@@ -20,7 +20,7 @@ from audiornn.errors import ConfigError, CorpusError
 from audiornn.files.unfinished import remove_abandoned, resumable_folder
 from audiornn.labels import order_labels
 from audiornn.manifest import NOISE, Utterance, check_utterances
-from audiornn.manifest.utterances import collector_paused
+from audiornn.manifest.utterances import collector_paused, warn_of_doubles
 from audiornn.progress import Progress
 from audiornn.store.cutting import cut_into_parts
 from audiornn.store.decoding import Part, Segment, Wanted, Written, write_part, write_parts
@@ -92,6 +92,7 @@ def build_store(
             _check_strict(folder, strict)
             note_use(folder)
             return folder
+        warn_of_doubles(rows, f"data={corpus.name}")
         with resumable_folder(root, attempt) as folder, _worth_keeping(folder):
             build = _Build(listing, folder)
             build.decode(num_workers, strict=strict, progress=progress)

@@ -1,4 +1,4 @@
-"""The prepared corpora of a data folder: what there is, whether it is whole, and the removal of what is not wanted."""
+"""The prepared corpora of a data folder and the archives unpacked for them: what there is, is it whole, what can go."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from audiornn.corpora.folder.roots import ARCHIVE_MARKER, ARCHIVES_FOLDER
 from audiornn.errors import ConfigError, CorpusError
 from audiornn.files.in_use import unless_in_use
 from audiornn.files.unfinished import is_abandoned, list_unfinished, remove_abandoned
@@ -33,19 +34,21 @@ from audiornn.store.fingerprint import FILES_NAME, read_file_index
 
 WHOLE, DAMAGED, OLDER, NEWER = "whole", "damaged", "older format", "newer format"
 UNFINISHED, IN_PROGRESS = "unfinished", "in progress"
+ARCHIVE = "unpacked archive"
 
-# What `audiornn.store.listing.Listing.folder` ends in.
+# What `audiornn.store.listing.Listing.folder` ends in, and the folder of an archive.
 _STORE_NAME = re.compile(r"-[0-9a-f]{16}$")
 
 
 @dataclass(frozen=True, slots=True)
 class KeptStore:
-    """One folder of a data folder's prepared corpora. What is not known of it is None."""
+    """One folder of a data folder's prepared corpora, or an unpacked archive. What is not known of it is None."""
 
     folder: Path
     state: str
     """``whole`` (all files are there, with their sizes), ``damaged``, ``older format``, ``newer format``,
-    ``unfinished`` (the next `audiornn.store.prepare` of the same goes on with it) or ``in progress``."""
+    ``unfinished`` (the next `audiornn.store.prepare` of the same goes on with it), ``in progress``, or
+    ``unpacked archive``."""
     num_bytes: int
     corpus: str | None = None
     clips: int | None = None
@@ -70,24 +73,26 @@ class Damage:
 
 
 def list_stores(data_dir: Path) -> list[KeptStore]:
-    """Everything that preparing has left below ``data_dir``, by name."""
-    root = data_dir / STORES_FOLDER
+    """Everything that preparing has left below ``data_dir``, by name; archives that it unpacked come last."""
+    stores = _list(data_dir / STORES_FOLDER, _describe)
+    return [*stores, *_list(data_dir / ARCHIVES_FOLDER, _describe_archive)]
+
+
+def _list(root: Path, describe: Callable[[Path], KeptStore]) -> list[KeptStore]:
     if not root.is_dir():
         return []
     unfinished = set(list_unfinished(root))
-    stores = {path for path in root.iterdir() if _STORE_NAME.search(path.name) and path.is_dir()}
-    return [
-        _describe_unfinished(each) if each in unfinished else _describe(each) for each in sorted(stores | unfinished)
-    ]
+    whole = {path for path in root.iterdir() if _STORE_NAME.search(path.name) and path.is_dir()}
+    return [_describe_unfinished(each) if each in unfinished else describe(each) for each in sorted(whole | unfinished)]
 
 
 def find_store(data_dir: Path, store: Path) -> Path:
-    """The folder of a store that is given by its path, or by its name in ``data_dir``.
+    """The folder of a store, or of an archive, that is given by its path, or by its name in ``data_dir``.
 
     Raises:
         CorpusError: neither is a folder.
     """
-    for folder in (store, data_dir / STORES_FOLDER / store):
+    for folder in (store, data_dir / STORES_FOLDER / store, data_dir / ARCHIVES_FOLDER / store):
         if folder.is_dir():
             return folder
     raise CorpusError(f"expected a prepared corpus, got nothing at {str(store)!r}; see `audiornn store list`")
@@ -112,6 +117,11 @@ def _describe(folder: Path) -> KeptStore:
         made=_time_of(folder / DESCRIPTION_NAME),
         used=_time_of(folder / USED_NAME),
     )
+
+
+def _describe_archive(folder: Path) -> KeptStore:
+    name, made, used = folder.name.rpartition("-")[0], _time_of(folder), _time_of(folder / ARCHIVE_MARKER)
+    return KeptStore(folder, ARCHIVE, _bytes_below(folder), name, made=made, used=used)
 
 
 def _describe_unfinished(folder: Path) -> KeptStore:
@@ -204,12 +214,15 @@ class Unwanted:
     damaged: bool = False
     older_format: bool = False
     unfinished: bool = False
+    archives: bool = False
+    """Unpacked archives. They never go by their age: a manifest of files in one leaves no trace of its use there."""
 
     def __post_init__(self) -> None:
-        if not any((self.store, self.older_than_days is not None, self.damaged, self.older_format, self.unfinished)):
+        asked = (self.damaged, self.older_format, self.unfinished, self.archives)
+        if not any((self.store, self.older_than_days is not None, *asked)):
             raise ConfigError(
                 "expected what to remove, got nothing; give store=FOLDER, older_than_days=N, damaged=true, "
-                "older_format=true or unfinished=true"
+                "older_format=true, unfinished=true or archives=true"
             )
         if self.older_than_days is not None and self.older_than_days < 0:
             raise ConfigError(f"older_than_days must be at least 0, got {self.older_than_days}")
@@ -260,7 +273,9 @@ def _why(store: KeptStore, unwanted: Unwanted, named: Path | None) -> str:
         DAMAGED: unwanted.damaged and (store.state == DAMAGED or (store.state == WHOLE and _is_damaged(store.folder))),
         OLDER: unwanted.older_format and store.state == OLDER,
         UNFINISHED: unwanted.unfinished and store.state in (UNFINISHED, IN_PROGRESS),
+        ARCHIVE: unwanted.archives and store.state == ARCHIVE,
         "not used": unwanted.older_than_days is not None
+        and store.state != ARCHIVE
         and time.time() - max(store.made or 0.0, store.used or 0.0) > 86_400 * unwanted.older_than_days,
     }
     return next((reason for reason, holds in reasons.items() if holds), "")
@@ -281,7 +296,8 @@ def _remove(store: KeptStore, *, dry_run: bool) -> str:
         if not dry_run and folder not in remove_abandoned(folder.parent, folder.name.removesuffix(".unfinished")):
             return "in use"
         return ""
-    with contextlib.suppress(FileNotFoundError), unless_in_use(folder / DESCRIPTION_NAME) as is_free:
+    file = ARCHIVE_MARKER if store.state == ARCHIVE else DESCRIPTION_NAME
+    with contextlib.suppress(FileNotFoundError), unless_in_use(folder / file) as is_free:
         if not is_free:
             return "in use"
         if not dry_run:

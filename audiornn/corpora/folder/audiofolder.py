@@ -4,8 +4,9 @@
 column ``file_name``: the path of a recording relative to the metadata file. Any other column says something about it.
 
 Source: https://huggingface.co/docs/datasets/audio_dataset and the builder ``folder_based_builder`` of the package
-``datasets``. As there, labels come from the metadata alone where there is one, and a column such as ``image_file_name``
-names other files. There, a recording that no metadata names is left out without a word, and one that is named and not
+``datasets``. As there, labels come from the metadata alone where there is one, a column such as ``image_file_name``
+names other files, and a Parquet file that ``datasets`` wrote may have numbers of classes, whose names its schema has.
+There, a recording that no metadata names is left out without a word, and one that is named and not
 there fails when it is read; here both are refused.
 """
 
@@ -15,9 +16,10 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from audiornn.errors import CorpusError
 from audiornn.manifest import ManifestColumns, Utterance, read_manifest
@@ -96,10 +98,13 @@ def _read_parquet(path: str, *, columns: ManifestColumns) -> list[Utterance]:
 
     above = os.path.dirname(os.path.abspath(path))  # noqa: PTH100, PTH120
     try:
-        rows = parquet.read_table(path).to_pylist()
+        table = parquet.read_table(path)
     except (ArrowException, OSError) as error:
         raise CorpusError(f"expected a Parquet file, got {error} from {path!r}") from None
-    for row in rows:
+    rows, class_names = table.to_pylist(), _class_names(path, table.schema.metadata or {})
+    for number, row in enumerate(rows, start=1):
+        for column, names in class_names.items():
+            row[column] = _class_name(row.get(column), names, f"column {column!r} of line {number} of {path!r}")
         if isinstance(row.get(columns.path), str):
             row[columns.path] = os.path.join(above, row[columns.path])  # noqa: PTH118
     with tempfile.TemporaryDirectory() as folder:
@@ -110,3 +115,27 @@ def _read_parquet(path: str, *, columns: ManifestColumns) -> list[Utterance]:
         except CorpusError as error:
             raise CorpusError(str(error).replace(str(text), path)) from None
     return [replace(row, folder=above) for row in found]
+
+
+def _class_names(path: str, metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
+    """Names of the classes by column, for those that ``datasets`` calls a ``ClassLabel``."""
+    try:
+        features = json.loads(metadata.get(b"huggingface", b"{}")).get("info", {}).get("features") or {}
+        return {
+            column: list(feature["names"])
+            for column, feature in features.items()
+            if isinstance(feature, dict) and feature.get("_type") == "ClassLabel"
+        }
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CorpusError(
+            f"expected names of classes as the package datasets writes them, got {error!r} from the schema of {path!r}"
+        ) from None
+
+
+def _class_name(number: Any, names: Sequence[str], where: str) -> str:
+    """Name of a class; empty for -1, which ``datasets`` has where there is no label."""
+    if number is None or number == -1:
+        return ""
+    if not isinstance(number, int) or not 0 <= number < len(names):
+        raise CorpusError(f"expected a class of 0 to {len(names) - 1}, got {number!r} in {where}")
+    return names[number]

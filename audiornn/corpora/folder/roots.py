@@ -21,9 +21,10 @@ from audiornn.progress import Progress
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 ARCHIVES_FOLDER = Path(".audiornn", "archives")
 """Below ``data_dir``: unpacked archives, each in ``<name>-<hash of its content>``. All of it can be removed."""
+ARCHIVE_MARKER = "archive.json"
+"""In each of them; its time is when the archive was last asked for."""
 
 _FILES = "files"
-_MARKER = "archive.json"
 _NAME_LIMIT = 80
 
 
@@ -139,11 +140,13 @@ def _unpacked(archive: Path, data_dir: Path) -> Path | None:
     name = _name(archive)
     with _system_errors(archive):
         state = _state(archive)
-        markers = sorted(root.glob(f"{name}-*/{_MARKER}"))
+        markers = sorted(root.glob(f"{name}-*/{ARCHIVE_MARKER}"))
         for marker in markers:
             if _read_marker(marker).get("state") == state:
+                with contextlib.suppress(OSError):
+                    os.utime(marker)
                 return _content(marker.parent / _FILES)
-        if not markers or (marker := root / f"{name}-{_digest(archive)}" / _MARKER) not in markers:
+        if not markers or (marker := root / f"{name}-{_digest(archive)}" / ARCHIVE_MARKER) not in markers:
             return None
         with contextlib.suppress(ConfigError):  # it only spares the next digest
             _write_marker(marker, state)
@@ -162,11 +165,11 @@ def _unpack(archive: Path, root: Path, progress: Progress | None) -> None:
             extract(archive, folder / _FILES, progress=progress)
             if _state(archive) != state:
                 raise CorpusError(f"expected files at rest, got '{archive}' changed while it was unpacked; try again")
-            _write_marker(folder / _MARKER, state)
+            _write_marker(folder / ARCHIVE_MARKER, state)
             try:
                 folder.rename(final)
             except OSError:
-                if not (final / _MARKER).is_file():  # no other process was first
+                if not (final / ARCHIVE_MARKER).is_file():  # no other process was first
                     raise
 
 

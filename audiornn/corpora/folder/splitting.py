@@ -18,6 +18,7 @@ from audiornn.splits import (
     split_randomly,
     split_stratified,
 )
+from audiornn.splits import has_classes as are_classes
 
 SPLIT_RULES = ("auto", "lists", "folders", "speaker", "stratified", "random")
 _WORDS = {
@@ -97,10 +98,9 @@ class Splitting:
         known = has_speakers(clips) if self.rule == "auto" else bool(clips) and all(row.speaker for row in clips)
         if self.speaker_pattern is not None or known:
             return "speaker"
-        labels = {row.label for row in clips}
-        # Labels that are as good as all different are no classes, and a file with several belongs to none of them.
+        # A file with several labels belongs to no class.
         several = len({(row.path, row.label) for row in clips}) > len({row.path for row in clips})
-        if has_classes or not (labels == {""} or 2 * len(labels) > len(clips) or several):
+        if has_classes or (not several and are_classes(row.label for row in clips)):
             return "stratified"
         return "random"
 
