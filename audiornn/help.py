@@ -20,6 +20,7 @@ VERBS = {
     "evaluate": "measure a model on a corpus: accuracy with intervals, confusion matrix, report",
     "predict": "classify files, folders or globs: a table, CSV, JSONL or Parquet",
     "embed": "write the embeddings of files or folders as one matrix with ids",
+    "export": "write a model as one ONNX file that takes waveforms, compared with PyTorch",
     "push": "send a model to the Hugging Face hub, with a card of what was measured",
     "gates": "show what gates are for: gradients through time, and one bit carried",
 }

@@ -23,6 +23,7 @@ CONFIG_FILE = "config.json"
 """Of a model folder: all about it but its weights."""
 ONNX_FILE = "model.onnx"
 """Of a model folder: what ``audiornn export`` has written of the weights beside it."""
+ONNX_SUFFIX = ".onnx"
 LAST = "last"
 LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 _RECORDED_PACKAGES = (
@@ -162,7 +163,8 @@ def find_runs(runs_dir: Path) -> list[RunFolder]:
 
 
 def resolve_model(model: str, runs_dir: Path) -> Path:
-    """The model folder that a user means: a model folder, a run folder, or ``last`` = the newest finished run's.
+    """The model that a user means: a model folder, a run folder, ``last`` = the newest finished run's, or a file that
+    ``audiornn export`` has written.
 
     Raises:
         ModelError: there is none.
@@ -173,6 +175,8 @@ def resolve_model(model: str, runs_dir: Path) -> Path:
                 return run.model
         raise ModelError(f"model=last: expected a finished run below '{runs_dir}', found none; train one first")
     path = Path(model)
+    if path.suffix == ONNX_SUFFIX and path.is_file():
+        return path
     if not path.is_dir():
         raise ModelError(f"expected a model folder, found none at '{model}'")
     run = RunFolder(path)

@@ -10,10 +10,8 @@ from audiornn.inference.classifier import Classifier
 from audiornn.inference.engines import ENGINES, ONNX, TORCH
 from audiornn.inference.onnx_engine import OnnxEngine, open_session
 from audiornn.inference.reading import AudioPath
-from audiornn.runs import ONNX_FILE
+from audiornn.runs import ONNX_FILE, ONNX_SUFFIX
 from audiornn.spec import read_spec
-
-ONNX_SUFFIX = ".onnx"
 
 
 def load(path: AudioPath, *, device: str | None = None, engine: str | None = None) -> Classifier:

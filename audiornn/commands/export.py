@@ -1,0 +1,78 @@
+"""``audiornn export``: write a model as one ONNX file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from audiornn.corpora.corpus import Corpus
+from audiornn.errors import ConfigError, CorpusError
+
+if TYPE_CHECKING:
+    from audiornn.export import Exported
+    from audiornn.inference import Classifier
+    from audiornn.store import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportCommand:
+    """Settings of ``audiornn export``."""
+
+    data: Corpus
+    data_dir: str
+    runs_dir: str
+    model_path: str
+    output: str | None = None
+    int8: bool = False
+    compare: bool = False
+    split: str = "validation"
+
+
+def run(command: ExportCommand) -> int:
+    """Export, compare, and print how far the file agrees with PyTorch."""
+    from audiornn.commands.console import print_lines
+    from audiornn.hub import find_model, is_hub_name
+
+    if is_hub_name(command.model_path) and command.output is None:
+        raise ConfigError(f"expected output=FILE beside model={command.model_path}, got none")
+    folder = find_model(command.model_path, Path(command.runs_dir))
+    if not folder.is_dir():
+        raise ConfigError(f"expected a model folder to export, got the file '{folder}'")
+
+    from audiornn.export import export_model
+    from audiornn.inference import load
+    from audiornn.inference.engines import TORCH
+
+    output = None if command.output is None else Path(command.output)
+    if not command.compare:
+        for each in export_model(folder, output, int8=command.int8):
+            print_lines([f"{_size(each)}; {each.agreement}, on synthesised signals"])
+        return 0
+    reference = load(folder, device="cpu", engine=TORCH)
+    store = _store(command, reference, folder)
+    signals = [store.signals(int(row)) for row in store.indices(command.split)]
+    for each in export_model(folder, output, int8=command.int8, signals=signals):
+        print_lines([f"{_size(each)}; {each.agreement}", f"  {_headline(load(each.path), store, command.split)}"])
+    print_lines([f"PyTorch: {_headline(reference, store, command.split)}"])
+    return 0
+
+
+def _store(command: ExportCommand, classifier: Classifier, folder: Path) -> Store:
+    from audiornn.commands.stores import store_for
+
+    store, _ = store_for(classifier, command.data, Path(command.data_dir), folder)
+    if not len(store.indices(command.split)):
+        raise CorpusError(f"expected utterances in the split {command.split!r} of '{store.folder}', found none")
+    return store
+
+
+def _size(exported: Exported) -> str:
+    return f"{exported.path}: {exported.num_bytes / 1e6:.2f} MB"
+
+
+def _headline(classifier: Classifier, store: Store, split: str) -> str:
+    from audiornn.evaluation import evaluate
+
+    name, figure = evaluate(classifier, store, split).headline
+    return f"{name} on {store.name}, split {split}: {figure}"
