@@ -17,10 +17,11 @@ from audiornn.errors import ModelError
 from audiornn.export import FRONT_END, build_graph
 from audiornn.features import PRESETS, FeaturesConfig
 from audiornn.inputs import StreamConfig
+from audiornn.models.cells import CELLS
 from audiornn.models.classifier import ModelConfig, RecurrentClassifier
 from audiornn.models.encoder import EncoderConfig
 from audiornn.models.heads import HeadConfig
-from audiornn.models.pooling import PoolingConfig
+from audiornn.models.pooling import POOLINGS, PoolingConfig
 from audiornn.models.stem import StemConfig
 from audiornn.padding import lengths_to_padding_mask
 from audiornn.tasks import TaskSpec, multiclass_task
@@ -32,8 +33,8 @@ MULTICLASS = multiclass_task(["a", "b", "c"])
 
 
 def clips():
-    """Of one sample, shorter than a window, and up to over a second; with gaps at the start, inside and at the end."""
-    words = [0.3 * chirp(300, 3000, 1.2) + noise(19_200, seed=1), tone(440, 0.5) + noise(8_000, seed=2, amplitude=0.01)]
+    """Of one sample, shorter than a window, and longer; with gaps at the start, inside, at the end, and all over."""
+    words = [0.3 * chirp(300, 3000, 0.5) + noise(8_000, seed=1), tone(440, 0.25) + noise(4_000, seed=2, amplitude=0.01)]
     start, inside, end = (noise(6_000, seed=seed) + tone(200, 0.375) for seed in (3, 4, 5))
     start[:700], inside[2_000:3_000], inside[4_000], end[-900:] = (np.nan,) * 4
     return [*words, start, inside, end, noise(1), noise(250), np.full(3_000, np.nan, dtype=np.float32)]
@@ -113,34 +114,30 @@ def assert_same(session, network, waveforms, lengths, sequences=None, *, tasks=(
 
 def assert_same_for_clips(network, *, tasks=(MULTICLASS,), tolerance=TOLERANCE):
     session = session_of(network, tasks)
-    for waveforms in (clips(), clips()[:1], clips()[3:4]):
+    for waveforms in (clips(), clips()[3:4]):
         assert_same(session, network, *batch_of(waveforms), tasks=tasks, tolerance=tolerance)
 
 
-@pytest.mark.parametrize("num_layers", [1, 3])
-@pytest.mark.parametrize("bidirectional", [False, True])
-@pytest.mark.parametrize("cell", ["rnn_tanh", "rnn_relu", "gru", "lstm"])
+@pytest.mark.parametrize(("bidirectional", "num_layers"), [(False, 3), (True, 2)])
+@pytest.mark.parametrize("cell", CELLS)
 def test_recurrent_layers_are_operators_of_the_runtime(cell, bidirectional, num_layers):
     encoder = EncoderConfig(cell=cell, hidden_size=7, num_layers=num_layers, bidirectional=bidirectional)
-    network = build(encoder=encoder)
-    assert_same_for_clips(network)
-    operators = Counter(node.op_type for node in build_graph(network, [MULTICLASS]).graph.node)
+    tasks = [MULTICLASS, frames_task("frames")]
+    network = build(encoder=encoder, tasks=tasks, pooling=PoolingConfig(kind="last"))
+    assert_same_for_clips(network, tasks=tasks)
+    operators = Counter(node.op_type for node in build_graph(network, tasks).graph.node)
     assert {op: operators[op] for op in ("RNN", "GRU", "LSTM", "Loop", "Scan", "If") if operators[op]} == {
         {"gru": "GRU", "lstm": "LSTM"}.get(cell, "RNN"): num_layers
     }
 
 
-@pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize(
     "pooling",
-    [
-        *(PoolingConfig(kind=kind) for kind in ("last", "mean", "max", "mean_std", "attention")),
-        *(PoolingConfig(kind="multihead_attention", query=query, num_heads=3) for query in ("learned", "middle")),
-    ],
+    [*(PoolingConfig(kind=kind) for kind in POOLINGS), PoolingConfig(kind="multihead_attention", query="middle")],
     ids=lambda pooling: f"{pooling.kind}-{pooling.query}",
 )
-def test_every_pooling_and_embedding_is_in_the_graph(pooling, bidirectional):
-    encoder = dataclasses.replace(SMALL, bidirectional=bidirectional, cell="rnn_tanh")
+def test_every_pooling_and_embedding_is_in_the_graph(pooling):
+    encoder = dataclasses.replace(SMALL, cell="rnn_tanh")
     assert_same_for_clips(build(encoder=encoder, pooling=pooling, head=HeadConfig(embedding_size=5)))
 
 
@@ -202,9 +199,8 @@ REGRESSION = TaskSpec(
     ],
     ids=lambda tasks: "-".join(task.kind for task in tasks),
 )
-@pytest.mark.parametrize("bidirectional", [False, True])
-def test_every_task_has_its_scores_in_the_graph(tasks, bidirectional):
-    network = build(tasks=tasks, encoder=dataclasses.replace(SMALL, num_layers=2, bidirectional=bidirectional))
+def test_every_task_has_its_scores_in_the_graph(tasks):
+    network = build(tasks=tasks)
     assert_same_for_clips(network, tasks=tasks, tolerance=5e-5)
 
 
