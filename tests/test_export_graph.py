@@ -15,12 +15,14 @@ from torch import nn
 
 from audiornn.errors import ModelError
 from audiornn.export import FRONT_END, build_graph
-from audiornn.features import PRESETS, FeaturesConfig
+from audiornn.features import PRESETS, FeatureExtractor, FeaturesConfig
+from audiornn.features.mel import window_function
 from audiornn.inputs import StreamConfig
+from audiornn.models.cells import CELLS
 from audiornn.models.classifier import ModelConfig, RecurrentClassifier
 from audiornn.models.encoder import EncoderConfig
 from audiornn.models.heads import HeadConfig
-from audiornn.models.pooling import PoolingConfig
+from audiornn.models.pooling import POOLINGS, PoolingConfig
 from audiornn.models.stem import StemConfig
 from audiornn.padding import lengths_to_padding_mask
 from audiornn.tasks import TaskSpec, multiclass_task
@@ -32,8 +34,8 @@ MULTICLASS = multiclass_task(["a", "b", "c"])
 
 
 def clips():
-    """Of one sample, shorter than a window, and up to over a second; with gaps at the start, inside and at the end."""
-    words = [0.3 * chirp(300, 3000, 1.2) + noise(19_200, seed=1), tone(440, 0.5) + noise(8_000, seed=2, amplitude=0.01)]
+    """Of one sample, shorter than a window, and longer; with gaps at the start, inside, at the end, and all over."""
+    words = [0.3 * chirp(300, 3000, 0.5) + noise(8_000, seed=1), tone(440, 0.25) + noise(4_000, seed=2, amplitude=0.01)]
     start, inside, end = (noise(6_000, seed=seed) + tone(200, 0.375) for seed in (3, 4, 5))
     start[:700], inside[2_000:3_000], inside[4_000], end[-900:] = (np.nan,) * 4
     return [*words, start, inside, end, noise(1), noise(250), np.full(3_000, np.nan, dtype=np.float32)]
@@ -113,34 +115,30 @@ def assert_same(session, network, waveforms, lengths, sequences=None, *, tasks=(
 
 def assert_same_for_clips(network, *, tasks=(MULTICLASS,), tolerance=TOLERANCE):
     session = session_of(network, tasks)
-    for waveforms in (clips(), clips()[:1], clips()[3:4]):
+    for waveforms in (clips(), clips()[3:4]):
         assert_same(session, network, *batch_of(waveforms), tasks=tasks, tolerance=tolerance)
 
 
-@pytest.mark.parametrize("num_layers", [1, 3])
-@pytest.mark.parametrize("bidirectional", [False, True])
-@pytest.mark.parametrize("cell", ["rnn_tanh", "rnn_relu", "gru", "lstm"])
+@pytest.mark.parametrize(("bidirectional", "num_layers"), [(False, 3), (True, 2)])
+@pytest.mark.parametrize("cell", CELLS)
 def test_recurrent_layers_are_operators_of_the_runtime(cell, bidirectional, num_layers):
     encoder = EncoderConfig(cell=cell, hidden_size=7, num_layers=num_layers, bidirectional=bidirectional)
-    network = build(encoder=encoder)
-    assert_same_for_clips(network)
-    operators = Counter(node.op_type for node in build_graph(network, [MULTICLASS]).graph.node)
+    tasks = [MULTICLASS, frames_task("frames")]
+    network = build(encoder=encoder, tasks=tasks, pooling=PoolingConfig(kind="last"))
+    assert_same_for_clips(network, tasks=tasks)
+    operators = Counter(node.op_type for node in build_graph(network, tasks).graph.node)
     assert {op: operators[op] for op in ("RNN", "GRU", "LSTM", "Loop", "Scan", "If") if operators[op]} == {
         {"gru": "GRU", "lstm": "LSTM"}.get(cell, "RNN"): num_layers
     }
 
 
-@pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize(
     "pooling",
-    [
-        *(PoolingConfig(kind=kind) for kind in ("last", "mean", "max", "mean_std", "attention")),
-        *(PoolingConfig(kind="multihead_attention", query=query, num_heads=3) for query in ("learned", "middle")),
-    ],
+    [*(PoolingConfig(kind=kind) for kind in POOLINGS), PoolingConfig(kind="multihead_attention", query="middle")],
     ids=lambda pooling: f"{pooling.kind}-{pooling.query}",
 )
-def test_every_pooling_and_embedding_is_in_the_graph(pooling, bidirectional):
-    encoder = dataclasses.replace(SMALL, bidirectional=bidirectional, cell="rnn_tanh")
+def test_every_pooling_and_embedding_is_in_the_graph(pooling):
+    encoder = dataclasses.replace(SMALL, cell="rnn_tanh")
     assert_same_for_clips(build(encoder=encoder, pooling=pooling, head=HeadConfig(embedding_size=5)))
 
 
@@ -163,6 +161,7 @@ ODD_SETTINGS = {
     "energy_without_dc": {"kind": "energy", "remove_dc": True, "log": "db", "deltas": 1},
     "energy_added_floor": {"kind": "energy", "log_floor_mode": "add", "center": False, "window": "hamming"},
     "pitch_unscaled": {"kind": "pitch", "win_length": 480, "n_fft": 512, "f_min": 80.0, "f_max": 400.0},
+    "window_of_zeros": {"win_length": 2, "n_fft": 64, "periodic": False, "pre_emphasis": 1, "amplitude_scale": 2},
     "half_rate": {"sample_rate": 8_000, "win_length": 200, "hop_length": 80, "n_fft": 256, "f_max": None},
 }
 
@@ -173,6 +172,23 @@ def test_every_front_end_is_in_the_graph(name):
     task = frames_task("frames")
     network = build(features, tasks=(MULTICLASS, task))
     assert_same_for_clips(network, tasks=(MULTICLASS, task), tolerance=1e-4)
+
+
+def test_bands_are_as_exact_as_those_of_a_fourier_transform():
+    """A full-scale tone leaves rounding alone in the upper bands, where the floor does not hide all of it."""
+    features = FeaturesConfig(kind="logmel", log_floor=1e-12, normalisation="none")
+    tasks = [frames_task("frames")]
+    waveform = tone(100, 0.2, amplitude=1.0)
+    given = batch_of([waveform])
+    extractor = FeatureExtractor(features)
+    frames = np.pad(waveform.astype(np.float64), (200, 400))
+    frames = np.stack([frames[160 * index :][:400] for index in range(21)])
+    frames = frames * window_function("hann", 400, periodic=True)
+    power = np.abs(np.fft.rfft(frames, 512)) ** 2 @ extractor.transform.filter_bank().double().numpy()
+    exact = np.log(np.maximum(power, 1e-12))
+    found = run(session_of(build(features, tasks=tasks), tasks), *given)["features"][0]
+    fourier = extractor(*given)[0][0].numpy()
+    assert np.sqrt(np.square(found - exact).mean()) < 2 * np.sqrt(np.square(fourier - exact).mean())
 
 
 def frames_task(kind):
@@ -202,9 +218,8 @@ REGRESSION = TaskSpec(
     ],
     ids=lambda tasks: "-".join(task.kind for task in tasks),
 )
-@pytest.mark.parametrize("bidirectional", [False, True])
-def test_every_task_has_its_scores_in_the_graph(tasks, bidirectional):
-    network = build(tasks=tasks, encoder=dataclasses.replace(SMALL, num_layers=2, bidirectional=bidirectional))
+def test_every_task_has_its_scores_in_the_graph(tasks):
+    network = build(tasks=tasks)
     assert_same_for_clips(network, tasks=tasks, tolerance=5e-5)
 
 

@@ -47,9 +47,9 @@ def framed(graph: GraphBuilder, extractor: FeatureExtractor, audio: Audio) -> Gr
     """Frames as `FeatureExtractor` cuts them."""
     config, waveforms = extractor.config, audio.waveforms
     if config.amplitude_scale != 1:
-        waveforms = graph.node("Mul", waveforms, config.amplitude_scale, name="scaled")
+        waveforms = graph.node("Mul", waveforms, float(config.amplitude_scale), name="scaled")
     if config.pre_emphasis > 0 and not config.pre_emphasis_per_frame:
-        before = graph.node("Mul", graph.node("Pad", waveforms, [0, 1, 0, -1], 0.0), config.pre_emphasis)
+        before = graph.node("Mul", graph.node("Pad", waveforms, [0, 1, 0, -1], 0.0), float(config.pre_emphasis))
         waveforms = graph.node("Sub", waveforms, before, name="pre_emphasis")
         waveforms = graph.node("Where", audio.past, 0.0, waveforms)
     num_frames = _num_frames(graph, config, graph.size(waveforms, 1))

@@ -152,7 +152,7 @@ def _frame_outputs(
     graph: GraphBuilder, network: RecurrentClassifier, frames: GraphFrames, moved: Moved, states: States
 ) -> None:
     assert network.frame_head is not None
-    x = moved_back(graph, states, moved, frames.lengths, _layers(network)[-1])
+    x = moved_back(graph, states, moved, _layers(network)[-1])
     logits = graph.affine(x, network.frame_head.weight, network.frame_head.bias, "logits")
     clock = network.inputs.clock
     positions = graph.cast(graph.positions(moved.num_frames), DOUBLE)

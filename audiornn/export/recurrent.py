@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from audiornn.export.graph import INT32, INT64, GraphBuilder, Value, to_array
-from audiornn.export.masks import GraphFrames, past_lengths
+from audiornn.export.masks import GraphFrames
 from audiornn.models.cells import RecurrentLayer
 
 # Gates of the operators, as positions among torch's: input, forget, cell, output; reset, update, new.
@@ -111,17 +111,16 @@ def batch_first(graph: GraphBuilder, states: States) -> Value:
     return graph.reshape(graph.node("Transpose", states.frames, perm=[2, 0, 1, 3]), 0, 0, -1)
 
 
-def moved_back(graph: GraphBuilder, states: States, moved: Moved, lengths: Value, layer: RecurrentLayer) -> Value:
-    """`audiornn.padding.with_missing`, 0 past the lengths: ``(batch, frames, directions * hidden)``."""
+def moved_back(graph: GraphBuilder, states: States, moved: Moved, layer: RecurrentLayer) -> Value:
+    """`audiornn.padding.with_missing`: ``(batch, frames, directions * hidden)``."""
     nowhere = moved.num_frames
-    past = past_lengths(graph, lengths, moved.num_frames)
     before = graph.node("Equal", moved.counts, np.int64(0))
     index = [graph.node("Where", before, nowhere, graph.node("Sub", moved.counts, [1]))]
     if layer.rnn.bidirectional:
         later = graph.node("Sub", moved.counts, moved.present)
         none = graph.node("GreaterOrEqual", later, graph.node("Unsqueeze", moved.lengths, [1]))
         index.append(graph.node("Where", none, nowhere, later))
-    index = [graph.node("Unsqueeze", graph.node("Where", past, nowhere, each), [2]) for each in index]
+    index = [graph.node("Unsqueeze", each, [2]) for each in index]
     batch = graph.size(moved.lengths, 0)
     # Rows of (frames + 1, directions, batch).
     rows = graph.node("Mul", graph.concat(index, 2), [len(index)])

@@ -47,6 +47,8 @@ class FeatureExtractor(KeepsPrecision):
     Attributes:
         mean: ``(features,)``, subtracted when ``normalisation="global"``; 0 until :meth:`set_statistics`.
         std: ``(features,)``, divided by; 1 until :meth:`set_statistics`.
+        transform: frames of samples to columns.
+        samples_before: those of the first window that lie before the first sample.
 
     Shape:
         waveforms ``(batch, samples)``, NaN where samples are missing, lengths ``(batch,)`` int64 -> features
@@ -64,7 +66,6 @@ class FeatureExtractor(KeepsPrecision):
         self.config = config
         self.transform = _frame_transform(config)
         self._frame_length = self.transform.frame_length
-        # Samples of the first window that lie before the first sample.
         self.samples_before = config.n_fft // 2 - (config.n_fft - config.win_length) // 2 if config.center else 0
 
     @property
