@@ -53,8 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return code
     except AudiornnError as error:
         return _complain(error)
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted\n")
+    except KeyboardInterrupt as interrupt:
+        sys.stderr.write(f"{interrupt}\n" if interrupt.args else "interrupted\n")
         return 130
     except BrokenPipeError:
         # The reader (`| head`) has gone: leave quietly, and keep Python from complaining when it flushes at exit.

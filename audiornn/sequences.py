@@ -13,7 +13,7 @@ from tokenize import TokenError
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from audiornn.audio.reading import list_files
+from audiornn.audio.reading import list_files, paths_below
 from audiornn.clock import Clock
 from audiornn.errors import AudioError
 
@@ -130,7 +130,7 @@ def sequence_files(
     return found
 
 
-def find_sequences(folder: str | os.PathLike[str], companions: Collection[str] = ()) -> list[Path]:
+def find_sequences(folder: str | os.PathLike[str], companions: Collection[str] = ()) -> list[str]:
     """Every sequence below ``folder``, sorted; hidden files and folders are left out.
 
     Args:
@@ -145,7 +145,7 @@ def find_sequences(folder: str | os.PathLike[str], companions: Collection[str] =
     names = list_sequences(folder, companions)
     if not names:
         raise AudioError(f"expected {SEQUENCE_SUFFIX} files below '{os.fspath(folder)}', found none")
-    return [Path(folder, name) for name in names]
+    return paths_below(folder, names)
 
 
 def list_sequences(folder: str | os.PathLike[str], companions: Collection[str] = ()) -> list[str]:

@@ -96,7 +96,7 @@ def read_all(corpus: Path, folder: str) -> None:
     from audiornn.audio import find_audio
     from audiornn.workers import available_cores, map_in_processes
 
-    paths = [str(path) for path in find_audio(corpus)]
+    paths = find_audio(corpus)
     together = max(1, min(FILES_TOGETHER, len(paths) // (8 * available_cores())))
     items: Iterator[tuple[list[str], str]] = (
         (paths[start : start + together], folder) for start in range(0, len(paths), together)

@@ -359,7 +359,7 @@ def test_find_audio_is_sorted_and_recursive(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     (tmp_path / "b" / "loop").symlink_to(tmp_path)
     (tmp_path / "linked").symlink_to(tmp_path / "b" / "c")
-    found = [path.relative_to(tmp_path).as_posix() for path in find_audio(tmp_path)]
+    found = [Path(path).relative_to(tmp_path).as_posix() for path in find_audio(tmp_path)]
     assert found == ["a.flac", "b/c/y.Mp3", "b/x.WAV", "linked/y.Mp3", "ü ü/é.opus"]
     with pytest.raises(AudioError, match="nothing at"):
         find_audio(tmp_path / "missing")

@@ -219,14 +219,14 @@ def test_sequence_files_are_told_or_lie_beside_the_recording(tmp_path):
     named = str(tmp_path / "w.imu.npy")
     found = sequence_files(named, ["imu", "gyro"], reads_audio=False)
     assert found == {"imu": named, "gyro": str(tmp_path / "w.gyro.npy")}
-    assert [path.name for path in find_sequences(tmp_path, ["gyro"])] == ["a.b.imu.npy", "w.imu.npy", "walk.npy"]
+    assert [Path(path).name for path in find_sequences(tmp_path, ["gyro"])] == ["a.b.imu.npy", "w.imu.npy", "walk.npy"]
     for path in tmp_path.glob("w.*.npy"):
         path.unlink()
     walk = str(tmp_path / "walk.npy")
     found = sequence_files(walk, ["imu", "gyro"], reads_audio=False)
     assert found == {"imu": walk, "gyro": str(tmp_path / "walk.gyro.npy")}
-    assert [path.name for path in find_sequences(tmp_path)] == ["a.b.imu.npy", "walk.gyro.npy", "walk.npy"]
-    assert [path.name for path in find_sequences(tmp_path, ["gyro"])] == ["a.b.imu.npy", "walk.npy"]
+    assert [Path(path).name for path in find_sequences(tmp_path)] == ["a.b.imu.npy", "walk.gyro.npy", "walk.npy"]
+    assert [Path(path).name for path in find_sequences(tmp_path, ["gyro"])] == ["a.b.imu.npy", "walk.npy"]
 
 
 def test_sequence_of_numbers_is_read_as_float32(tmp_path):

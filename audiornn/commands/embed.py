@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import sys
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
+from audiornn.commands.file_job import FilesCommand, run_job
+from audiornn.commands.inputs import tell_without
+from audiornn.files.embeddings import check_embeddings_output
 
-from audiornn.commands.console import progress_bar
-from audiornn.commands.inputs import InputCommand, tell_without
-from audiornn.errors import AudioError
-from audiornn.files.embeddings import check_embeddings_output, write_embeddings
+if TYPE_CHECKING:
+    from audiornn.predictions import FileResult
 
 
 @dataclass(frozen=True, kw_only=True)
-class EmbedCommand(InputCommand):
+class EmbedCommand(FilesCommand):
     """Settings of ``audiornn embed``."""
 
     output: str
@@ -26,21 +26,17 @@ def run(command: EmbedCommand) -> int:
     """Embed and write the matrix; 1 when any input failed."""
     check_embeddings_output(Path(command.output))
     classifier, paths = command.open()
-    ids: list[str] = []
-    embeddings = []
-    without: Counter[str] = Counter()
-    with progress_bar("embed") as progress:
-        for done, result in enumerate(classifier.predict_files(paths, batch_size=command.batch_size), 1):
-            progress(done, len(paths))
-            without.update(result.without)
-            if result.embedding is None:
-                sys.stderr.write(f"audiornn: {result.error}\n")
-            else:
-                ids.append(result.path)
-                embeddings.append(result.embedding)
-    if not ids:
-        raise AudioError(f"expected at least one readable file, got none out of {len(paths)}")
-    tell_without(without, len(paths))
-    write_embeddings(Path(command.output), ids, np.stack(embeddings))
-    sys.stdout.write(f"{len(ids)} of {len(paths)} embeddings of size {classifier.embedding_size}: {command.output}\n")
-    return 1 if len(ids) < len(paths) else 0
+    from audiornn.files.resumable import MatrixOutput
+
+    matrix = MatrixOutput(Path(command.output), classifier.embedding_size)
+
+    def encode(result: FileResult) -> bytes:
+        if result.embedding is None:
+            sys.stderr.write(f"audiornn: {result.error}\n")
+        return matrix.encode(result.embedding)
+
+    tally = run_job("embed", command, classifier, paths, matrix, encode)
+    tell_without(tally.without, tally.total)
+    done = f"{tally.total - tally.failed} of {tally.total} embeddings of size {classifier.embedding_size}"
+    sys.stdout.write(f"{done} by {classifier.engine.description}: {command.output}\n")
+    return 1 if tally.failed else 0

@@ -31,12 +31,13 @@ class InputCommand:
     runs_dir: str
     batch_size: int = 64
     device: str | None = None
+    engine: str | None = None
 
     def open(self) -> tuple[Classifier, list[str]]:
         """The model and the files, refused first where that takes no torch.
 
         Raises:
-            ConfigError: a batch size under 1, an input that names nothing, a device that is not there.
+            ConfigError: a batch size under 1, an input that names nothing, an engine or device that is not there.
             AudioError: a folder without audio, or a glob that matches nothing.
             ModelError: no such model, or a damaged one.
         """
@@ -48,7 +49,7 @@ class InputCommand:
         paths = expand_inputs(self.input, kind) if kind.sequences or audio is None else audio
         from audiornn.inference import load
 
-        return load(model, device=self.device), paths
+        return load(model, device=self.device, engine=self.engine), paths
 
 
 def tell_without(without: Mapping[str, int], total: int) -> None:
@@ -116,7 +117,7 @@ def expand_inputs(inputs: Any, kind: Kind | None = None) -> list[str]:
 def _expand(name: str, kind: Kind) -> list[str]:
     path = Path(name)
     if path.is_dir():
-        return [str(found) for found in (find_sequences(path, kind.companions) if kind.sequences else find_audio(path))]
+        return find_sequences(path, kind.companions) if kind.sequences else find_audio(path)
     if path.exists() or not glob.has_magic(name):
         if not path.exists() and not path.suffix:
             raise AudioError(f"expected a file, a folder or a glob, found nothing at '{name}'")

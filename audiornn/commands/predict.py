@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from audiornn.commands.console import print_table, progress_bar
-from audiornn.commands.inputs import InputCommand, tell_without
+from audiornn.commands.file_job import FilesCommand, Tally, run_job, stoppable
+from audiornn.commands.inputs import tell_without
 from audiornn.errors import ConfigError
-from audiornn.files.tables import RowWriter, check_output
+from audiornn.files.tables import check_output
 from audiornn.predictions import prediction_columns, prediction_row
+
+if TYPE_CHECKING:
+    from audiornn.inference import Classifier
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictCommand(InputCommand):
+class PredictCommand(FilesCommand):
     """Settings of ``audiornn predict``."""
 
     output: str | None = None
@@ -32,30 +37,42 @@ def run(command: PredictCommand) -> int:
         check_output(Path(command.output))
     classifier, paths = command.open()
     columns = prediction_columns(classifier.tasks, top_k=command.top_k, probabilities=command.probabilities)
+    if command.output is None:
+        tally = _print(command, classifier, paths, columns)
+    else:
+        from audiornn.files.resumable import TableOutput
+
+        table = TableOutput(Path(command.output), columns)
+        tally = run_job(
+            "predict",
+            command,
+            classifier,
+            paths,
+            table,
+            lambda result: table.encode(prediction_row(result, columns, top_k=command.top_k)),
+        )
+        done = f"{tally.total - tally.failed} of {tally.total} inputs predicted by {classifier.engine.description}"
+        sys.stdout.write(f"{done}: {command.output}\n")
+    tell_without(tally.without, tally.total)
+    if tally.failed:
+        sys.stderr.write(
+            f"audiornn: {tally.failed} of {tally.total} inputs could not be used: see the column `reason`\n"
+        )
+    return 1 if tally.failed else 0
+
+
+def _print(command: PredictCommand, classifier: Classifier, paths: Sequence[str], columns: Mapping[str, type]) -> Tally:
+    rows = []
     failed = 0
     without: Counter[str] = Counter()
-
-    with progress_bar("predict") as progress:
-
-        def rows() -> Any:
-            nonlocal failed
-            for done, result in enumerate(classifier.predict_files(paths, batch_size=command.batch_size), 1):
-                failed += result.prediction is None
-                without.update(result.without)
-                progress(done, len(paths))
-                yield prediction_row(result, columns, top_k=command.top_k)
-
-        if command.output is None:
-            table = list(rows())
-        else:
-            with RowWriter(Path(command.output), columns) as writer:
-                for row in rows():
-                    writer.write(row)
-    if command.output is None:
-        print_table("", table)
-    else:
-        sys.stdout.write(f"{len(paths) - failed} of {len(paths)} inputs predicted: {command.output}\n")
-    tell_without(without, len(paths))
-    if failed:
-        sys.stderr.write(f"audiornn: {failed} of {len(paths)} inputs could not be used: see the column `reason`\n")
-    return 1 if failed else 0
+    results = classifier.predict_files(
+        paths, batch_size=command.batch_size, num_workers=command.num_workers, in_order=command.in_order
+    )
+    with stoppable(), progress_bar("predict") as progress:
+        for result in results:
+            failed += result.prediction is None
+            without.update(result.without)
+            rows.append(prediction_row(result, columns, top_k=command.top_k))
+            progress(len(rows), len(paths))
+    print_table("", rows)
+    return Tally(total=len(rows), failed=failed, without=without)

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ from audiornn.files.atomic import check_writable, checked_suffix, open_atomic
 from audiornn.files.escaping import escape_text, unescape_text
 
 EMBEDDING_SUFFIXES = (".npz", ".parquet")
+_ROWS_TOGETHER = 8_192
 _RESERVED = frozenset({"id", "ids", "embedding", "embeddings"})
 
 
@@ -105,8 +107,17 @@ def _text(values: list[str]) -> NDArray[np.str_]:
 
 
 def _write_npz(file: IO[bytes], ids: list[str], matrix: NDArray[np.float32], arrays: dict[str, NDArray[Any]]) -> None:
-    named: dict[str, Any] = {"ids": _text(ids), "embeddings": matrix, **{escape_text(k): v for k, v in arrays.items()}}
-    np.savez(file, allow_pickle=False, **named)
+    # As np.savez does, but for the ids: one of them that is long makes all of them as long, so only a few at once.
+    ids_type = np.dtype((np.str_, max(map(len, ids), default=0) or 1))
+    header = {"descr": ids_type.str, "fortran_order": False, "shape": (len(ids),)}
+    with zipfile.ZipFile(file, "w") as archive:
+        with archive.open("ids.npy", "w", force_zip64=True) as member:
+            np.lib.format.write_array_header_1_0(member, header)
+            for start in range(0, len(ids), _ROWS_TOGETHER):
+                member.write(np.array(ids[start : start + _ROWS_TOGETHER], dtype=ids_type).tobytes())
+        for name, array in {"embeddings": matrix, **{escape_text(name): each for name, each in arrays.items()}}.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
 
 
 def _write_parquet(
@@ -115,10 +126,16 @@ def _write_parquet(
     import pyarrow
     from pyarrow import parquet
 
-    vectors = pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(matrix.reshape(-1)), matrix.shape[1])
-    columns = {escape_text(name): pyarrow.array(values.tolist()) for name, values in arrays.items()}
-    table = pyarrow.table({"id": pyarrow.array(ids, pyarrow.string()), "embedding": vectors, **columns})
-    parquet.write_table(table, file)
+    def rows(start: int, stop: int) -> pyarrow.Table:
+        part = np.ascontiguousarray(matrix[start:stop])
+        vectors = pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(part.reshape(-1)), matrix.shape[1])
+        columns = {escape_text(name): pyarrow.array(values[start:stop].tolist()) for name, values in arrays.items()}
+        return pyarrow.table({"id": pyarrow.array(ids[start:stop], pyarrow.string()), "embedding": vectors, **columns})
+
+    with parquet.ParquetWriter(file, (some := rows(0, min(len(ids), _ROWS_TOGETHER))).schema) as writer:
+        writer.write_table(some)
+        for start in range(_ROWS_TOGETHER, len(ids), _ROWS_TOGETHER):
+            writer.write_table(rows(start, start + _ROWS_TOGETHER))
 
 
 def _read_npz(file: IO[bytes]) -> Embeddings:

@@ -66,7 +66,7 @@ class RowWriter:
         """Append a row: column name -> cell; a path is written as text."""
         if not row.keys() <= self._columns.keys():
             raise ValueError(f"expected columns {list(self._columns)}, got {list(row)}")
-        cells = [_clean(row.get(name)) for name in self._columns]
+        cells = [clean_cell(row.get(name)) for name in self._columns]
         with self._file.errors():
             self._sink.write(cells)
 
@@ -117,7 +117,7 @@ def read_rows(path: str | os.PathLike[str], columns: Columns | None = None) -> l
     Raises:
         ConfigError: another ending, no such file, a damaged one, a missing column, or a cell of another type.
     """
-    reader = {".csv": _read_csv, ".jsonl": _read_jsonl, ".parquet": _read_parquet}[checked_suffix(path, ROW_SUFFIXES)]
+    reader = {".csv": _read_csv, ".jsonl": read_jsonl, ".parquet": _read_parquet}[checked_suffix(path, ROW_SUFFIXES)]
     try:
         rows = list(reader(Path(path)))
     except OSError as error:
@@ -159,12 +159,15 @@ class LineFeeds:
         self._file.write(row.removesuffix("\r\n") + "\n")
 
 
-class _CsvSink:
+class CsvSink:
+    """Rows as lines of CSV, the names first."""
+
     def __init__(self, file: IO[str], columns: Columns) -> None:
         self._writer = csv.writer(LineFeeds(file), lineterminator="\r\n")
         self._writer.writerow([guard_formula(name) for name in columns])
 
     def write(self, cells: list[Cell]) -> None:
+        """Append a row."""
         self._writer.writerow([_csv_text(cell) for cell in cells])
 
     def close(self) -> None:
@@ -174,12 +177,15 @@ class _CsvSink:
         """Nothing is held back."""
 
 
-class _JsonlSink:
+class JsonlSink:
+    """Rows as lines of JSON."""
+
     def __init__(self, file: IO[str], columns: Columns) -> None:
         self._file = file
         self._names = list(columns)
 
     def write(self, cells: list[Cell]) -> None:
+        """Append a row."""
         row = dict(zip(self._names, cells, strict=True))
         self._file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
 
@@ -225,10 +231,10 @@ class _ParquetSink:
             self._batch.clear()
 
 
-_SINKS: dict[str, Any] = {".csv": _CsvSink, ".jsonl": _JsonlSink, ".parquet": _ParquetSink}
+_SINKS: dict[str, Any] = {".csv": CsvSink, ".jsonl": JsonlSink, ".parquet": _ParquetSink}
 
 
-def _clean(value: Any) -> Cell:
+def clean_cell(value: Any) -> Cell:
     """A cell as plain Python: text escaped, NaN missing, a float32 as the shortest float that reads back to it."""
     if isinstance(value, str):
         return escape_text(value)
@@ -258,7 +264,7 @@ def _infer_columns(rows: list[Mapping[str, Any]]) -> dict[str, type]:
     for row in rows:
         for name, value in row.items():
             if cells.get(name) is None:
-                cells[name] = _clean(value)
+                cells[name] = clean_cell(value)
     return {name: str if cell is None else type(cell) for name, cell in cells.items()}
 
 
@@ -272,7 +278,8 @@ def _read_csv(path: Path) -> Iterator[dict[str, Any]]:
             yield dict(zip(names, (unescape_text(unguard_formula(cell)) for cell in cells), strict=True))
 
 
-def _read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
+def read_jsonl(path: Path) -> Iterator[dict[str, Any]]:
+    """Rows one by one, as `JsonlSink` writes them."""
     with path.open(encoding="utf-8", newline="\n") as file:
         for number, line in enumerate((line for line in file if line.strip()), start=1):
             row = json.loads(line)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from audiornn.errors import AudioError, ConfigError
+from audiornn.errors import ConfigError
 from audiornn.inference.batching import batches_by_length
 from audiornn.inference.engines import Answer, Engine
 from audiornn.inference.reading import AudioInput, AudioPath, SignalReader
@@ -23,11 +24,6 @@ from audiornn.tasks import FRAMES, NEXT_FRAME, TaskSpec
 Waveform = NDArray[np.float32]
 AudioInputs = list[Any] | tuple[Any, ...]
 """Several `AudioInput`."""
-
-WINDOW_FILES = 1024
-"""Files that are decoded before the model sees them, so that batches can be cut by length."""
-WINDOW_SAMPLES = 32_000_000
-"""Samples that are decoded before, at most, but for the last file: 128 MB, 33 minutes at 16 kHz."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +110,7 @@ class Classifier:
             AudioError: audio that can't be used, or an array without its sample rate.
         """
         signals, single = self._signals(audio, sample_rate)
-        predictions = self._predictions(signals, self.run(signals))
+        predictions = self.predictions_of(signals, self.run(signals))
         return predictions[0] if single else predictions
 
     def embed(self, audio: AudioInput | AudioInputs, *, sample_rate: int | None = None) -> NDArray[np.float32]:
@@ -129,47 +125,44 @@ class Classifier:
         embeddings = self.run(signals).embeddings
         return embeddings[0] if single else embeddings
 
-    def predict_folder(self, folder: AudioPath, *, batch_size: int = 64) -> Iterator[FileResult]:
-        """Classify every file below a folder that the model can hear, sorted by path, in constant memory.
-
-        Yields:
-            one result per file, in order; a file that can't be used has an ``error`` instead of a prediction.
+    def predict_folder(
+        self, folder: AudioPath, *, batch_size: int = 64, num_workers: int | None = None, in_order: bool = True
+    ) -> Iterator[FileResult]:
+        """`predict_files` of every file below a folder that the model can hear, sorted by path.
 
         Raises:
             AudioError: no such folder, or no audio in it.
         """
-        return self.predict_files(self.reader.find_files(folder), batch_size=batch_size)
+        paths = self.reader.find_files(folder)
+        return self.predict_files(paths, batch_size=batch_size, num_workers=num_workers, in_order=in_order)
 
-    def predict_files(self, paths: Iterable[AudioPath], *, batch_size: int = 64) -> Iterator[FileResult]:
-        """`predict_folder` for given files."""
-        window: list[tuple[str, Signals | AudioError]] = []
-        samples = 0
-        for path in paths:
-            try:
-                signals = self.reader.read(path)
-                window.append((os.fspath(path), signals))
-                samples += round(signals.seconds * self.sample_rate)
-            except AudioError as error:
-                window.append((os.fspath(path), error))
-            if len(window) == WINDOW_FILES or samples >= WINDOW_SAMPLES:
-                yield from self._predict_window(window, batch_size)
-                window, samples = [], 0
-        yield from self._predict_window(window, batch_size)
-
-    def _predict_window(
-        self, window: Sequence[tuple[str, Signals | AudioError]], batch_size: int
+    def predict_files(
+        self,
+        paths: Iterable[AudioPath],
+        *,
+        batch_size: int = 64,
+        num_workers: int | None = None,
+        in_order: bool = True,
     ) -> Iterator[FileResult]:
-        heard = [signals for _, signals in window if not isinstance(signals, AudioError)]
-        outputs = self.run(heard, batch_size=batch_size)
-        answers = zip(self._predictions(heard, outputs), outputs.embeddings, strict=True)
-        streams = self.inputs.sequences
-        for path, signals in window:
-            if isinstance(signals, AudioError):
-                yield FileResult(path=path, prediction=None, error=str(signals))
-            else:
-                prediction, embedding = next(answers)
-                without = tuple(name for name in streams if name not in signals.sequences)
-                yield FileResult(path=path, prediction=prediction, embedding=embedding, without=without)
+        """Classify any number of files in constant memory, on all cores.
+
+        Args:
+            paths: of the files; taken as they are needed.
+            batch_size: utterances per batch, at most.
+            num_workers: processes that decode beside the model; 0 = this one, None = one per core where there is much
+                to decode.
+            in_order: false = results as their batches are done.
+
+        Yields:
+            one result per file; a file that can't be used, or that changes while it is read, has an ``error`` instead
+            of a prediction.
+        """
+        from audiornn.inference.files import predict_groups
+
+        groups = predict_groups(self, paths, batch_size=batch_size, num_workers=num_workers, in_order=in_order)
+        with contextlib.closing(groups):
+            for group in groups:
+                yield from group
 
     def run(self, signals: Sequence[Signals | Waveform], *, batch_size: int = 64) -> Outputs:
         """Scores, logits and embeddings of signals, or of waveforms alone, at the model's rate, batched by length.
@@ -248,5 +241,6 @@ class Classifier:
             return [self.reader.prepare(audio, sample_rate)], True
         return [self.reader.prepare(item, sample_rate) for item in audio], False
 
-    def _predictions(self, signals: Sequence[Signals], outputs: Outputs) -> list[AnyPrediction]:
+    def predictions_of(self, signals: Sequence[Signals], outputs: Outputs) -> list[AnyPrediction]:
+        """What `run` found of signals, in words, one prediction per utterance."""
         return predictions_of(self.spec.tasks, outputs.scores, [each.seconds for each in signals])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import Executor
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -46,6 +48,11 @@ class Engine(Protocol):
 
     def answer(self, signals: Sequence[Signals]) -> Answer:
         """Of one batch of signals at the model's rate, at least one."""
+        ...
+
+    def callers(self) -> AbstractContextManager[Executor]:
+        """As many threads as may ask at once to some purpose: several batches on a core each are done sooner than one
+        after the other on all cores."""
         ...
 
 

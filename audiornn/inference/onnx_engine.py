@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +66,10 @@ class OnnxEngine:
             embeddings=found["embedding"],
             **{field: found.get(name) for name, field in _FRAME_OUTPUTS.items()},
         )
+
+    def callers(self) -> ThreadPoolExecutor:
+        """Threads that may ask at once; those of the session are shared by all of them."""
+        return ThreadPoolExecutor(available_cores())
 
 
 _FRAME_OUTPUTS = {

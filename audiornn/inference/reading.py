@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +14,34 @@ from numpy.typing import NDArray
 from audiornn.audio import Recording, find_audio, prepare_recording, read_recording
 from audiornn.errors import AudioError
 from audiornn.inputs import Inputs
-from audiornn.sequences import Signals, check_sequence, find_sequences, read_sequence, seconds_of, sequence_files
+from audiornn.sequences import (
+    FrameArray,
+    Signals,
+    check_sequence,
+    find_sequences,
+    read_sequence,
+    seconds_of,
+    sequence_files,
+)
 
 AudioPath = str | os.PathLike[str]
 AudioInput = AudioPath | NDArray[np.generic] | Mapping[str, NDArray[np.generic]]
 """A file, an array ``(samples,)`` or ``(channels, samples)``, or arrays by the names of what is heard."""
+
+
+class Heard(NamedTuple):
+    """`Signals` in half the bytes, for waiting and for the way from another process."""
+
+    recording: Recording | None
+    """None for a model without audio."""
+    seconds: float
+    sequences: Mapping[str, FrameArray]
+
+    @property
+    def signals(self) -> Signals:
+        """What the network is given."""
+        waveform = np.zeros(0, dtype=np.float32) if self.recording is None else self.recording.waveform
+        return Signals(waveform, self.seconds, self.sequences)
 
 
 @dataclass(frozen=True)
@@ -35,8 +58,8 @@ class SignalReader:
         """Rate that audio is resampled to, Hz."""
         return self.inputs.features.sample_rate
 
-    def find_files(self, folder: AudioPath) -> list[Path]:
-        """Files below a folder that the model can hear: audio, or for a model without it sequences.
+    def find_files(self, folder: AudioPath) -> list[str]:
+        """Files below a folder that the model can hear, sorted: audio, or for a model without it sequences.
 
         Raises:
             AudioError: no such folder, or no such file in it.
@@ -50,6 +73,10 @@ class SignalReader:
         Raises:
             AudioError: it can't be used.
         """
+        return self.hear(path).signals
+
+    def hear(self, path: AudioPath) -> Heard:
+        """`read` as it is sent to another process."""
         inputs = self.inputs
         files = sequence_files(os.fspath(path), inputs.sequences, reads_audio=inputs.reads_audio)
         sequences = {name: read_sequence(file) for name, file in files.items() if file}
@@ -75,15 +102,15 @@ class SignalReader:
             raise AudioError(f"expected arrays out of {', '.join(known)}, got {', '.join(map(str, audio)) or 'none'}")
         sequences = {name: check_sequence(values) for name, values in audio.items() if name != "audio"}
         if "audio" not in audio:
-            return self._heard(None, sequences)
+            return self._heard(None, sequences).signals
         if sample_rate is None:
             raise AudioError(
                 f"expected sample_rate=... beside an array of samples, got none; "
                 f"the model works at {self.sample_rate} Hz"
             )
-        return self._heard(prepare_recording(audio["audio"], sample_rate, self.sample_rate), sequences)
+        return self._heard(prepare_recording(audio["audio"], sample_rate, self.sample_rate), sequences).signals
 
-    def _heard(self, recording: Recording | None, sequences: Mapping[str, NDArray[np.float32]]) -> Signals:
+    def _heard(self, recording: Recording | None, sequences: Mapping[str, FrameArray]) -> Heard:
         inputs = self.inputs
         for name, values in sequences.items():
             size = inputs.sequences[name].num_features
@@ -91,6 +118,6 @@ class SignalReader:
                 raise AudioError(f"expected {size} features in {name!r}, got {values.shape[1]}")
         if recording is None:
             size = round(seconds_of(sequences, inputs.clocks) * self.sample_rate)
-            return Signals(np.zeros(0, dtype=np.float32), size / self.sample_rate, sequences)
-        waveform = inputs.audio.apply(recording, self.sample_rate).waveform
-        return Signals(waveform, len(waveform) / self.sample_rate, sequences)
+            return Heard(None, size / self.sample_rate, sequences)
+        recording = inputs.audio.apply(recording, self.sample_rate)
+        return Heard(recording, len(recording.samples) / self.sample_rate, sequences)

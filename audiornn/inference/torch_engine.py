@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -13,6 +15,7 @@ from audiornn.inference.engines import TORCH, Answer, Floats, pad_rows
 from audiornn.inputs import Inputs
 from audiornn.models.classifier import RecurrentClassifier
 from audiornn.sequences import Signals
+from audiornn.workers import available_cores
 
 
 def usable_device(name: str | None) -> torch.device:
@@ -73,6 +76,18 @@ class TorchEngine:
             features=None if output.features is None else _floats(output.features),
             missing=None if missing is None else missing.cpu().numpy(),
         )
+
+    @contextmanager
+    def callers(self) -> Iterator[ThreadPoolExecutor]:
+        """Threads that may ask at once."""
+        count = available_cores() if self.device.type == "cpu" else 1
+        before = torch.get_num_threads()
+        try:
+            with ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) as threads:
+                yield threads
+        finally:
+            # It was set for the thread that asked, but for MKL, where it holds for all.
+            torch.set_num_threads(before)
 
     def _batch(self, rows: Sequence[Floats], trailing: tuple[int, ...]) -> tuple[Tensor, Tensor]:
         values, lengths = pad_rows(rows, trailing)

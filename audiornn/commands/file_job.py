@@ -1,0 +1,133 @@
+"""What `predict` and `embed` do with any number of files, so that nobody has to watch."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import signal
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from audiornn.commands.console import progress_bar
+from audiornn.commands.inputs import InputCommand
+
+if TYPE_CHECKING:
+    from audiornn.files.resumable import Output
+    from audiornn.inference import Classifier
+    from audiornn.predictions import FileResult
+
+# What shapes no row, or is told by the model that was found.
+_OTHER_SETTINGS = frozenset(
+    {"output", "model_path", "runs_dir", "batch_size", "device", "engine", "num_workers", "resume"}
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilesCommand(InputCommand):
+    """Settings of the verbs that answer with something of every file."""
+
+    num_workers: int | None = None
+    in_order: bool = True
+    resume: bool = True
+
+    def shaping(self, classifier: Classifier) -> dict[str, Any]:
+        """All that the rows depend on but the files: with other values they belong to another job."""
+        settings = {name: value for name, value in dataclasses.asdict(self).items() if name not in _OTHER_SETTINGS}
+        return {**settings, "model": _digest(classifier), "engine": classifier.engine.name}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tally:
+    """What became of the files."""
+
+    total: int
+    failed: int
+    without: Counter[str]
+    """By sequence: files that were heard without it."""
+
+
+def run_job(
+    name: str,
+    command: FilesCommand,
+    classifier: Classifier,
+    paths: Sequence[str],
+    output: Output,
+    encode: Callable[[FileResult], bytes],
+) -> Tally:
+    """Answer all files, or those that an earlier run of the same job has left, and write the output.
+
+    Args:
+        name: of the verb.
+        command: its settings.
+        classifier, paths: of the job.
+        output: what is written.
+        encode: a result as content of the output.
+
+    Raises:
+        ConfigError: the output can't be written; what is done is kept.
+        KeyboardInterrupt: on Ctrl-C or SIGTERM, with a line that says what is kept.
+    """
+    from audiornn.files.parts import Item, Part
+    from audiornn.inference.files import file_state, predict_groups
+
+    settings = {"verb": name, **command.shaping(classifier)}
+    part = Part(output.path, settings, state_of=file_state, head=output.head, resume=command.resume)
+    with stoppable(), part, progress_bar(name) as progress:
+        missing = part.missing(paths)
+        total = len(part.done) + len(missing)
+        if part.done:
+            sys.stderr.write(f"audiornn: going on after {len(part.done):,} of {total:,}, kept in '{part.path}'\n")
+        progress(len(part.done), total)
+        groups = predict_groups(
+            classifier,
+            missing,
+            batch_size=command.batch_size,
+            num_workers=command.num_workers,
+            in_order=command.in_order,
+            first=len(part.done),
+        )
+        try:
+            with contextlib.closing(groups):
+                for group in groups:
+                    contents = [encode(result) for result in group]
+                    items = [
+                        Item(result.path, result.state, len(content), result.prediction is not None, result.without)
+                        for result, content in zip(group, contents, strict=True)
+                    ]
+                    part.append(items, b"".join(contents))
+                    progress(len(part.done), total)
+            tally = Tally(total=total, failed=part.num_failed, without=part.notes)
+            output.finish(part)
+        except KeyboardInterrupt:
+            done = f"{len(part.done):,} of {total:,} are kept in '{part.path}'; the same command goes on"
+            raise KeyboardInterrupt(f"interrupted: {done}") from None
+    return tally
+
+
+@contextlib.contextmanager
+def stoppable() -> Iterator[None]:
+    """Inside, SIGTERM is what Ctrl-C is."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(*_: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _digest(classifier: Classifier) -> str:
+    """Of the model: its settings, thresholds and weights."""
+    text = json.dumps(dataclasses.asdict(classifier.spec), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
