@@ -17,6 +17,7 @@ import audiornn
 from audiornn.audio import AudioConfig
 from audiornn.card import model_card
 from audiornn.clock import Clock
+from audiornn.detection import DetectionSettings
 from audiornn.errors import ModelError
 from audiornn.features.config import FeaturesConfig
 from audiornn.files.atomic import write_text
@@ -45,6 +46,8 @@ class ModelSpec:
     """What the outputs mean, in their order."""
     training: dict[str, Any] = field(default_factory=dict)
     """Where the model comes from: corpus, seed, epochs, validation figures. Information only."""
+    detection: DetectionSettings | None = None
+    """How events are found in long recordings, where that was chosen."""
     weights_sha256: str = ""
     """Of ``model.safetensors``; set when saved."""
 

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from audiornn.audio import AudioConfig
@@ -18,6 +19,7 @@ from audiornn.augment import AugmentConfig, Augmenter, NoiseBank
 from audiornn.checkpoint import build_network, read_training_checkpoint, save_model
 from audiornn.corpora.corpus import Corpus
 from audiornn.data import LoaderConfig, overfitting_subset, training_share
+from audiornn.detection import CLIP_SECONDS
 from audiornn.errors import ConfigError, CorpusError
 from audiornn.evaluation import SplitEvaluation, evaluate, save_evaluation
 from audiornn.features import FeaturesConfig
@@ -347,6 +349,7 @@ def _provenance(config: TrainConfig, store: Store, history: list[dict[str, float
         "store": store.folder.name,
         "num_train": len(store.indices("train")),
         "num_validation": len(store.indices("validation")),
+        CLIP_SECONDS: round(float(np.median(store.durations(store.indices("train")))), 3),
         "seed": config.seed,
         "epoch": epoch,
         "metrics": {name: value for name, value in chosen.items() if name.startswith("validation_")},

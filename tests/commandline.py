@@ -16,21 +16,9 @@ from collections.abc import Sequence
 from multiprocessing import forkserver
 from pathlib import Path
 
-_VERBS = (
-    "download",
-    "prepare",
-    "store",
-    "doctor",
-    "split",
-    "train",
-    "evaluate",
-    "predict",
-    "embed",
-    "export",
-    "push",
-    "gates",
-)
-_PRELOADED = [f"audiornn.commands.{verb}" for verb in _VERBS] + [
+from audiornn.help import VERBS
+
+_PRELOADED = [f"audiornn.commands.{verb}" for verb in VERBS] + [
     "audiornn.engine",
     "audiornn.evaluation.report",
     "audiornn.evaluation.pictures",

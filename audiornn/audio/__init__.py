@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from audiornn.audio.blocks import read_blocks
 from audiornn.audio.faults import NOTABLE_OFFSET, Faults, find_faults, find_faults_of_each
 from audiornn.audio.reading import (
     AUDIO_SUFFIXES,
@@ -43,6 +44,7 @@ __all__ = [
     "list_files",
     "prepare_recording",
     "read_audio",
+    "read_blocks",
     "read_recording",
     "resample",
     "to_int16",

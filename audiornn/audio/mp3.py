@@ -21,6 +21,7 @@ _BIT_RATES = {
 }
 _SAMPLE_RATES = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
 _SEARCH_BYTES = 2048
+_RELEASE_BYTES = 1 << 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +49,13 @@ def check_mp3(file: BinaryIO, size: int, path: str | os.PathLike[str]) -> None:
         if position is None:
             raise AudioError(f"expected audio, got a file with no MP3 frame in it from {name!r}")
         declared = _declared_frames(data[position : position + 256])
-        num_frames, bit_rates = 0, set()
+        num_frames, bit_rates, released = 0, set(), 0
         while (frame := _parse(data[position : position + 4])) is not None:
             position += frame.size
+            if position - released > _RELEASE_BYTES:  # else a long file would count as memory of this process
+                keep = min(position, size) // mmap.PAGESIZE * mmap.PAGESIZE
+                data.madvise(mmap.MADV_DONTNEED, 0, keep)
+                released = position
             num_frames += 1
             bit_rates.add(frame.bit_rate)
     # The frame that carries the header is not counted by it.

@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 
 from audiornn.audio.containers import Pcm16Layout, check_whole
 from audiornn.audio.recording import (
+    NO_GAPS,
+    Gaps,
     Recording,
     Waveform,
     covered,
@@ -140,16 +142,36 @@ def _convert(
     """``(samples, channels)`` int16 or float32 at ``native_rate`` to one channel at ``sample_rate``."""
     if samples.size == 0:
         raise AudioError("expected at least 1 sample of audio, got 0")
-    gaps = gaps_at(gaps_seconds, native_rate, len(samples))
+    samples, gaps = without_missing(samples, gaps_at(gaps_seconds, native_rate, len(samples)))
+    if is_all_missing(gaps, len(samples)):
+        raise AudioError(f"expected a signal, got {len(samples)} samples that are all missing")
+    if samples.dtype == np.int16 and samples.shape[1] == 1 and native_rate == sample_rate:
+        return Recording(samples[:, 0], gaps)
+    converted = to_int16(resample(mix_to_mono(samples), native_rate, sample_rate))
+    gaps = gaps_at_rate(gaps, native_rate, sample_rate, len(converted))
+    if len(gaps):
+        if is_all_missing(gaps, len(converted)):
+            raise AudioError(f"expected a signal, got gaps that leave none of {len(converted)} samples")
+        filled(converted, gaps, 0)
+    return Recording(converted, gaps)
+
+
+def without_missing(samples: NDArray[Any], gaps: Gaps = NO_GAPS) -> tuple[NDArray[Any], Gaps]:
+    """``(samples, channels)`` with zeros where a sample is missing, and the gaps with those of NaN among them."""
     if samples.dtype != np.int16 and (missing := np.isnan(samples).any(axis=1)).any():
         gaps = runs(missing | covered(gaps, len(samples)))
     if len(gaps):
-        if is_all_missing(gaps, len(samples)):
-            raise AudioError(f"expected a signal, got {len(samples)} samples that are all missing")
         samples = np.where(covered(gaps, len(samples))[:, None], samples.dtype.type(0), samples)
+    return samples, gaps
+
+
+def mix_to_mono(samples: NDArray[Any]) -> Waveform:
+    """Mean over the channels of int16 or float32 ``(samples, channels)``, as float32 in [-1, 1].
+
+    Raises:
+        AudioError: samples that are infinite, or far out of range.
+    """
     if samples.dtype == np.int16:
-        if samples.shape[1] == 1 and native_rate == sample_rate:
-            return Recording(samples[:, 0], gaps)
         waveform = from_int16(samples)
     else:
         waveform = samples
@@ -158,14 +180,7 @@ def _convert(
             raise AudioError("expected finite samples, got infinity")
         if peak > _PEAK_LIMIT:
             raise AudioError(f"expected samples in [-1, 1], got a peak of {peak:g}")
-    mono = waveform[:, 0] if waveform.shape[1] == 1 else waveform.mean(axis=1, dtype=np.float32)
-    converted = to_int16(resample(mono, native_rate, sample_rate))
-    gaps = gaps_at_rate(gaps, native_rate, sample_rate, len(converted))
-    if len(gaps):
-        if is_all_missing(gaps, len(converted)):
-            raise AudioError(f"expected a signal, got gaps that leave none of {len(converted)} samples")
-        filled(converted, gaps, 0)
-    return Recording(converted, gaps)
+    return waveform[:, 0] if waveform.shape[1] == 1 else waveform.mean(axis=1, dtype=np.float32)
 
 
 def resample(waveform: Waveform, from_rate: int, to_rate: int) -> Waveform:
@@ -196,8 +211,8 @@ def audio_info(path: AnyPath) -> AudioInfo:
     Raises:
         AudioError: no such file, or not audio. A truncated file is found by `read_recording`, not here.
     """
-    _check_is_file(path)
-    with _open(path) as file:
+    check_is_file(path)
+    with open_sound(path) as file:
         return AudioInfo(file.samplerate, file.frames, file.channels, file.subtype)
 
 
@@ -269,7 +284,8 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _check_is_file(path: AnyPath) -> None:
+def check_is_file(path: AnyPath) -> None:
+    """Raise `AudioError` for what is no file."""
     if not os.path.isfile(path):  # noqa: PTH113 - called for every clip, and pathlib takes three times as long
         what = "a folder" if Path(path).is_dir() else "a pipe or device" if Path(path).exists() else "no file"
         raise AudioError(f"expected an audio file, got {what} at {os.fspath(path)!r}")
@@ -281,14 +297,14 @@ def _read_native(
     """``(samples, channels)`` at the file's own rate: int16 where that loses nothing, else float32."""
     held = content if content is not None and content.startswith(_WAV) else None
     if held is None:
-        _check_is_file(path)
+        check_is_file(path)
     try:
         with open(path, "rb") if held is None else io.BytesIO(held) as file:
             layout = check_whole(file, path)
             if layout is not None:
                 start, stop = _segment(path, start_seconds, end_seconds, layout.num_samples, layout.sample_rate)
                 return _read_pcm16(held or file, layout, start, stop), layout.sample_rate
-        with _open(path) as sound:
+        with open_sound(path) as sound:
             start, stop = _segment(path, start_seconds, end_seconds, sound.frames, sound.samplerate)
             return _decode(path, sound, start, stop), int(sound.samplerate)
     except OSError as error:
@@ -321,15 +337,20 @@ def _read_pcm16(file: BinaryIO | bytes, layout: Pcm16Layout, start: int, stop: i
     return np.frombuffer(file.read(size), "<i2").reshape(-1, layout.channels)
 
 
-def _open(path: AnyPath) -> soundfile.SoundFile:
+def open_sound(path: AnyPath, kind: type[soundfile.SoundFile] = soundfile.SoundFile) -> soundfile.SoundFile:
+    """A file that libsndfile decodes.
+
+    Raises:
+        AudioError: not audio.
+    """
     try:
-        file = soundfile.SoundFile(path)
+        file = kind(path)
     except soundfile.LibsndfileError as error:
         name = os.fspath(path)
         remedy = "; convert it to FLAC" if name.lower().endswith(tuple(UNREADABLE_SUFFIXES)) else ""
         if name.lower().endswith(".npy"):
             remedy = "; a model of sequences alone has features=none"
-        raise AudioError(f"expected audio, got {_reason(error)} from {name!r}{remedy}") from None
+        raise AudioError(f"expected audio, got {reason_of(error)} from {name!r}{remedy}") from None
     if file.format == "RAW":
         # libsndfile takes any bytes for u-law when the name ends in .au or .snd.
         file.close()
@@ -337,10 +358,19 @@ def _open(path: AnyPath) -> soundfile.SoundFile:
     return file
 
 
-def _decode(path: AnyPath, file: soundfile.SoundFile, start: int, stop: int) -> NDArray[Any]:
+def sample_type(path: AnyPath, file: soundfile.SoundFile) -> str:
+    """What samples are decoded to: int16 where that loses nothing, else float32.
+
+    Raises:
+        AudioError: the file does not say how long it is.
+    """
     if file.frames >= _UNKNOWN_LENGTH:
         raise AudioError(f"expected a length in the header, got none from {os.fspath(path)!r}; encode it again")
-    dtype = "int16" if file.subtype == "PCM_16" else "float32"
+    return "int16" if file.subtype == "PCM_16" else "float32"
+
+
+def _decode(path: AnyPath, file: soundfile.SoundFile, start: int, stop: int) -> NDArray[Any]:
+    dtype = sample_type(path, file)
     # After a seek, and soundfile seeks after every read, an MP3 decoder has lost the bits that frames borrow from
     # earlier ones. test_segment_is_a_slice_of_the_whole.
     skipped = 0 if file.format == "MP3" else start
@@ -358,13 +388,14 @@ def _decode(path: AnyPath, file: soundfile.SoundFile, start: int, stop: int) -> 
                 raise AudioError(f"expected {stop} samples, could decode {position} (truncated) from {name!r}")
             position += len(blocks[-1])
     except soundfile.LibsndfileError as error:
-        raise AudioError(f"expected audio that decodes, got {_reason(error)} from {os.fspath(path)!r}") from None
+        raise AudioError(f"expected audio that decodes, got {reason_of(error)} from {os.fspath(path)!r}") from None
     if not blocks:
         return np.empty((0, file.channels), dtype)
     samples = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
     return samples[start - skipped :]
 
 
-def _reason(error: soundfile.LibsndfileError) -> str:
+def reason_of(error: soundfile.LibsndfileError) -> str:
+    """What libsndfile says."""
     text = error.error_string.strip().rstrip(".")
     return f"{text!r} (libsndfile)" if text else f"libsndfile error {error.code}"

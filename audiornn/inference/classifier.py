@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from audiornn.detection import DetectionSettings, Event
 from audiornn.errors import ConfigError
 from audiornn.inference.batching import batches_by_length
 from audiornn.inference.engines import Answer, Engine
 from audiornn.inference.reading import AudioInput, AudioPath, SignalReader
 from audiornn.predictions import AnyPrediction, FileResult, predictions_of
+from audiornn.recordings import detect_events
 from audiornn.sequences import Signals
 from audiornn.spec import ModelSpec
 from audiornn.tasks import FRAMES, NEXT_FRAME, TaskSpec
@@ -163,6 +165,22 @@ class Classifier:
         with contextlib.closing(groups):
             for group in groups:
                 yield from group
+
+    def detect(self, path: AudioPath, settings: DetectionSettings | None = None) -> list[Event]:
+        """The events in a recording of any length.
+
+        Args:
+            path: of the file.
+            settings: window, thresholds and so on; None = those that the model keeps.
+
+        Returns:
+            the events by their starts; `audiornn.recordings.detect_events` gives them one by one.
+
+        Raises:
+            AudioError: the file can't be read to its end.
+            ConfigError: settings that don't fit the model, or a model without one task of labels.
+        """
+        return sorted(detect_events(self, path, settings), key=lambda event: (event.start_seconds, event.end_seconds))
 
     def run(self, signals: Sequence[Signals | Waveform], *, batch_size: int = 64) -> Outputs:
         """Scores, logits and embeddings of signals, or of waveforms alone, at the model's rate, batched by length.

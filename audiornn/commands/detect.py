@@ -1,0 +1,144 @@
+"""``audiornn detect``: events in recordings of any length."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from audiornn.commands.console import print_lines, print_table, progress_bar
+from audiornn.commands.inputs import InputCommand
+from audiornn.detection import DetectionSettings
+from audiornn.errors import AudioError, ConfigError
+
+if TYPE_CHECKING:
+    from audiornn.inference import Classifier
+    from audiornn.recordings.writing import EventWriter
+
+_OWN_SETTINGS = (
+    "window_seconds",
+    "hop_seconds",
+    "smoothing_windows",
+    "minimum_seconds",
+    "merge_seconds",
+    "separation_seconds",
+    "background",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectCommand(InputCommand):
+    """Settings of ``audiornn detect``; None = what the model keeps."""
+
+    output: str | None = None
+    window_seconds: float | None = None
+    hop_seconds: float | None = None
+    smoothing_windows: int | None = None
+    threshold: float | None = None
+    thresholds: Any = None
+    """By label."""
+    minimum_seconds: float | None = None
+    merge_seconds: float | None = None
+    separation_seconds: float | None = None
+    background: list[str] | None = None
+    voice_only: bool = False
+    voice_threshold: float = 0.5
+
+    def settings(self, kept: DetectionSettings) -> DetectionSettings:
+        """Those that the model keeps, and over them what is given here; one threshold replaces all that it keeps."""
+        given = {name: getattr(self, name) for name in _OWN_SETTINGS if getattr(self, name) is not None}
+        if self.window_seconds is not None and self.hop_seconds is None:
+            given["hop_seconds"] = None
+        if self.threshold is not None:
+            given |= {"threshold": self.threshold, "thresholds": {}}
+        if self.thresholds is not None:
+            given["thresholds"] = {**given.get("thresholds", kept.thresholds), **_by_label(self.thresholds)}
+        return dataclasses.replace(kept, **given)
+
+
+def _by_label(thresholds: Any) -> dict[str, float]:
+    if not isinstance(thresholds, dict) or not all(isinstance(value, int | float) for value in thresholds.values()):
+        raise ConfigError(f"thresholds: expected a number for each label, such as {{yes:0.9}}, got {thresholds!r}")
+    return {str(label): float(value) for label, value in thresholds.items()}
+
+
+def run(command: DetectCommand) -> int:
+    """Find events, write or print them; 1 when any input failed."""
+    from audiornn.recordings import settings_for
+    from audiornn.recordings.writing import check_event_output, open_events
+
+    classifier, paths = command.open()
+    if command.output is not None:
+        check_event_output(command.output, paths)
+    settings = settings_for(classifier.spec, command.settings(classifier.spec.detection or DetectionSettings()))
+    table = _Table()
+    seconds, failed = 0.0, 0
+    counts: Counter[str] = Counter()
+    with contextlib.ExitStack() as stack:
+        writer = table if command.output is None else stack.enter_context(open_events(command.output, paths))
+        progress = stack.enter_context(progress_bar("detect"))
+        for done, path in enumerate(paths, 1):
+            heard, reason = _detect(command, classifier, settings, path, writer, counts)
+            seconds += heard
+            failed += bool(reason)
+            progress(done, len(paths))
+    if command.output is None:
+        print_table("", table.rows)
+    told = ", ".join(f"{count} {label}" for label, count in counts.most_common())
+    where = f": {command.output}" if command.output else ""
+    events = sum(counts.values())
+    print_lines([f"{events} events{f' ({told})' if told else ''} in {_hours(seconds)} of {len(paths)} inputs{where}"])
+    if failed:
+        sys.stderr.write(f"audiornn: {failed} of {len(paths)} inputs could not be used: see the column `reason`\n")
+    return 1 if failed else 0
+
+
+def _detect(
+    command: DetectCommand,
+    classifier: Classifier,
+    settings: DetectionSettings,
+    path: str,
+    writer: EventWriter | _Table,
+    counts: Counter[str],
+) -> tuple[float, str]:
+    """One recording; seconds that were heard of it, and why no more."""
+    from audiornn.recordings import Gate, detect_events
+    from audiornn.recordings.voice import VoiceGate
+
+    rate = classifier.sample_rate
+    gate = VoiceGate(rate, threshold=command.voice_threshold) if command.voice_only else Gate()
+    found, reason = 0, ""
+    try:
+        for event in detect_events(classifier, path, settings, batch_size=command.batch_size, gate=gate):
+            writer.event(path, event)
+            counts[event.label] += 1
+            found += 1
+    except AudioError as error:
+        reason = str(error)
+    writer.finish(path, found=found, reason=reason)
+    return gate.num_samples / rate, reason
+
+
+class _Table:
+    """Rows that are kept to be printed."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+
+    def event(self, path: str, event: Any) -> None:
+        from audiornn.recordings.writing import event_row
+
+        self.rows.append(event_row(path, event))
+
+    def finish(self, path: str, *, found: int, reason: str = "") -> None:
+        from audiornn.recordings.writing import closing_row
+
+        if row := closing_row(path, found=found, reason=reason):
+            self.rows.append(row)
+
+
+def _hours(seconds: float) -> str:
+    return f"{seconds / 3600:.2f} hours" if seconds >= 3600 else f"{seconds:.1f} s"

@@ -1,0 +1,131 @@
+"""How events are found in long recordings: settings that a model keeps, and what an event is."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from audiornn.errors import ConfigError
+from audiornn.labels import SILENCE, UNKNOWN
+from audiornn.tasks import BINARY, MULTICLASS, MULTILABEL, TaskSpec
+
+BACKGROUND_LABELS = frozenset({UNKNOWN, SILENCE, "background", "noise", "other", "none"})
+"""Labels, in lower case and without ``_`` around them, that are no event unless the settings say otherwise."""
+CLIP_SECONDS = "clip_seconds"
+"""In what a model says of its training: the median length of its clips."""
+DEFAULT_WINDOW_SECONDS = 1.0
+HOPS_PER_WINDOW = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """Something heard in a recording."""
+
+    start_seconds: float
+    """From the start of the recording; to the nearest moment between two windows."""
+    end_seconds: float
+    label: str
+    probability: float
+    """The highest on the way, after smoothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectionSettings:
+    """How windows become events. A model keeps those that were chosen for it.
+
+    Raises:
+        ConfigError: a value out of range.
+    """
+
+    window_seconds: float | None = None
+    """What the model hears at a time; None = the median length of its training clips, or 1 s."""
+    hop_seconds: float | None = None
+    """From one window to the next; None = a quarter of a window."""
+    smoothing_windows: int = 3
+    """Neighbours, itself among them, over which the probabilities of a window are averaged; odd."""
+    threshold: float = 0.5
+    """Probability from which on a moment belongs to an event; below it the answer is rejected."""
+    thresholds: dict[str, float] = field(default_factory=dict)
+    """By label, in place of ``threshold``."""
+    minimum_seconds: float = 0.0
+    """Shorter events are dropped."""
+    merge_seconds: float = 0.0
+    """Two events of a label that are no further apart are one, if there is none of another label between them."""
+    separation_seconds: float = 0.0
+    """Of two events whose most probable moments are closer than this, the more probable one stays: parts of a sound may
+    sound like something else. Not where several labels may be true at a time."""
+    background: list[str] | None = None
+    """Labels that are no event; None = those called unknown, silence, background, noise, other or none, and the first
+    one of two."""
+    origin: dict[str, Any] = field(default_factory=dict)
+    """Where the thresholds come from. Information only."""
+
+    def __post_init__(self) -> None:
+        for name in ("window_seconds", "hop_seconds"):
+            value = getattr(self, name)
+            if value is not None and not 0 < value < math.inf:
+                raise ConfigError(f"{name} must be above 0, got {value}")
+        for name in ("minimum_seconds", "merge_seconds", "separation_seconds"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ConfigError(f"{name} must be at least 0, got {getattr(self, name)}")
+        if self.smoothing_windows < 1 or self.smoothing_windows % 2 == 0:
+            raise ConfigError(f"smoothing_windows must be odd and at least 1, got {self.smoothing_windows}")
+        for name, value in [("threshold", self.threshold), *self.thresholds.items()]:
+            if not 0 <= value <= 1:
+                raise ConfigError(f"expected a threshold from 0 to 1, got {value} for {name!r}")
+
+    def threshold_of(self, label: str) -> float:
+        """The one that counts for a label."""
+        return self.thresholds.get(label, self.threshold)
+
+    def settled(self, task: TaskSpec, training: Mapping[str, Any]) -> DetectionSettings:
+        """The same with everything that is left to a model taken from it.
+
+        Args:
+            task: what the model answers.
+            training: what it says of its training.
+
+        Raises:
+            ConfigError: a label that the model does not know, or none that could be an event.
+        """
+        known = training.get(CLIP_SECONDS)
+        usual = float(known) if isinstance(known, int | float) and 0 < known < math.inf else DEFAULT_WINDOW_SECONDS
+        window = self.window_seconds or usual
+        background = default_background(task) if self.background is None else list(self.background)
+        for where, names in (("thresholds", self.thresholds), ("background", background)):
+            for name in names:
+                if name not in task.labels:
+                    close = difflib.get_close_matches(name, task.labels, n=1)
+                    hint = f"; did you mean {close[0]!r}?" if close else ""
+                    raise ConfigError(f"{where}: expected labels of the model, got {name!r}{hint}")
+        if not set(task.labels) - set(background):
+            raise ConfigError(f"background: expected at least one label that is an event, got all: {background}")
+        return dataclasses.replace(
+            self,
+            window_seconds=window,
+            hop_seconds=self.hop_seconds or window / HOPS_PER_WINDOW,
+            background=background,
+        )
+
+
+def default_background(task: TaskSpec) -> list[str]:
+    """The labels of a task that are no event by their names, and the first one of two."""
+    named = [label for label in task.labels if label.strip("_").lower() in BACKGROUND_LABELS]
+    return [task.labels[0]] if task.kind == BINARY and not named else named
+
+
+def detectable(tasks: Sequence[TaskSpec]) -> TaskSpec:
+    """The task whose labels can be events.
+
+    Raises:
+        ConfigError: there is none, or there are several.
+    """
+    found = [task for task in tasks if task.kind in (MULTICLASS, BINARY, MULTILABEL)]
+    if len(found) != 1:
+        kinds = ", ".join(f"{task.name} ({task.kind})" for task in tasks)
+        raise ConfigError(f"expected a model with one task of labels, whose events are to be found, got {kinds}")
+    return found[0]
