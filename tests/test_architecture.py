@@ -24,7 +24,7 @@ RUNGS = (
     {"targets", "spec"},
     {"objectives", "predictions", "corpora", "checkpoint"},
     {"evaluation", "store", "inference", "initialising"},
-    {"data", "doctor"},
+    {"data", "doctor", "streaming"},
     {"engine"},
     {"fitting"},
     {"training"},

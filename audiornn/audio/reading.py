@@ -120,6 +120,15 @@ def prepare_recording(waveform: NDArray[Any], sample_rate: int, target_rate: int
         sample_rate: rate of ``waveform``, Hz.
         target_rate: rate of the result, Hz.
     """
+    return _convert(as_columns(waveform), sample_rate, target_rate, ())
+
+
+def as_columns(waveform: NDArray[Any]) -> NDArray[Any]:
+    """Samples in memory as ``(samples, channels)`` int16 or floats; see `prepare_recording` for what they may be.
+
+    Raises:
+        AudioError: another shape or type.
+    """
     samples = np.asarray(waveform)
     if samples.ndim not in (1, 2) or (samples.ndim == 2 and samples.shape[0] > _CHANNEL_LIMIT):
         raise AudioError(f"expected a waveform (samples,) or (channels, samples), got {samples.shape = }")
@@ -129,7 +138,26 @@ def prepare_recording(waveform: NDArray[Any], sample_rate: int, target_rate: int
         raise AudioError(f"expected float, int16 or int32 samples, got {samples.dtype}; convert to float in [-1, 1]")
     if samples.dtype.kind == "f":
         samples = samples.astype(np.float32)
-    return _convert(np.atleast_2d(samples).T, sample_rate, target_rate, ())
+    return np.atleast_2d(samples).T
+
+
+def mix(samples: NDArray[Any]) -> Waveform:
+    """The mean of the channels. Shape: ``(samples, channels)`` int16, or floats without NaN -> ``(samples,)``.
+
+    Raises:
+        AudioError: infinite values, or floats far outside [-1, 1].
+    """
+    if samples.dtype == np.int16:
+        waveform = from_int16(samples)
+    else:
+        waveform = samples
+        peak = float(np.abs(waveform).max(initial=0))
+        if not math.isfinite(peak):
+            raise AudioError("expected finite samples, got infinity")
+        if peak > _PEAK_LIMIT:
+            raise AudioError(f"expected samples in [-1, 1], got a peak of {peak:g}")
+    mono: Waveform = waveform[:, 0] if waveform.shape[1] == 1 else waveform.mean(axis=1, dtype=np.float32)
+    return mono
 
 
 def _convert(
@@ -145,19 +173,9 @@ def _convert(
         if is_all_missing(gaps, len(samples)):
             raise AudioError(f"expected a signal, got {len(samples)} samples that are all missing")
         samples = np.where(covered(gaps, len(samples))[:, None], samples.dtype.type(0), samples)
-    if samples.dtype == np.int16:
-        if samples.shape[1] == 1 and native_rate == sample_rate:
-            return Recording(samples[:, 0], gaps)
-        waveform = from_int16(samples)
-    else:
-        waveform = samples
-        peak = float(np.abs(waveform).max())
-        if not math.isfinite(peak):
-            raise AudioError("expected finite samples, got infinity")
-        if peak > _PEAK_LIMIT:
-            raise AudioError(f"expected samples in [-1, 1], got a peak of {peak:g}")
-    mono = waveform[:, 0] if waveform.shape[1] == 1 else waveform.mean(axis=1, dtype=np.float32)
-    converted = to_int16(resample(mono, native_rate, sample_rate))
+    if samples.dtype == np.int16 and samples.shape[1] == 1 and native_rate == sample_rate:
+        return Recording(samples[:, 0], gaps)
+    converted = to_int16(resample(mix(samples), native_rate, sample_rate))
     gaps = gaps_at_rate(gaps, native_rate, sample_rate, len(converted))
     if len(gaps):
         if is_all_missing(gaps, len(converted)):
