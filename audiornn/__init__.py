@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from audiornn.features import FeatureExtractor, FeaturesConfig
     from audiornn.inference import Classifier, load
     from audiornn.predictions import Prediction
+    from audiornn.streaming import Stream, StreamBatch
     from audiornn.training import TrainConfig, train
 
 __version__ = "0.1.0"
@@ -25,6 +26,8 @@ __all__ = [
     "FeaturesConfig",
     "ModelError",
     "Prediction",
+    "Stream",
+    "StreamBatch",
     "TrainConfig",
     "load",
     "train",
@@ -36,6 +39,8 @@ _LAZY = {
     "FeatureExtractor": "audiornn.features",
     "FeaturesConfig": "audiornn.features",
     "Prediction": "audiornn.predictions",
+    "Stream": "audiornn.streaming",
+    "StreamBatch": "audiornn.streaming",
     "TrainConfig": "audiornn.training",
     "load": "audiornn.inference",
     "train": "audiornn.training",

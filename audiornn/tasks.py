@@ -125,6 +125,13 @@ class TaskSpec:
             values = values * np.array(self.std) + np.array(self.mean)
         return values.astype(np.float32)
 
+    def frame_scores(self, frame_outputs: NDArray[np.floating[Any]]) -> Floats:
+        """Probabilities of the labels of each frame, for ``frames``.
+
+        Shape: ``(frames, num_frame_outputs)`` -> float32 ``(frames, labels)``.
+        """
+        return _softmax(frame_outputs.astype(np.float64)).astype(np.float32)
+
     def intervals(
         self, frame_outputs: NDArray[np.floating[Any]], frame_times: NDArray[np.float64], duration: float
     ) -> list[Interval]:

@@ -25,7 +25,7 @@ RUNGS = (
     {"targets", "spec"},
     {"objectives", "predictions", "corpora", "checkpoint", "hub", "recordings"},
     {"evaluation", "store", "inference", "initialising"},
-    {"data", "doctor", "export"},
+    {"data", "doctor", "export", "streaming"},
     {"engine"},
     {"fitting"},
     {"training"},

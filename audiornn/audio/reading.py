@@ -124,6 +124,15 @@ def prepare_recording(waveform: NDArray[Any], sample_rate: int, target_rate: int
         sample_rate: rate of ``waveform``, Hz.
         target_rate: rate of the result, Hz.
     """
+    return _convert(as_columns(waveform), sample_rate, target_rate, ())
+
+
+def as_columns(waveform: NDArray[Any]) -> NDArray[Any]:
+    """Samples in memory as ``(samples, channels)`` int16 or floats; see `prepare_recording` for what they may be.
+
+    Raises:
+        AudioError: another shape or type.
+    """
     samples = np.asarray(waveform)
     if samples.ndim not in (1, 2) or (samples.ndim == 2 and samples.shape[0] > _CHANNEL_LIMIT):
         raise AudioError(f"expected a waveform (samples,) or (channels, samples), got {samples.shape = }")
@@ -133,7 +142,7 @@ def prepare_recording(waveform: NDArray[Any], sample_rate: int, target_rate: int
         raise AudioError(f"expected float, int16 or int32 samples, got {samples.dtype}; convert to float in [-1, 1]")
     if samples.dtype.kind == "f":
         samples = samples.astype(np.float32)
-    return _convert(np.atleast_2d(samples).T, sample_rate, target_rate, ())
+    return np.atleast_2d(samples).T
 
 
 def _convert(
@@ -175,7 +184,7 @@ def mix_to_mono(samples: NDArray[Any]) -> Waveform:
         waveform = from_int16(samples)
     else:
         waveform = samples
-        peak = float(np.abs(waveform).max())
+        peak = float(np.abs(waveform).max(initial=0))
         if not math.isfinite(peak):
             raise AudioError("expected finite samples, got infinity")
         if peak > _PEAK_LIMIT:

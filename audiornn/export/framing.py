@@ -55,7 +55,7 @@ def framed(graph: GraphBuilder, extractor: FeatureExtractor, audio: Audio) -> Gr
     num_frames = _num_frames(graph, config, graph.size(waveforms, 1))
     blocks = _blocks_per_frame(config)
     total = graph.node("Mul", graph.node("Add", num_frames, [blocks - 1]), [config.hop_length])
-    left = extractor.samples_before
+    left = extractor.config.samples_before
     right = graph.node("Sub", graph.node("Sub", total, [left]), graph.size(waveforms, 1))
     padded = graph.node("Pad", waveforms, graph.shape(0, left, 0, right), 0.0, name="padded")
     return GraphSamples(

@@ -171,6 +171,11 @@ class FeaturesConfig:
         return math.floor(self.sample_rate / highest), math.ceil(self.sample_rate / self.f_min)
 
     @property
+    def samples_before(self) -> int:
+        """Samples of the first window that lie before the first sample."""
+        return self.n_fft // 2 - (self.n_fft - self.win_length) // 2 if self.center else 0
+
+    @property
     def first_seconds(self) -> float:
         """Middle of the first frame."""
         return 0.0 if self.center else self.win_length / 2 / self.sample_rate

@@ -66,7 +66,6 @@ class FeatureExtractor(KeepsPrecision):
         self.config = config
         self.transform = _frame_transform(config)
         self._frame_length = self.transform.frame_length
-        self.samples_before = config.n_fft // 2 - (config.n_fft - config.win_length) // 2 if config.center else 0
 
     @property
     def num_features(self) -> int:
@@ -147,7 +146,7 @@ class FeatureExtractor(KeepsPrecision):
         if is_captured():
             waveforms, missing = self._without_gaps(waveforms, lengths, has_gaps)
             features = self._per_frame(waveforms, lengths, blocks=1)
-            features = self._over_frames(features, frame_lengths, missing, normalise=normalise)
+            features = self.over_frames(features, frame_lengths, missing, normalise=normalise)
             return Frames(features, frame_lengths, missing)
         num_frames = self.num_frames(waveforms.shape[1])
         if len(waveforms) == 0:
@@ -156,7 +155,7 @@ class FeatureExtractor(KeepsPrecision):
             fewest_samples = self.config.win_length + _FEWEST_FRAMES * self.config.hop_length
             waveforms = pad(waveforms, (0, fewest_samples - waveforms.shape[1]))
         waveforms, missing = self._without_gaps(waveforms, lengths, has_gaps)
-        features = self._over_frames(self._in_groups(waveforms, lengths), frame_lengths, missing, normalise=normalise)
+        features = self.over_frames(self._in_groups(waveforms, lengths), frame_lengths, missing, normalise=normalise)
         if features.shape[1] > num_frames:
             features, missing = features[:, :num_frames], None if missing is None else missing[:, :num_frames]
         return Frames(features, frame_lengths, missing)
@@ -174,7 +173,7 @@ class FeatureExtractor(KeepsPrecision):
         if config.pre_emphasis > 0 and not config.pre_emphasis_per_frame:
             touched = gaps | pad(gaps[:, :-1], (1, 0))
         num_frames = self.num_frames(waveforms.shape[1])
-        counts = pad(touched.long(), (self.samples_before + 1, config.win_length + config.hop_length)).cumsum(dim=1)
+        counts = pad(touched.long(), (config.samples_before + 1, config.win_length + config.hop_length)).cumsum(dim=1)
         starts = config.hop_length * torch.arange(num_frames, device=waveforms.device)
         missing = counts[:, starts + config.win_length] > counts[:, starts]
         return waveforms.masked_fill(gaps, 0.0), missing
@@ -213,10 +212,15 @@ class FeatureExtractor(KeepsPrecision):
     def _cepstra(self, columns: Tensor) -> Tensor:
         return self.transform.cepstra(columns) if isinstance(self.transform, FrameTransform) else columns
 
-    def _over_frames(
-        self, features: Tensor, frame_lengths: Tensor, missing: Tensor | None, *, normalise: bool
+    def over_frames(
+        self, features: Tensor, frame_lengths: Tensor, missing: Tensor | None, *, normalise: bool = True
     ) -> Tensor:
-        """All that looks along an utterance; its padding and its missing frames end as zeros."""
+        """All that looks along an utterance; its padding and its missing frames end as zeros. It may write in place.
+
+        Shape:
+            features ``(batch, frames, features before differences)``, frame_lengths ``(batch,)``, missing bool
+            ``(batch, frames)`` -> ``(batch, frames, features)``.
+        """
         if self.config.top_db is not None:
             absent = absent_frames(frame_lengths, missing, features.shape[1])
             features = self._cepstra(self._within_range(features, absent, self.config.top_db))
@@ -237,9 +241,10 @@ class FeatureExtractor(KeepsPrecision):
         if config.pre_emphasis > 0 and not config.pre_emphasis_per_frame:
             emphasised = waveforms[:, 1:] - config.pre_emphasis * waveforms[:, :-1]
             waveforms = torch.cat([waveforms[:, :1], emphasised], dim=1)
-        right = self._frame_length - (self.samples_before if config.center else config.win_length)
-        padded = pad(waveforms, (self.samples_before, right))
-        zero_past_lengths_(padded.narrow(1, self.samples_before, waveforms.shape[1]), lengths)
+        left = config.samples_before
+        right = self._frame_length - (left if config.center else config.win_length)
+        padded = pad(waveforms, (left, right))
+        zero_past_lengths_(padded.narrow(1, left, waveforms.shape[1]), lengths)
         return padded
 
     def _within_range(self, columns: Tensor, absent: Tensor, top_db: float) -> Tensor:

@@ -62,8 +62,12 @@ class AttentionPooling(nn.Module):
 
     def weights(self, x: Tensor, lengths: Tensor, missing: Tensor | None = None) -> Tensor:
         """Shape: x ``(batch, frames, features)`` -> ``(batch, frames, 1)``, sums to 1 over frames."""
-        scores = self.score(torch.tanh(self.projection(x)))
-        return masked_softmax(scores, absent_frames(lengths, missing, x.shape[1]))
+        return masked_softmax(self.scores(x), absent_frames(lengths, missing, x.shape[1]))
+
+    def scores(self, x: Tensor) -> Tensor:
+        """Of each frame alone. Shape: x ``(batch, frames, features)`` -> ``(batch, frames, 1)``."""
+        scores: Tensor = self.score(torch.tanh(self.projection(x)))
+        return scores
 
     def forward(self, x: Tensor, lengths: Tensor, missing: Tensor | None = None) -> Tensor:
         """Shape: x ``(batch, frames, features)``, lengths ``(batch,)`` -> ``(batch, features)``."""
@@ -95,10 +99,18 @@ class MultiheadAttentionPooling(nn.Module):
         if isinstance(self.query, nn.Linear):
             middle = last_valid(x, _until_middle(lengths, missing, x.shape[1]))
             query = self.query(middle).reshape(x.shape[0], self.num_heads, x.shape[2])
-            scores = x @ query.transpose(1, 2)
+            scores = x @ query.transpose(1, 2) * self.scale
         else:
-            scores = x @ self.query.T
-        return masked_softmax(scores * self.scale, absent_frames(lengths, missing, x.shape[1]))
+            scores = self.scores(x)
+        return masked_softmax(scores, absent_frames(lengths, missing, x.shape[1]))
+
+    def scores(self, x: Tensor) -> Tensor:
+        """Of each frame alone, by learned queries.
+
+        Shape: x ``(batch, frames, features)`` -> ``(batch, frames, heads)``.
+        """
+        assert isinstance(self.query, nn.Parameter)
+        return x @ self.query.T * self.scale
 
     def forward(self, x: Tensor, lengths: Tensor, missing: Tensor | None = None) -> Tensor:
         """Shape: x ``(batch, frames, features)``, lengths ``(batch,)`` -> ``(batch, heads * features)``."""

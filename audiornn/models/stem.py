@@ -117,6 +117,7 @@ class ConvolutionStem(nn.Module):
 
     def __init__(self, config: StemConfig, num_features: int) -> None:
         super().__init__()
+        self.num_features = num_features
         depth = len(config.channels)
         self._frame_strides = list(config.frame_strides) or [1] * depth
         feature_strides = list(config.feature_strides) or [1] * depth
@@ -154,7 +155,7 @@ class ConvolutionStem(nn.Module):
             x = convolution(x)
             lengths = torch.div(lengths + stride - 1, stride, rounding_mode="floor")
             if missing is not None:
-                missing = _missing_after(missing, stride)
+                missing = missing_after(missing, stride)
             absent = absent_frames(lengths, missing, x.shape[2])
             assert isinstance(norm, MaskedBatchNorm)
             # A kernel wider than one frame reaches into the padding, which the norm zeroes.
@@ -162,8 +163,8 @@ class ConvolutionStem(nn.Module):
         return Frames(x.permute(0, 2, 1, 3).flatten(2), lengths, missing)
 
 
-def _missing_after(missing: Tensor, stride: int) -> Tensor:
-    """Shape: ``(batch, frames)`` -> ``(batch, ceil(frames / stride))``."""
+def missing_after(missing: Tensor, stride: int) -> Tensor:
+    """Frames that are missing behind a stride. Shape: ``(batch, frames)`` -> ``(batch, ceil(frames / stride))``."""
     frames = (missing.shape[1] + stride - 1) // stride
     filled = pad(missing, (0, frames * stride - missing.shape[1]), value=True)
     return filled.reshape(missing.shape[0], frames, stride).all(dim=2)

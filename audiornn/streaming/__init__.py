@@ -1,0 +1,9 @@
+"""Audio as it comes: streams through a trained model, and the events in what it says."""
+
+from __future__ import annotations
+
+from audiornn.streaming.events import Event, EventDetector
+from audiornn.streaming.streams import Stream, StreamBatch
+from audiornn.streaming.updates import Moments, Update
+
+__all__ = ["Event", "EventDetector", "Moments", "Stream", "StreamBatch", "Update"]

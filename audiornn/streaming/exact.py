@@ -1,0 +1,207 @@
+"""Streams of a uni-directional model: its states go on from chunk to chunk, and nothing is computed twice."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from audiornn.errors import ConfigError
+from audiornn.inference import Classifier
+from audiornn.inference.torch_engine import TorchEngine
+from audiornn.streaming.carrying import State, join_states
+from audiornn.streaming.core import Outputs, StreamingCore
+from audiornn.streaming.updates import Moments, joined
+from audiornn.tasks import FRAMES
+
+Waveform = NDArray[np.float32]
+
+# A chunk may be an hour: so many frames go through the network at once.
+_MAX_FRAMES = 2000
+
+
+@dataclass
+class ExactRow:
+    """Where one stream stands."""
+
+    samples: Waveform
+    """What the next windows begin with: pre-emphasised, NaN where missing."""
+    state: tuple[State, int]
+    """A batch, and the place of this stream there."""
+    previous: float = 0.0
+    """The last sample, before the pre-emphasis."""
+    skip: int = 0
+    """Samples to come that lie between two windows."""
+    heard: int = 0
+    """Samples at the model's rate."""
+    taken: int = 0
+    """Frames that went into the network."""
+    frames: int = 0
+    """Frames that left the encoder."""
+
+
+class ExactStreams:
+    """Moves any number of streams forward, those that stand at the same point of every stride as one batch.
+
+    Raises:
+        ConfigError: the model is run by another engine than torch.
+    """
+
+    def __init__(self, classifier: Classifier) -> None:
+        engine = classifier.engine
+        if not isinstance(engine, TorchEngine):
+            raise ConfigError(
+                f"expected a model that torch runs, to stream from its states, got one that {engine.name} runs; "
+                "give window_seconds, or load it with engine='torch'"
+            )
+        self._classifier = classifier
+        self._config = classifier.spec.features
+        self._core = StreamingCore(engine.network)
+        self._start = self._core.start()
+        config, clock = self._config, classifier.spec.frame_clock
+        ahead = (config.win_length - config.samples_before) / config.sample_rate - config.first_seconds
+        self.delay_seconds = ahead + self._core.look_ahead_frames / config.frame_rate + 1 / clock.frame_rate
+        """Longest time from a moment to the result that has heard it."""
+
+    def start(self) -> ExactRow:
+        """A stream before its first sample."""
+        before = np.zeros(self._config.samples_before, dtype=np.float32)
+        return ExactRow(samples=before, state=(self._start, 0))
+
+    def advance(
+        self, rows: Sequence[ExactRow], waveforms: Sequence[Waveform], *, last: bool
+    ) -> list[dict[str, Moments]]:
+        """Let each stream hear more; ``last``: it ends there."""
+        for row, waveform in zip(rows, waveforms, strict=True):
+            self._hear(row, waveform)
+        found: list[list[dict[str, Moments]]] = [[] for _ in rows]
+        waiting = list(range(len(rows)))
+        while waiting:
+            groups = defaultdict(list)
+            for index in waiting:
+                windows, is_last = self._windows(rows[index], last=last)
+                if len(windows) or is_last:
+                    gap = index if np.isnan(windows.sum()) else None
+                    key = (len(windows), is_last, gap, rows[index].state[0].layout if len(rows) > 1 else None)
+                    groups[key].append((index, windows))
+            waiting = [index for key, group in groups.items() if not key[1] for index, _ in group]
+            for (_, is_last, _, _), group in groups.items():
+                indices = [index for index, _ in group]
+                moments = self._step([rows[index] for index in indices], np.stack([x for _, x in group]), is_last)
+                for index, own in zip(indices, moments, strict=True):
+                    found[index].append(own)
+        return [joined(parts) for parts in found]
+
+    def _hear(self, row: ExactRow, waveform: Waveform) -> None:
+        if not len(waveform):
+            return
+        row.heard += len(waveform)
+        config = self._config
+        if config.pre_emphasis > 0 and not config.pre_emphasis_per_frame:
+            before = np.concatenate([np.array([row.previous], dtype=np.float32), waveform[:-1]])
+            row.previous = float(waveform[-1])
+            waveform = (waveform - np.float32(config.pre_emphasis) * before).astype(np.float32)
+        passed = min(row.skip, len(waveform))
+        row.skip -= passed
+        row.samples = np.concatenate([row.samples, waveform[passed:]])
+
+    def _windows(self, row: ExactRow, *, last: bool) -> tuple[Waveform, bool]:
+        """Samples of the next whole windows, none if there is none; and whether the stream ends with them."""
+        config, samples = self._config, row.samples
+        hop, size = config.hop_length, config.win_length
+        num_frames = max(0, (len(samples) - row.skip - size) // hop + 1)
+        is_last = last and num_frames <= _MAX_FRAMES
+        if is_last and config.center and row.heard:
+            # As many as `FeaturesConfig.num_frames` says of the whole; after the end there are zeros.
+            num_frames = max(0, (len(samples) - row.skip - config.samples_before) // hop + 1)
+        if not is_last:
+            num_frames = min(self._wanted(row.taken, num_frames), _MAX_FRAMES)
+        row.taken += num_frames
+        if not num_frames:
+            return samples[:0], is_last
+        reach = (num_frames - 1) * hop + size
+        windows = samples[:reach]
+        if len(windows) < reach:
+            windows = np.concatenate([windows, np.zeros(reach - len(windows), dtype=np.float32)])
+        row.skip = max(0, num_frames * hop - len(samples))
+        row.samples = samples[num_frames * hop :]
+        return windows, is_last
+
+    def _wanted(self, taken: int, ready: int) -> int:
+        """Of the frames that are ready those that bring one more out of the encoder: others can wait for it."""
+        first, stride = self._core.look_ahead_frames + 1, self._core.stride
+        outputs = (taken + ready - first) // stride
+        return max(0, first + outputs * stride - taken) if outputs >= 0 else 0
+
+    def _step(self, rows: Sequence[ExactRow], windows: NDArray[np.float32], last: bool) -> list[dict[str, Moments]]:
+        state = join_states([row.state for row in rows])
+        outputs, state = self._core.step(torch.from_numpy(windows).to(self._core.device), state, last=last)
+        found = self._moments(rows, outputs)
+        if last and self._num_outputs:
+            logits = self._core.answer(state).cpu().numpy()
+            for index, row in enumerate(rows):
+                if row.heard and not row.frames and not found[index]:  # shorter than one frame
+                    times = np.array([row.heard / self._config.sample_rate])
+                    found[index] = self._of_utterance(logits[index : index + 1], times)
+        for index, row in enumerate(rows):
+            row.state = (state, index)
+            row.frames += outputs.logits.shape[1]
+        return found
+
+    @property
+    def _num_outputs(self) -> int:
+        return sum(task.num_outputs for task in self._classifier.spec.tasks)
+
+    def _of_utterance(self, logits: NDArray[np.float32], times: NDArray[np.float64]) -> dict[str, Moments]:
+        shares = self._classifier.shares(logits)
+        return {name: Moments(times, task.scores(own)) for name, (task, own) in shares.items() if task.num_outputs}
+
+    def _moments(self, rows: Sequence[ExactRow], outputs: Outputs) -> list[dict[str, Moments]]:
+        clock = self._classifier.spec.frame_clock
+        num_frames = outputs.logits.shape[1]
+        if not num_frames:
+            return [{} for _ in rows]
+        logits = outputs.logits.cpu().numpy()
+        frame_logits = None if outputs.frame_logits is None else outputs.frame_logits.cpu().numpy()
+        found = []
+        for index, row in enumerate(rows):
+            times = clock.first_seconds + (row.frames + np.arange(num_frames)) / clock.frame_rate
+            moments = self._of_utterance(logits[index], times)
+            first = 0
+            for task in self._classifier.spec.tasks:
+                if task.kind == FRAMES and frame_logits is not None:
+                    own = frame_logits[index, :, first : first + task.num_frame_outputs]
+                    moments[task.name] = Moments(times, task.frame_scores(own))
+                first += task.num_frame_outputs
+            found.append(moments)
+        return found
+
+    def arrays(self, row: ExactRow) -> dict[str, NDArray[Any]]:
+        """Where a stream stands, as arrays by name."""
+        state, index = row.state
+        counts = np.array([row.skip, row.heard, row.taken, row.frames], dtype=np.int64)
+        own = {"samples": row.samples, "previous": np.array(row.previous), "counts": counts}
+        return own | {f"state_{name}": array for name, array in state.row(index).arrays().items()}
+
+    def restored(self, arrays: Mapping[str, NDArray[Any]]) -> ExactRow:
+        """The stream that `arrays` was of.
+
+        Raises:
+            ModelError: it is of another network.
+        """
+        own = {name.removeprefix("state_"): array for name, array in arrays.items() if name.startswith("state_")}
+        skip, heard, taken, frames = (int(count) for count in arrays["counts"])
+        return ExactRow(
+            samples=arrays["samples"].astype(np.float32),
+            state=(self._start.from_arrays(own), 0),
+            previous=float(arrays["previous"]),
+            skip=skip,
+            heard=heard,
+            taken=taken,
+            frames=frames,
+        )

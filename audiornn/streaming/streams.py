@@ -1,0 +1,258 @@
+"""Streams of audio through a trained model: chunks of any size in, results as they come out."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import zipfile
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audiornn.errors import AudioError, ConfigError, ModelError
+from audiornn.inference import Classifier, load
+from audiornn.streaming.hearing import Hearing, check_chunk
+from audiornn.streaming.limits import check_streamable, reason_against
+from audiornn.streaming.updates import Floats, Update
+
+Chunk = NDArray[Any]
+"""``(samples,)`` or ``(channels, samples)``: floats in [-1, 1], NaN where missing, or int16. It may be empty."""
+
+_FORMAT, _VERSION = "audiornn-stream", 1
+_HEADER = "header"
+_HIGHEST_RATE = 1_000_000
+
+
+@dataclass
+class _Stream:
+    hearing: Hearing
+    row: Any
+    pushed: int = 0
+    latest: dict[str, Floats] = field(default_factory=dict)
+
+
+class StreamBatch:
+    """Many streams of one model side by side; those that come together are computed together.
+
+    A stream of a uni-directional model gives what `Classifier.predict` gives of the whole signal (to 1e-5), however it
+    is cut. What hears a clip from its end, or takes a figure over all of it, streams by windows: see `window_seconds`.
+
+    Args:
+        model: a `Classifier`, or the folder or file of one.
+        sample_rate: of the chunks, Hz; None = the model's.
+        window_seconds: None = go on from the states; else each result is of so much audio, heard as a clip of its own.
+        hop_seconds: from one window to the next; None = a quarter of the window.
+
+    Raises:
+        ConfigError: a model that can't stream without windows, given none; a rate, window or hop that can't be.
+
+    Attributes:
+        delay_seconds: longest time from a sound to a result that has heard it, as `audiornn evaluate streaming=true`
+            states it; a rate that is not the model's adds up to 0.1 s.
+    """
+
+    def __init__(
+        self,
+        model: Classifier | str | os.PathLike[str],
+        *,
+        sample_rate: int | None = None,
+        window_seconds: float | None = None,
+        hop_seconds: float | None = None,
+    ) -> None:
+        classifier = model if isinstance(model, Classifier) else load(model)
+        check_streamable(classifier.spec)
+        self.classifier = classifier
+        self.sample_rate = classifier.sample_rate if sample_rate is None else sample_rate
+        if not 1 <= self.sample_rate <= _HIGHEST_RATE:
+            raise ConfigError(f"expected a sample_rate from 1 to {_HIGHEST_RATE} Hz, got {self.sample_rate}")
+        self._rows: Any
+        if window_seconds is not None:
+            from audiornn.streaming.windows import WindowStreams
+
+            hop_seconds = window_seconds / 4 if hop_seconds is None else hop_seconds
+            self._rows = WindowStreams(classifier, window_seconds, hop_seconds)
+        else:
+            reason = reason_against(classifier.spec)
+            if reason or hop_seconds is not None:
+                raise ConfigError(f"expected window_seconds: {reason or 'hop_seconds is from one window to the next'}")
+            from audiornn.streaming.exact import ExactStreams
+
+            self._rows = ExactStreams(classifier)
+        self.delay_seconds: float = self._rows.delay_seconds
+        self._windows = [window_seconds, hop_seconds]
+        self._streams: dict[Hashable, _Stream] = {}
+
+    @property
+    def names(self) -> list[Hashable]:
+        """The streams that have begun."""
+        return list(self._streams)
+
+    def push(self, chunks: Mapping[Hashable, Chunk], *, sample_rate: int | None = None) -> dict[Hashable, Update]:
+        """Let streams hear what comes next; a name that is not known begins a stream.
+
+        Args:
+            chunks: by the name of the stream.
+            sample_rate: of the chunks, if it is known: another one than `sample_rate` is refused.
+
+        Raises:
+            AudioError: a chunk that can't be used, or of another rate; then no stream has heard anything.
+        """
+        if sample_rate is not None and sample_rate != self.sample_rate:
+            raise AudioError(
+                f"expected chunks at {self.sample_rate} Hz, got {sample_rate}; make the stream with sample_rate="
+                f"{sample_rate}"
+            )
+        samples = {}
+        for name, chunk in chunks.items():
+            try:
+                samples[name] = check_chunk(chunk)
+            except AudioError as error:
+                raise AudioError(f"{error} in a chunk{f' of the stream {name!r}' if name else ''}") from None
+        waveforms = {}
+        for name, own in samples.items():
+            stream = self._streams.get(name) or self._begin(name)
+            stream.pushed += len(own.mono)
+            waveforms[name] = stream.hearing.take(own)
+        return self._advance(waveforms, last=False)
+
+    def finish(self, names: Iterable[Hashable]) -> dict[Hashable, Update]:
+        """End streams: what was still to come, and the answers to all that they heard. Their names are free again."""
+        known = [name for name in names if name in self._streams or self._begin(name)]
+        found = self._advance({name: self._streams[name].hearing.finish() for name in known}, last=True)
+        for name in known:
+            del self._streams[name]
+        return found
+
+    def reset(self, name: Hashable) -> None:
+        """Forget a stream."""
+        self._streams.pop(name, None)
+
+    def _begin(self, name: Hashable) -> _Stream:
+        hearing = Hearing(self.sample_rate, self.classifier.sample_rate)
+        self._streams[name] = _Stream(hearing, self._rows.start())
+        return self._streams[name]
+
+    def _advance(self, waveforms: Mapping[Hashable, NDArray[np.float32]], *, last: bool) -> dict[Hashable, Update]:
+        streams = [self._streams[name] for name in waveforms]
+        advanced = self._rows.advance([stream.row for stream in streams], list(waveforms.values()), last=last)
+        found = {}
+        for name, stream, moments in zip(waveforms, streams, advanced, strict=True):
+            stream.latest |= {task: own.scores[-1] for task, own in moments.items() if len(own.times)}
+            found[name] = Update(
+                seconds=stream.pushed / self.sample_rate,
+                moments=moments,
+                latest=dict(stream.latest),
+                tasks=self.classifier.spec.tasks,
+            )
+        return found
+
+    def save(self, name: Hashable) -> bytes:
+        """Where a stream stands, to go on from with `restore`, also in another process: a ``.npz`` without pickles."""
+        stream = self._streams.get(name) or self._begin(name)
+        header = json.dumps(self._header() | {"pushed": stream.pushed}).encode()
+        arrays: dict[str, Any] = {_HEADER: np.frombuffer(header, dtype=np.uint8)}
+        arrays |= {f"heard_{key}": array for key, array in stream.hearing.arrays().items()}
+        arrays |= {f"row_{key}": array for key, array in self._rows.arrays(stream.row).items()}
+        names = [task.name for task in self.classifier.spec.tasks]
+        arrays |= {f"latest_{names.index(task)}": row for task, row in stream.latest.items()}
+        buffer = io.BytesIO()
+        np.savez(buffer, **arrays)
+        return buffer.getvalue()
+
+    def restore(self, name: Hashable, saved: bytes) -> None:
+        """Go on with a stream where `save` was called; a stream of that name is forgotten.
+
+        Raises:
+            ModelError: not such bytes, or of a stream of another model, rate or window.
+        """
+        arrays = _read(saved)
+        header = json.loads(bytes(arrays[_HEADER]))
+        pushed = header.pop("pushed", 0)
+        for key, value in self._header().items():
+            if header.get(key) != value:
+                raise ModelError(f"expected the state of a stream with {key}={value}, got {header.get(key)}")
+        hearing = Hearing(self.sample_rate, self.classifier.sample_rate)
+        try:
+            hearing.restore(_below("heard_", arrays))
+            row = self._rows.restored(_below("row_", arrays))
+        except (KeyError, ValueError, TypeError) as error:
+            raise ModelError(f"expected the state of a stream, got a damaged one: {error}") from None
+        tasks = [task.name for task in self.classifier.spec.tasks]
+        latest = {tasks[int(key)]: array for key, array in _below("latest_", arrays).items()}
+        self._streams[name] = _Stream(hearing, row, int(pushed), latest)
+
+    def _header(self) -> dict[str, Any]:
+        return {
+            "format": _FORMAT,
+            "version": _VERSION,
+            "sample_rate": self.sample_rate,
+            "weights_sha256": self.classifier.spec.weights_sha256,
+            "windows": self._windows,
+        }
+
+
+def _read(saved: bytes) -> dict[str, NDArray[Any]]:
+    try:
+        with np.load(io.BytesIO(saved), allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        json.loads(bytes(arrays[_HEADER]))["format"]
+        return arrays
+    except (ValueError, OSError, EOFError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+        raise ModelError(f"expected the state of a stream, got other bytes: {error}") from None
+
+
+def _below(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+class Stream:
+    """One stream through a trained model: `push` chunks of any size, `finish` for the answer to all of them.
+
+    Arguments, attributes and errors are those of `StreamBatch`.
+
+    >>> import numpy, audiornn
+    >>> stream = audiornn.Stream("runs/demo/2026-11-21_10-00-00/model", sample_rate=16_000)  # doctest: +SKIP
+    >>> for chunk in numpy.split(waveform, 100):  # doctest: +SKIP
+    ...     update = stream.push(chunk)
+    >>> stream.finish().prediction.label  # doctest: +SKIP
+    'yes'
+    """
+
+    def __init__(
+        self,
+        model: Classifier | str | os.PathLike[str],
+        *,
+        sample_rate: int | None = None,
+        window_seconds: float | None = None,
+        hop_seconds: float | None = None,
+    ) -> None:
+        self._batch = StreamBatch(
+            model, sample_rate=sample_rate, window_seconds=window_seconds, hop_seconds=hop_seconds
+        )
+        self.classifier = self._batch.classifier
+        self.sample_rate = self._batch.sample_rate
+        self.delay_seconds = self._batch.delay_seconds
+
+    def push(self, chunk: Chunk, *, sample_rate: int | None = None) -> Update:
+        """Hear what comes next; see `StreamBatch.push`."""
+        return self._batch.push({"": chunk}, sample_rate=sample_rate)[""]
+
+    def finish(self) -> Update:
+        """What was still to come, and the answer to all that was heard. The next chunk begins another stream."""
+        return self._batch.finish([""])[""]
+
+    def reset(self) -> None:
+        """Forget all that was heard."""
+        self._batch.reset("")
+
+    def save(self) -> bytes:
+        """Where the stream stands, see `StreamBatch.save`."""
+        return self._batch.save("")
+
+    def restore(self, saved: bytes) -> None:
+        """Go on where `save` was called, see `StreamBatch.restore`."""
+        self._batch.restore("", saved)
