@@ -18,6 +18,7 @@ VERBS = {
     "store": "list prepared corpora, verify their bytes, remove what is not wanted",
     "train": "train a classifier: a run folder with model, metrics and report",
     "evaluate": "measure a model on a corpus: accuracy with intervals, confusion matrix, report",
+    "calibrate": "choose a model's temperature and what it rejects, on data of your own",
     "predict": "classify files, folders or globs: a table, CSV, JSONL or Parquet",
     "embed": "write the embeddings of files or folders as one matrix with ids",
     "gates": "show what gates are for: gradients through time, and one bit carried",

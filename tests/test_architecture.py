@@ -22,7 +22,7 @@ RUNGS = (
     {"inputs"},
     {"models", "splits", "runs", "tasks", "downloads"},
     {"targets", "spec"},
-    {"objectives", "predictions", "corpora", "checkpoint"},
+    {"objectives", "predictions", "corpora", "checkpoint", "calibration"},
     {"evaluation", "store", "inference", "initialising"},
     {"data", "doctor"},
     {"engine"},
