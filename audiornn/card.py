@@ -60,8 +60,17 @@ Corpus `{training.get("corpus", {}).get("name", "not recorded")}`, fingerprint \
 {"" if evaluations else _TO_MEASURE}
 ## Limits
 
-It answers whatever it hears; audio unlike the training data gets an answer too.
+{_limits(document["tasks"])}
 """
+
+
+def _limits(tasks: list[dict[str, Any]]) -> str:
+    said = ", ".join(f"`{task['unknown']}`" for task in tasks if task.get("reject"))
+    if said:
+        return (
+            f"Answers that are too improbable are {said}; some audio unlike the training data gets another one still."
+        )
+    return "It answers whatever it hears; audio unlike the training data gets an answer too."
 
 
 def _inputs(document: dict[str, Any]) -> str:

@@ -19,6 +19,20 @@ _TRAIN_GROUPS = {
     "trainer": "audiornn.trainer_config:TrainerConfig",
 }
 
+# Verbs that have the group `data`.
+_READ_CORPORA = (
+    "download",
+    "prepare",
+    "doctor",
+    "split",
+    "train",
+    "evaluate",
+    "calibrate",
+    "tune",
+    "export",
+    "gates",
+)
+
 
 def _import(path: str) -> Any:
     module, _, name = path.partition(":")
@@ -57,7 +71,7 @@ def register(verb: str) -> None:
     """Store the schemas that a verb's option files name: ``schema`` at the top, ``<group>/schema`` in each group."""
     OmegaConf.register_new_resolver("milliseconds", _samples, replace=True)
     _store(f"{verb}_schema", _import(f"audiornn.commands.{verb}:{verb.title()}Command"))
-    if verb in ("download", "prepare", "doctor", "split", "train", "evaluate", "export", "tune", "gates"):
+    if verb in _READ_CORPORA:
         from audiornn.corpora import CORPORA
         from audiornn.corpora.same import SameCorpus
 

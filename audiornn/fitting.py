@@ -1,4 +1,4 @@
-"""What is fitted to a corpus beside the weights: statistics of features, thresholds, baselines."""
+"""What is fitted to a corpus beside the weights: statistics of features, temperatures, thresholds, baselines."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from audiornn.calibration import fit_temperature
 from audiornn.data import Batch, LoaderConfig, StoreDataset, evaluation_loader
-from audiornn.evaluation import answer
+from audiornn.evaluation import answer_logits
 from audiornn.features import FeatureExtractor, FeatureStatistics
 from audiornn.features.joining import SequenceInput
 from audiornn.inference import Classifier
@@ -25,7 +26,7 @@ from audiornn.padding import Frames, absent_frames
 from audiornn.spec import ModelSpec
 from audiornn.store import Store
 from audiornn.store.computed import read_computed, write_computed
-from audiornn.tasks import NEXT_FRAME, TaskSpec
+from audiornn.tasks import CALIBRATED, NEXT_FRAME, TaskSpec
 
 _PROBED = 16
 
@@ -87,15 +88,29 @@ def _statistics_key(parts: Mapping[str, Part], store: Store, loader: LoaderConfi
 def calibrated(
     spec: ModelSpec, objective: Objective, engine: TorchEngine, store: Store, loader: LoaderConfig
 ) -> ModelSpec:
-    """The spec with thresholds chosen on the validation split and baselines fitted to the training split, if any."""
+    """The spec with what is chosen on the validation split, and baselines fitted to the training split, if any.
+
+    Chosen are temperatures first, and then thresholds, of probabilities under these.
+    """
     classifier = Classifier(engine, spec)
-    spec = dataclasses.replace(spec, tasks=[_with_baseline(task, engine, store, loader) for task in spec.tasks])
-    if not any(task.thresholds for task in spec.tasks):
-        return spec
-    rows = store.indices("validation")
-    scores = answer(classifier, store, rows, batch_size=loader.eval_batch_size)
-    targets = {name: values[rows] for name, values in objective.read_targets(store).items()}
-    return dataclasses.replace(spec, tasks=objective.calibrated(scores, targets))
+    tasks = [_with_baseline(task, engine, store, loader) for task in spec.tasks]
+    if any(task.kind in CALIBRATED for task in tasks):
+        rows = store.indices("validation")
+        logits = answer_logits(classifier, store, rows, batch_size=loader.eval_batch_size)
+        targets = {name: values[rows] for name, values in objective.read_targets(store).items()}
+        tasks = [_with_temperature(task, logits, targets) for task in tasks]
+        scores = {task.name: task.scores(logits[task.name]) for task in tasks if task.name in logits}
+        chosen = objective.calibrated(scores, targets)
+        tasks = [dataclasses.replace(task, thresholds=own.thresholds) for task, own in zip(tasks, chosen, strict=True)]
+    return dataclasses.replace(spec, tasks=tasks)
+
+
+def _with_temperature(
+    task: TaskSpec, logits: Mapping[str, NDArray[np.float32]], targets: Mapping[str, NDArray[Any]]
+) -> TaskSpec:
+    if task.kind not in CALIBRATED:
+        return task
+    return dataclasses.replace(task, temperature=fit_temperature(task, logits[task.name], targets[task.name]))
 
 
 def _with_baseline(task: TaskSpec, engine: TorchEngine, store: Store, loader: LoaderConfig) -> TaskSpec:

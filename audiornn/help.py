@@ -18,6 +18,7 @@ VERBS = {
     "store": "list prepared corpora, verify their bytes, remove what is not wanted",
     "train": "train a classifier: a run folder with model, metrics and report",
     "evaluate": "measure a model on a corpus: accuracy with intervals, confusion matrix, report",
+    "calibrate": "choose a model's temperature and what it rejects, on data of your own",
     "predict": "classify files, folders or globs: a table, CSV, JSONL or Parquet",
     "detect": "find events in recordings of any length: a table, label tracks, RTTM",
     "tune": "choose the thresholds of detect for so many false alarms per hour, and keep them in the model",

@@ -24,16 +24,20 @@ class Prediction:
     """One label out of several, or out of two."""
 
     label: str
-    """The answer: the most probable class; of two, the positive one from its threshold on."""
+    """The answer: the most probable class; of two, the positive one from its threshold on. ``unknown`` where that is
+    rejected."""
     probability: float
-    """Its probability."""
+    """That of the answer, or of the class that was rejected."""
     probabilities: dict[str, float]
     """Every class's, in the model's order of labels."""
     duration_seconds: float
+    rejected: str = ""
+    """The class that would be the answer, were it probable enough; empty where the answer stands."""
 
     def top(self, k: int) -> list[tuple[str, float]]:
-        """The ``k`` most probable classes, the answer first."""
-        return sorted(self.probabilities.items(), key=lambda item: (item[0] != self.label, -item[1]))[:k]
+        """The ``k`` most probable classes, first the answer, or the class that was rejected."""
+        first = self.rejected or self.label
+        return sorted(self.probabilities.items(), key=lambda item: (item[0] != first, -item[1]))[:k]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,9 +131,16 @@ def _of_task(task: TaskSpec, scores: Any, durations: Sequence[float]) -> list[Ta
     named = [dict(zip(task.labels, row, strict=True)) for row in scores.tolist()]
     if task.kind in (MULTICLASS, BINARY):
         labels = [task.labels[index] for index in task.decide(scores).tolist()]
+        rejected = task.rejects(scores).tolist()
         return [
-            Prediction(label=label, probability=row[label], probabilities=row, duration_seconds=seconds)
-            for label, row, seconds in zip(labels, named, durations, strict=True)
+            Prediction(
+                label=task.unknown if is_rejected else label,
+                probability=row[label],
+                probabilities=row,
+                duration_seconds=seconds,
+                rejected=label if is_rejected else "",
+            )
+            for label, is_rejected, row, seconds in zip(labels, rejected, named, durations, strict=True)
         ]
     if task.kind == MULTILABEL:
         return [
@@ -178,6 +189,8 @@ def _columns_of(task: TaskSpec, top_k: int) -> tuple[dict[str, type], dict[str, 
     if task.kind not in (MULTICLASS, BINARY):
         return {f"{VALUE_PREFIX}{label}": float for label in task.labels}, {}
     columns: dict[str, type] = {"label": str, "probability": float}
+    if task.reject:
+        columns["rejected"] = str
     for rank in range(2, min(top_k, len(task.labels)) + 1):
         columns |= {f"label_{rank}": str, f"probability_{rank}": float}
     return columns, probabilities
@@ -210,7 +223,11 @@ def _cells(prediction: TaskPrediction, top_k: int) -> dict[str, Any]:
     cells: dict[str, Any] = {f"{PROBABILITY_PREFIX}{name}": share for name, share in prediction.probabilities.items()}
     if isinstance(prediction, LabelsPrediction):
         return {"labels": prediction.separator.join(prediction.labels), **cells}
-    for rank, (label, probability) in enumerate(prediction.top(top_k), 1):
-        suffix = "" if rank == 1 else f"_{rank}"
-        cells |= {f"label{suffix}": label, f"probability{suffix}": probability}
+    cells |= {
+        "label": prediction.label,
+        "probability": prediction.probability,
+        "rejected": prediction.rejected or None,
+    }
+    for rank, (label, probability) in enumerate(prediction.top(top_k)[1:], 2):
+        cells |= {f"label_{rank}": label, f"probability_{rank}": probability}
     return cells

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audiornn.errors import ModelError
+from audiornn.labels import UNKNOWN
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
@@ -23,6 +24,9 @@ MULTICLASS, BINARY, MULTILABEL, REGRESSION, FRAMES, NEXT_FRAME = KINDS = (
     "frames",
     "next_frame",
 )
+
+CALIBRATED = (MULTICLASS, BINARY, MULTILABEL)
+"""Kinds whose scores are probabilities."""
 
 Interval = tuple[float, float, str]
 """Start and end in seconds from the start of the utterance, and label."""
@@ -53,6 +57,15 @@ class TaskSpec:
     """Per quantity of ``regression``: an output of 0 means this."""
     std: list[float] = field(default_factory=list)
     """Per quantity of ``regression``: the unit of its output."""
+    temperature: float = 1.0
+    """Outputs are divided by it before they become probabilities, so that these are right as often as they say. It
+    changes neither the outputs, nor which class is the most probable, nor thresholds, which are probabilities after
+    it. For `CALIBRATED` kinds."""
+    reject: list[float] = field(default_factory=list)
+    """For ``multiclass`` and ``binary``, per label: an answer of less than this probability is no answer, but
+    ``unknown``; empty = never. 0 for ``unknown`` itself."""
+    unknown: str = UNKNOWN
+    """What is said instead of a rejected answer; may be one of ``labels``."""
 
     size: int = 0
     """For ``next_frame``: features of a frame."""
@@ -91,6 +104,25 @@ class TaskSpec:
             )
         if not all(math.isfinite(value) for value in (*self.thresholds, *self.mean, *self.std)) or 0 in self.std:
             raise ModelError(f"expected finite thresholds, means and deviations of {self.name!r}, got others")
+        self._check_calibration()
+
+    def _check_calibration(self) -> None:
+        if not 0 < self.temperature < math.inf or (self.temperature != 1 and self.kind not in CALIBRATED):
+            raise ModelError(f"expected a temperature above 0 of {self.name!r}, 1 for {self.kind}, got others")
+        sizes = (0, len(self.labels)) if self.kind in (MULTICLASS, BINARY) else (0,)
+        if len(self.reject) not in sizes or not all(0 <= value <= 1 for value in self.reject):
+            raise ModelError(
+                f"expected {' or '.join(map(str, sizes))} probabilities below which {self.name!r} rejects, "
+                f"got {self.reject}"
+            )
+        if not self.unknown or (self.reject and self.unknown in self.labels and self._threshold_of_unknown > 0):
+            raise ModelError(
+                f"expected a name for rejected answers of {self.name!r} that is never rejected, got others"
+            )
+
+    @property
+    def _threshold_of_unknown(self) -> float:
+        return self.reject[self.labels.index(self.unknown)]
 
     @property
     def num_outputs(self) -> int:
@@ -107,7 +139,7 @@ class TaskSpec:
         return len(self.labels) if self.kind == FRAMES else 0
 
     def scores(self, outputs: NDArray[np.floating[Any]]) -> Floats:
-        """Outputs of the network as what is reported: probabilities, or numbers in the targets' unit.
+        """Outputs of the network as what is reported: calibrated probabilities, or numbers in the targets' unit.
 
         Shape: ``(utterances, num_outputs)`` -> float32 ``(utterances, labels)``.
         """
@@ -115,6 +147,8 @@ class TaskSpec:
         values = outputs.astype(np.float64)
         if self.kind in (FRAMES, NEXT_FRAME):
             raise ValueError("expected a task of utterances, got one of frames")
+        if self.kind in CALIBRATED:
+            values = values / self.temperature
         if self.kind == MULTICLASS:
             values = _softmax(values)
         elif self.kind == BINARY:
@@ -181,6 +215,18 @@ class TaskSpec:
         if self.kind == BINARY:
             return (scores[:, 1] >= np.float32(self.thresholds[0])).astype(np.int64)
         return (scores >= np.array(self.thresholds, dtype=np.float32)).astype(np.int64)
+
+    def rejects(self, scores: Floats) -> NDArray[np.bool_]:
+        """Which answers of `decide` are too improbable to be given, for ``multiclass`` and ``binary``.
+
+        Shape: ``(utterances, labels)`` -> ``(utterances,)``.
+        """
+        if not self.reject:
+            return np.zeros(len(scores), dtype=bool)
+        answers = self.decide(scores)
+        least = np.array(self.reject, dtype=np.float32)[answers]
+        rejected: NDArray[np.bool_] = scores[np.arange(len(scores)), answers] < least
+        return rejected
 
 
 def lagged(

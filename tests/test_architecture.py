@@ -23,7 +23,7 @@ RUNGS = (
     {"models", "splits", "runs", "tasks", "downloads"},
     {"detection"},
     {"targets", "spec"},
-    {"objectives", "predictions", "corpora", "checkpoint", "hub", "recordings"},
+    {"objectives", "predictions", "corpora", "checkpoint", "hub", "recordings", "calibration"},
     {"evaluation", "store", "inference", "initialising"},
     {"data", "doctor", "export", "streaming"},
     {"engine"},

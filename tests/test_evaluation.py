@@ -119,6 +119,8 @@ def test_summary_reads_in_a_terminal(small):
         "balanced accuracy",
         "macro F1",
         "mean loss",
+        "calibration error",
+        "Brier score",
     ]
     assert small.label_rows() == [
         {"label": "no", "support": 3, "precision": 100.0, "recall": 33.3, "f1": 50.0},
@@ -183,6 +185,7 @@ def test_files_hold_the_figures(tmp_path, rng):
     files = save_evaluation(evaluation, tmp_path / "new" / "report", history=[{"epoch": 1, "train_loss": 0.5}])
     assert sorted((tmp_path / "new" / "report").iterdir()) == sorted(files.values())
     names = {"per_class.csv", "confusion_matrix.csv", "confusion_matrix.png", "predictions.csv", "worst_mistakes.csv"}
+    names.add("reliability.png")
     assert set(files) == names | {"report.html", "metrics.json"}
     document = json.loads(files["metrics.json"].read_text())
     assert document["accuracy"] == {

@@ -5,7 +5,14 @@ from __future__ import annotations
 from audiornn.evaluation.classes import Evaluation, evaluate_predictions
 from audiornn.evaluation.clips import TaskEvaluation, hash_ids
 from audiornn.evaluation.label_sets import MultilabelEvaluation, evaluate_label_sets
-from audiornn.evaluation.measuring import SeveralEvaluations, SplitEvaluation, answer, evaluate, evaluate_task
+from audiornn.evaluation.measuring import (
+    SeveralEvaluations,
+    SplitEvaluation,
+    answer,
+    answer_logits,
+    evaluate,
+    evaluate_task,
+)
 from audiornn.evaluation.next_frame import NextFrameEvaluation, evaluate_next_frame
 from audiornn.evaluation.numbers import RegressionEvaluation, evaluate_numbers
 from audiornn.evaluation.saving import load_evaluation, metrics_document, save_evaluation
@@ -21,6 +28,7 @@ __all__ = [
     "SplitEvaluation",
     "TaskEvaluation",
     "answer",
+    "answer_logits",
     "evaluate",
     "evaluate_intervals",
     "evaluate_label_sets",

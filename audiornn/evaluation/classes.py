@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,6 +22,14 @@ from audiornn.evaluation.clips import (
 )
 from audiornn.evaluation.intervals import Estimate, bootstrap
 from audiornn.evaluation.metrics import ClassScores
+from audiornn.evaluation.reliability import (
+    CoveragePoint,
+    Rejection,
+    Reliability,
+    coverage_points,
+    measure_rejection,
+    measure_reliability,
+)
 from audiornn.labels import SILENCE, UNKNOWN
 from audiornn.predictions import PROBABILITY_PREFIX
 from audiornn.tasks import BINARY, TaskSpec, multiclass_task
@@ -45,7 +53,8 @@ class Evaluation(TaskEvaluation):
     targets: NDArray[np.int64]
     """``(clips,)``."""
     predictions: NDArray[np.int64]
-    """``(clips,)``: the most probable class, the first of equals; of two, the second from its threshold on."""
+    """``(clips,)``: the most probable class, the first of equals; of two, the second from its threshold on. Rejected
+    answers are told as what they would be: figures but those of `rejection` do not know of reject thresholds."""
     probabilities: NDArray[np.float32]
     """``(clips, classes)``."""
     accuracy: Estimate
@@ -63,6 +72,10 @@ class Evaluation(TaskEvaluation):
     per_class: tuple[ClassScores, ...]
     confusion: NDArray[np.int64]
     """``(classes, classes)``: rows are targets, columns predictions."""
+    reliability: Reliability
+    rejection: Rejection | None
+    """None for a task without reject thresholds."""
+    coverage: tuple[CoveragePoint, ...]
 
     @property
     def labels(self) -> list[str]:
@@ -88,8 +101,13 @@ class Evaluation(TaskEvaluation):
         return self.loss
 
     @property
+    def further_rows(self) -> list[tuple[str, str]]:
+        return [*self.reliability.rows(), *(self.rejection.rows() if self.rejection else [])]
+
+    @property
     def columns(self) -> dict[str, type]:
-        return {**ANSWER_COLUMNS, **{f"{PROBABILITY_PREFIX}{label}": float for label in self.labels}}
+        rejected: dict[str, type] = {"rejected": bool} if self.task.reject else {}
+        return {**ANSWER_COLUMNS, **rejected, **{f"{PROBABILITY_PREFIX}{label}": float for label in self.labels}}
 
     def prediction_rows(self) -> Iterator[dict[str, Any]]:
         names = [f"{PROBABILITY_PREFIX}{label}" for label in self.labels]
@@ -145,11 +163,15 @@ class Evaluation(TaskEvaluation):
                 for scores in self.per_class
             ],
             "confusion_matrix": self.confusion.tolist(),
+            "calibration": self.reliability.document(),
+            "rejection": self.rejection.document() if self.rejection else None,
+            "coverage": [{name: rounded(value) for name, value in asdict(point).items()} for point in self.coverage],
         }
 
     def _row(self, index: int) -> dict[str, Any]:
         target, prediction = int(self.targets[index]), int(self.predictions[index])
         scores = self.probabilities[index]
+        rejected = {"rejected": bool(self.task.rejects(scores[None])[0])} if self.task.reject else {}
         return {
             **self.clip_row(index),
             "target": self.labels[target],
@@ -157,6 +179,7 @@ class Evaluation(TaskEvaluation):
             "correct": target == prediction,
             "probability": scores[prediction],
             "target_probability": scores[target],
+            **rejected,
         }
 
 
@@ -203,13 +226,17 @@ def evaluate_predictions(
         raise ValueError(f"expected targets from 0 to {len(task.labels) - 1}, got {truth.min()} to {truth.max()}")
     check_scores(scores, utterance_ids, len(task.labels))
     truth = truth.astype(np.int64)
+    answers = task.decide(scores)
     return Evaluation(
         task=task,
         targets=truth,
         probabilities=scores,
         loss=metrics.cross_entropy(truth, scores),
+        reliability=measure_reliability(task, truth, scores),
+        rejection=measure_rejection(task, truth, scores),
+        coverage=coverage_points(scores[np.arange(len(scores)), answers], answers == truth),
         **clips.arguments,
-        **_figures(task, truth, task.decide(scores), clips.groups, seed),
+        **_figures(task, truth, answers, clips.groups, seed),
         **_ranked(task, truth, scores, clips.groups, seed),
     )
 

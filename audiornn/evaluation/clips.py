@@ -79,9 +79,15 @@ class TaskEvaluation:
         """Name and value of the first figure."""
         return next(iter(self.figures.items()))
 
+    @property
+    def further_rows(self) -> list[tuple[str, str]]:
+        """(name, text) of figures without an interval, or beside the question how good the answers are."""
+        return []
+
     def summary_rows(self) -> list[tuple[str, str]]:
         """(name, text) of the headline figures, for a terminal."""
-        return [*((name, str(figure)) for name, figure in self.figures.items()), ("mean loss", f"{self.mean_loss:.4f}")]
+        figures = [(name, str(figure)) for name, figure in self.figures.items()]
+        return [*figures, ("mean loss", f"{self.mean_loss:.4f}"), *self.further_rows]
 
     def summary_lines(self) -> list[str]:
         """`summary_rows` as aligned text."""

@@ -21,6 +21,7 @@ from audiornn.evaluation.clips import (
     share_document,
 )
 from audiornn.evaluation.intervals import RESAMPLES, Estimate, wilson_estimate
+from audiornn.evaluation.reliability import Reliability, measure_reliability
 from audiornn.predictions import PROBABILITY_PREFIX
 from audiornn.tasks import TaskSpec
 
@@ -61,6 +62,11 @@ class MultilabelEvaluation(TaskEvaluation):
     figures_found: Mapping[str, Estimate]
     loss: float
     per_label: tuple[LabelScores, ...]
+    reliability: Reliability
+
+    @property
+    def further_rows(self) -> list[tuple[str, str]]:
+        return self.reliability.rows()
 
     @property
     def figures(self) -> dict[str, Estimate]:
@@ -130,6 +136,7 @@ class MultilabelEvaluation(TaskEvaluation):
                 }
                 for scores in self.per_label
             ],
+            "calibration": self.reliability.document(),
         }
 
     def _wrong(self) -> NDArray[np.bool_]:
@@ -197,6 +204,7 @@ def evaluate_label_sets(
             "all labels right": wilson_estimate(exact, len(truth)),
         },
         loss=_cross_entropy(truth, scores),
+        reliability=measure_reliability(task, truth, scores),
         per_label=tuple(
             _of_label(task, index, truth[:, index], answers[:, index], scores[:, index])
             for index in range(len(task.labels))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ from audiornn.tasks import FRAMES, MULTILABEL, NEXT_FRAME, REGRESSION, TaskSpec
 
 if TYPE_CHECKING:
     from audiornn.inference import Classifier
+    from audiornn.inference.classifier import Outputs
     from audiornn.store import Progress, Store
 
 _WINDOW_CLIPS = 4096
@@ -135,16 +136,38 @@ def answer(
 ) -> dict[str, Any]:
     """Scores for rows of a store by task, as `Classifier.run` gives them."""
     parts: dict[str, list[Any]] = {task.name: [] for task in classifier.tasks}
-    for start in range(0, len(rows), _WINDOW_CLIPS):
-        window = [store.signals(int(row)) for row in rows[start : start + _WINDOW_CLIPS]]
-        for name, scores in classifier.run(window, batch_size=batch_size).scores.items():
+    for outputs in _runs(classifier, store, rows, batch_size, progress):
+        for name, scores in outputs.scores.items():
             parts[name].append(scores)
-        if progress is not None:
-            progress(start + len(window), len(rows))
     return {
         name: np.concatenate(found) if isinstance(found[0], np.ndarray) else list(itertools.chain(*found))
         for name, found in parts.items()
     }
+
+
+def answer_logits(
+    classifier: Classifier,
+    store: Store,
+    rows: NDArray[np.int64],
+    *,
+    batch_size: int,
+    progress: Progress | None = None,
+) -> dict[str, NDArray[np.float32]]:
+    """Outputs of the network before any temperature, for rows of a store, by task of utterances."""
+    found = [outputs.logits for outputs in _runs(classifier, store, rows, batch_size, progress)]
+    return {
+        name: logits for name, (task, logits) in classifier.shares(np.concatenate(found)).items() if task.num_outputs
+    }
+
+
+def _runs(
+    classifier: Classifier, store: Store, rows: NDArray[np.int64], batch_size: int, progress: Progress | None
+) -> Iterator[Outputs]:
+    for start in range(0, len(rows), _WINDOW_CLIPS):
+        window = [store.signals(int(row)) for row in rows[start : start + _WINDOW_CLIPS]]
+        yield classifier.run(window, batch_size=batch_size)
+        if progress is not None:
+            progress(start + len(window), len(rows))
 
 
 def evaluate_task(

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from audiornn.evaluation.reliability import BINS, Reliability, risk_curve
 from audiornn.evaluation.weighted import ranking
 from audiornn.files.escaping import escape_text
 from audiornn.page.figures import INK, SPLIT_COLOURS, Picture, dress, png, svg
@@ -120,6 +121,66 @@ def _curve(across: tuple[str, NDArray[Any], float], up: tuple[str, NDArray[Any],
     axes.set_ylim(-0.02, 1.02)
     dress(axes, across[0], up[0])
     return svg(figure, salt=up[0])
+
+
+def draw_reliability_panel(reliability: Reliability) -> Picture:
+    """Share of right answers over their probability, before and after calibration, as (title, SVG)."""
+    figure = Figure(figsize=(4.4, 3.6), layout="constrained")
+    _reliability(figure.add_subplot(), reliability)
+    return ("share of right answers by probability", svg(figure, salt="reliability"))
+
+
+def draw_reliability(reliability: Reliability) -> bytes:
+    """`draw_reliability_panel` as PNG, with the number of answers below."""
+    figure = Figure(figsize=(4.8, 5.4), dpi=120, layout="constrained")
+    upper, lower = figure.subplots(2, 1, height_ratios=[3, 1], sharex=True)
+    _reliability(upper, reliability)
+    lower.bar(
+        [(each.low + each.high) / 2 for each in reliability.bins],
+        [each.count for each in reliability.bins],
+        width=1 / BINS,
+        color=CORRECT_COLOUR,
+        edgecolor="white",
+    )
+    lower.set_yscale("log")
+    dress(lower, "probability", "answers")
+    return png(figure)
+
+
+def _reliability(axes: Any, reliability: Reliability) -> None:
+    axes.plot([0, 1], [0, 1], color="#909090", linewidth=1)
+    for name, bins, error, colour in (
+        ("before", reliability.bins_uncalibrated, reliability.error_uncalibrated, MISTAKE_COLOUR),
+        ("calibrated", reliability.bins, reliability.error, CORRECT_COLOUR),
+    ):
+        across, up = [each.probability for each in bins], [each.share_right for each in bins]
+        axes.plot(across, up, "o-", color=colour, label=f"{name}: error {100 * error:.2f} %", markersize=4)
+    axes.set_xlim(-0.02, 1.02)
+    axes.set_ylim(-0.02, 1.02)
+    axes.legend(frameon=False, labelcolor=INK)
+    dress(axes, "probability", "share that is right")
+
+
+def draw_risk_curve(
+    probabilities: NDArray[np.float32], is_right: NDArray[np.bool_], chosen: tuple[float, float] | None
+) -> Picture:
+    """Accuracy over the share of clips that get an answer, the most probable first, as (title, SVG).
+
+    Args:
+        probabilities: of the answers ``(clips,)``.
+        is_right: whether they are.
+        chosen: share and accuracy of the answers that the model's own thresholds accept; None = it has none.
+    """
+    coverage, accuracy, _ = risk_curve(probabilities, is_right)
+    figure = Figure(figsize=(4.4, 3.6), layout="constrained")
+    axes = figure.add_subplot()
+    taken = np.unique(np.linspace(0, len(coverage) - 1, _CURVE_POINTS).astype(np.int64))
+    axes.plot(coverage[taken], accuracy[taken], color=CORRECT_COLOUR)
+    if chosen is not None:
+        axes.plot(*chosen, "o", color=MISTAKE_COLOUR)
+    axes.set_xlim(-0.02, 1.02)
+    dress(axes, "share of clips with an answer", "accuracy of these")
+    return ("accuracy by coverage", svg(figure, salt="risk"))
 
 
 def draw_scatter(names: Sequence[str], targets: NDArray[np.float32], values: NDArray[np.float32]) -> list[Picture]:

@@ -12,9 +12,17 @@ from markupsafe import Markup
 from audiornn.evaluation.classes import Evaluation
 from audiornn.evaluation.clips import TaskEvaluation
 from audiornn.evaluation.intervals import format_percent
+from audiornn.evaluation.label_sets import MultilabelEvaluation
 from audiornn.evaluation.next_frame import NextFrameEvaluation
 from audiornn.evaluation.numbers import RegressionEvaluation
-from audiornn.evaluation.pictures import draw_scatter, draw_threshold_curves, draw_training_curves, row_shares
+from audiornn.evaluation.pictures import (
+    draw_reliability_panel,
+    draw_risk_curve,
+    draw_scatter,
+    draw_threshold_curves,
+    draw_training_curves,
+    row_shares,
+)
 from audiornn.evaluation.segments import IntervalsEvaluation
 from audiornn.files.escaping import escape_text
 from audiornn.page.rendering import render_page
@@ -58,6 +66,8 @@ def render_report(
         headline=(escape_text(name), first),
         confidence=f"{100 * first.confidence:g}",
         estimates=list(evaluation.figures.items())[1:],
+        further=[(escape_text(name.strip()), text) for name, text in evaluation.further_rows],
+        reliability=_reliability_pictures(evaluation),
         worst=evaluation.worst_mistakes(),
         curves=draw_training_curves(history or []),
         provenance=list(_flatten(evaluation.provenance)),
@@ -126,6 +136,21 @@ def _parts_of_tables(evaluation: TaskEvaluation) -> tuple[str, dict[str, Any]]:
             "pictures_title": "",
         }
     return "tables.html.jinja", parts
+
+
+def _reliability_pictures(evaluation: TaskEvaluation) -> list[tuple[str, str]]:
+    """Whether probabilities can be believed; nothing for answers without any."""
+    if isinstance(evaluation, MultilabelEvaluation):
+        return [draw_reliability_panel(evaluation.reliability)]
+    if not isinstance(evaluation, Evaluation):
+        return []
+    rejection, chosen = evaluation.rejection, None
+    if rejection is not None and rejection.accuracy_of_accepted is not None:
+        chosen = rejection.accepted.value, rejection.accuracy_of_accepted.value
+    answers = evaluation.predictions
+    probabilities = evaluation.probabilities[np.arange(len(answers)), answers]
+    curve = draw_risk_curve(probabilities, answers == evaluation.targets, chosen)
+    return [draw_reliability_panel(evaluation.reliability), curve]
 
 
 def _confusion(evaluation: Evaluation) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from audiornn.tasks import BINARY, FRAMES, MULTICLASS, NEXT_FRAME, REGRESSION, T
 FORMAT_VERSION = 2
 PREDICTIONS, MISTAKES, METRICS, REPORT = "predictions.csv", "worst_mistakes.csv", "metrics.json", "report.html"
 CONFUSION_PICTURE, REGRESSION_PICTURE = "confusion_matrix.png", "predicted_against_true.png"
-FRAMES_PICTURE = "predicted_frames.png"
+FRAMES_PICTURE, RELIABILITY_PICTURE = "predicted_frames.png", "reliability.png"
 _CORNER = "target / prediction"
 
 
@@ -78,6 +78,10 @@ def _write_details(evaluation: TaskEvaluation, folder: Path) -> Iterator[str]:
     """Write the files that only this kind of evaluation has; gives their names."""
     from audiornn.evaluation import pictures  # matplotlib: not before it is needed
 
+    if isinstance(evaluation, Evaluation | MultilabelEvaluation):
+        with open_atomic(folder / RELIABILITY_PICTURE) as file:
+            file.write(pictures.draw_reliability(evaluation.reliability))
+        yield RELIABILITY_PICTURE
     if isinstance(evaluation, Evaluation):
         labels = evaluation.labels
         write_rows(folder / "per_class.csv", _class_rows(evaluation), _class_columns())

@@ -137,6 +137,8 @@ def _scores(graph: GraphBuilder, task: TaskSpec, logits: Value) -> Value:
     """`TaskSpec.scores`, in float64 as there."""
     with graph.scope(task.kind):
         values = graph.cast(logits, DOUBLE)
+        if task.temperature != 1:
+            values = graph.node("Div", values, np.float64(task.temperature))
         if task.kind == MULTICLASS:
             values = graph.node("Softmax", values, axis=1)
         elif task.kind == BINARY:

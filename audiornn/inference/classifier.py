@@ -36,7 +36,7 @@ class Outputs:
     """By task, ``(utterances, labels)``: probabilities, or numbers. For ``frames`` the intervals of each utterance, for
     ``next_frame`` what `TaskSpec.frame_errors` gives."""
     logits: NDArray[np.float32]
-    """``(utterances, outputs)``, before any softmax, of all tasks side by side."""
+    """``(utterances, outputs)``, before any temperature and softmax, of all tasks side by side."""
     embeddings: NDArray[np.float32]
     """``(utterances, embedding_size)``."""
 

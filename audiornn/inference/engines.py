@@ -21,7 +21,7 @@ class Answer(NamedTuple):
     """What a network says of a batch."""
 
     logits: Floats
-    """``(batch, outputs)``, before any softmax, of all tasks side by side."""
+    """``(batch, outputs)``, before any temperature and softmax, of all tasks side by side."""
     embeddings: Floats
     """``(batch, embedding_size)``."""
     frame_logits: Floats | None = None

@@ -1,0 +1,146 @@
+"""``audiornn calibrate``: a trained model's probabilities and reject thresholds, chosen on data of one's own."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from audiornn.commands.console import print_lines, print_table, progress_bar
+from audiornn.corpora.corpus import Corpus
+from audiornn.errors import ConfigError
+
+if TYPE_CHECKING:
+    from audiornn.evaluation.recalibrating import Recalibration, RejectRule
+    from audiornn.inference import Classifier
+    from audiornn.sequences import Signals
+    from audiornn.store import Store
+
+NEVER = "never"
+_SHARES = {"keep_right": 0.95, "accept_wrong": 0.05}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrateCommand:
+    """Settings of ``audiornn calibrate``."""
+
+    data: Corpus
+    data_dir: str
+    runs_dir: str
+    model_path: str
+    split: str
+    temperature: float | None = None
+    reject: str | None = None
+    share: float | None = None
+    unknown: str | None = None
+    others: Any = None
+    batch_size: int = 256
+    device: str | None = None
+    strict: bool = False
+
+    def __post_init__(self) -> None:
+        if self.temperature is not None and not 0 < self.temperature < float("inf"):
+            raise ConfigError(f"temperature must be above 0, got {self.temperature}")
+        if self.reject not in (None, NEVER, *_SHARES):
+            raise ConfigError(f"reject must be {NEVER}, {' or '.join(_SHARES)}, got {self.reject!r}")
+        for name in ("share", "unknown", "others"):
+            if self.reject not in _SHARES and getattr(self, name) is not None:
+                raise ConfigError(f"expected reject=keep_right or reject=accept_wrong beside {name}=, got neither")
+
+
+def run(command: CalibrateCommand) -> int:
+    """Choose, rewrite the model's settings, print what it does."""
+    from audiornn.evaluation.recalibrating import recalibrate, replaced
+    from audiornn.runs import resolve_model
+    from audiornn.spec import read_spec, rewrite_settings
+
+    rule = _rule(command)
+    folder = resolve_model(command.model_path, Path(command.runs_dir))
+    spec = read_spec(folder)
+    if command.reject is None and any(task.reject for task in spec.tasks):
+        raise ConfigError(
+            f"expected reject=... for the model in '{folder}', whose reject thresholds belong to its present "
+            f"probabilities; reject={NEVER} drops them"
+        )
+    sounds = _files(command.others)
+
+    from audiornn.inference import load  # torch: after everything that can be refused without it
+
+    classifier = load(folder, device=command.device)
+    store = _prepared(command, classifier, folder)
+    with progress_bar("calibrate") as progress:
+        found = recalibrate(
+            classifier,
+            store,
+            command.split,
+            temperature=command.temperature,
+            reject=rule,
+            others=_heard(classifier, sounds),
+            batch_size=command.batch_size,
+            progress=progress,
+        )
+    rewrite_settings(folder, dataclasses.replace(spec, tasks=replaced(spec.tasks, found)))
+    print_lines([f"model: {folder}"])
+    for each in found:
+        _print(each, several=len(spec.tasks) > 1, corpus=f"{store.name}, {command.split}")
+    return 0
+
+
+def _rule(command: CalibrateCommand) -> RejectRule | None:
+    from audiornn.evaluation.recalibrating import RejectRule
+
+    if command.reject is None or command.reject == NEVER:
+        return None
+    share = _SHARES[command.reject] if command.share is None else command.share
+    return RejectRule(rule=command.reject, share=share, unknown=command.unknown)
+
+
+def _files(others: Any) -> list[str]:
+    from audiornn.commands.inputs import expand_inputs
+
+    return [] if others is None else expand_inputs(others)
+
+
+def _heard(classifier: Classifier, paths: Sequence[str]) -> list[Signals]:
+    return [classifier.reader.read(path) for path in paths]
+
+
+def _prepared(command: CalibrateCommand, classifier: Classifier, folder: Path) -> Store:
+    from audiornn.corpora.same import corpus_of
+    from audiornn.store import prepare
+
+    with progress_bar("prepare") as progress:
+        return prepare(
+            corpus_of(command.data, classifier.spec.training, folder),
+            data_dir=Path(command.data_dir),
+            sample_rate=classifier.sample_rate,
+            audio=classifier.spec.audio,
+            reads_audio=classifier.inputs.reads_audio,
+            sequences=classifier.inputs.clocks,
+            strict=command.strict,
+            progress=progress,
+        )
+
+
+def _print(found: Recalibration, *, several: bool, corpus: str) -> None:
+    before, after = found.reliability_before, found.reliability_after
+    heading = f"{found.after.name}: " if several else ""
+    print_lines(
+        [
+            f"{heading}chosen and measured on {found.num_clips:,} clips ({corpus})"
+            + (f" and {found.num_others:,} sounds of no class" if found.num_others else ""),
+            f"temperature         {found.before.temperature:g} -> {found.after.temperature:g}",
+            f"calibration error   {100 * before.error:.2f} % -> {100 * after.error:.2f} %",
+            f"Brier score         {before.brier:.4f} -> {after.brier:.4f}",
+        ]
+    )
+    if found.rejection is None:
+        return
+    print_lines(f"{name:<32}{text}" for name, text in found.rejection.rows())
+    labels = zip(found.after.labels, found.after.reject, strict=True)
+    print_table(
+        f"answers below are {found.after.unknown!r}",
+        [{"class": label, "probability": round(value, 4)} for label, value in labels if value],
+    )
