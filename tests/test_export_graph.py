@@ -18,12 +18,8 @@ from audiornn.export import FRONT_END, build_graph
 from audiornn.features import PRESETS, FeatureExtractor, FeaturesConfig
 from audiornn.features.mel import window_function
 from audiornn.inputs import StreamConfig
-from audiornn.models.cells import CELLS
-from audiornn.models.classifier import ModelConfig, RecurrentClassifier
-from audiornn.models.encoder import EncoderConfig
-from audiornn.models.heads import HeadConfig
-from audiornn.models.pooling import POOLINGS, PoolingConfig
-from audiornn.models.stem import StemConfig
+from audiornn.models.classifier import RecurrentClassifier
+from audiornn.models.config import CELLS, POOLINGS, EncoderConfig, HeadConfig, ModelConfig, PoolingConfig, StemConfig
 from audiornn.padding import lengths_to_padding_mask
 from audiornn.tasks import TaskSpec, multiclass_task
 
@@ -199,8 +195,12 @@ def frames_task(kind):
     )
 
 
-BINARY = TaskSpec(name="is_it", kind="binary", labels=["no", "yes"], columns=["is_it"], thresholds=[0.5])
-MULTILABEL = TaskSpec(name="tags", kind="multilabel", labels=["p", "q", "r"], columns=["tags"], thresholds=[0.5] * 3)
+BINARY = TaskSpec(
+    name="is_it", kind="binary", labels=["no", "yes"], columns=["is_it"], thresholds=[0.5], temperature=0.5
+)
+MULTILABEL = TaskSpec(
+    name="tags", kind="multilabel", labels=["p", "q", "r"], columns=["tags"], thresholds=[0.5] * 3, temperature=2.5
+)
 REGRESSION = TaskSpec(
     name="how", kind="regression", labels=["u", "v"], columns=["u", "v"], mean=[70.0, -3.0], std=[20.0, 0.1]
 )

@@ -30,13 +30,14 @@ def run(command: EvaluateCommand) -> int:
     from audiornn.commands.stores import store_for
     from audiornn.evaluation import evaluate, save_evaluation
     from audiornn.hub import find_model, is_hub_name
-    from audiornn.runs import RunFolder
+    from audiornn.runs import ONNX_SUFFIX, RunFolder
 
-    folder = find_model(command.model_path, Path(command.runs_dir))
-    if command.output is None and (is_hub_name(command.model_path) or not folder.is_dir()):
+    in_run = not is_hub_name(command.model_path) and Path(command.model_path).suffix != ONNX_SUFFIX
+    if command.output is None and not in_run:
         raise ConfigError(
             f"expected output=FOLDER beside model={command.model_path}, which has no run folder, got none"
         )
+    folder = find_model(command.model_path, Path(command.runs_dir))
 
     from audiornn.inference import load  # torch: after everything that can be refused without it
 

@@ -8,13 +8,7 @@ from torch import nn
 from audiornn.export.graph import GraphBuilder, Value, to_array
 from audiornn.export.masks import LOWEST, masked_max, masked_mean, masked_std, past_lengths
 from audiornn.export.recurrent import Moved, States, batch_first
-from audiornn.models.pooling import (
-    AttentionPooling,
-    LastPooling,
-    MultiheadAttentionPooling,
-    Pooling,
-    StatisticsPooling,
-)
+from audiornn.models.pooling import AttentionPooling, LastPooling, MultiheadAttentionPooling, Pooling, StatisticsPooling
 
 
 def pooled(graph: GraphBuilder, pooling: Pooling, states: States, moved: Moved) -> Value:

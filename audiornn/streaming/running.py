@@ -8,13 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from audiornn.models.pooling import (
-    AttentionPooling,
-    LastPooling,
-    MultiheadAttentionPooling,
-    Pooling,
-    StatisticsPooling,
-)
+from audiornn.models.pooling import AttentionPooling, LastPooling, MultiheadAttentionPooling, Pooling, StatisticsPooling
 
 Sums = tuple[Tensor, ...]
 """``(batch, ...)`` each; float64 where they grow with the stream."""
