@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from audiornn.corpora.corpus import Corpus
 from audiornn.errors import ConfigError, CorpusError
+from audiornn.manifest import SPLITS
 
 if TYPE_CHECKING:
     from audiornn.export import Exported
@@ -34,6 +35,8 @@ def run(command: ExportCommand) -> int:
     from audiornn.commands.console import print_lines
     from audiornn.hub import find_model, is_hub_name
 
+    if command.split not in SPLITS:
+        raise ConfigError(f"split must be one of {', '.join(SPLITS)}, got {command.split!r}")
     if is_hub_name(command.model_path) and command.output is None:
         raise ConfigError(f"expected output=FILE beside model={command.model_path}, got none")
     folder = find_model(command.model_path, Path(command.runs_dir))
