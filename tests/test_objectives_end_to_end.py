@@ -424,6 +424,7 @@ def test_clips_too_short_to_foretell_have_no_error(manifest, tmp_path):
     assert np.isnan(short.values["mean absolute error"]) and long.values["mean absolute error"] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("freeze", [0, 1, -1])
 def test_encoder_starts_a_classifier_and_is_held_or_trained(manifest, tmp_path, freeze):
     brief = {"loader": LoaderConfig(batch_size=8), "trainer": TrainerConfig(max_epochs=1, accelerator="cpu")}

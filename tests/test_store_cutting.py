@@ -23,7 +23,7 @@ def test_every_row_is_in_one_part_in_order(sizes: list[int]) -> None:
 
 
 def test_parts_are_many_and_of_moderate_size() -> None:
-    for count, size in ((100_000, 32_000), (100_000, 2000), (20, 19_000_000), (1_000_000, 600)):
+    for count, size in ((100_000, 2000), (30_000, 32_000), (20, 19_000_000)):
         parts = cut([size] * count)
         assert min(count, 48) <= len(parts) <= 512 and len(parts) >= min(count, 20)
         assert max(stop - start for start, stop in parts) * size <= max(size, 256 << 20)

@@ -362,6 +362,7 @@ def settings(folder, **changes):
     return TrainConfig(**config)
 
 
+@pytest.mark.slow
 def test_model_learns_from_a_sensor_what_no_ear_can_hear(tmp_path):
     folder = write_recordings(tmp_path / "c")
     config = settings(folder)
@@ -459,6 +460,7 @@ def test_corpus_without_the_sequence_is_refused_with_the_remedy(tmp_path):
         train(config, config.prepare(tmp_path), run_dir=tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_encoder_with_streams_starts_another_and_a_different_one_is_refused(tmp_path):
     folder = write_recordings(tmp_path / "c")
     config = settings(folder, trainer=TrainerConfig(max_epochs=1, accelerator="cpu", ema_decay=0.0))

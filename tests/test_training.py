@@ -221,6 +221,7 @@ def test_first_loss_is_the_logarithm_of_the_classes(data_dir):
     assert loss.item() == pytest.approx(math.log(3), abs=0.15)
 
 
+@pytest.mark.slow
 def test_eight_clips_are_learned_by_heart(data_dir, tmp_path):
     config = settings(
         data_dir,
