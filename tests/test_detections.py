@@ -93,7 +93,9 @@ SCORES = [[0.1, 0.1, 0.8] for _ in range(12)]
 SCORES[2], SCORES[4], SCORES[6] = [0.9, 0.0, 0.1], [0.7, 0.0, 0.3], [0.6, 0.2, 0.2]
 SCORES[8], SCORES[10] = [0.0, 0.8, 0.2], [0.0, 0.95, 0.05]
 TRUTH: list[Interval] = [(2, 3, "a"), (6, 7, "a"), (8, 9, "b")]
-SETTLED = DetectionSettings(smoothing_windows=1, window_seconds=1.0, hop_seconds=1.0, background=["unknown"])
+SETTLED = DetectionSettings(
+    smoothing_windows=1, window_seconds=1.0, hop_seconds=1.0, minimum_seconds=0.0, background=["unknown"]
+)
 
 
 def test_curve_by_hand():
@@ -127,9 +129,7 @@ def test_scores_of_one_that_are_wrong_cannot_be_avoided():
 def test_track_gives_the_events_of_the_finder(rng):
     scores = rng.dirichlet([0.4] * 3, 400).astype(np.float32)
     moments = [Moment(i * 0.25, (i + 1) * 0.25, None if i % 17 == 0 else row) for i, row in enumerate(scores)]
-    settings = dataclasses.replace(
-        SETTLED, threshold=0.7, merge_seconds=0.25, minimum_seconds=0.5, separation_seconds=1.0
-    )
+    settings = dataclasses.replace(SETTLED, threshold=0.7, merge_seconds=0.25, minimum_seconds=0.5)
     finder = EventFinder(TASK, settings)
     whole = [found for moment in moments for found in finder.push(moment)] + finder.finish()
     assert len(whole) > 10

@@ -28,7 +28,6 @@ class DetectionOptions:
     smoothing_windows: int | None = None
     minimum_seconds: float | None = None
     merge_seconds: float | None = None
-    separation_seconds: float | None = None
     background: list[str] | None = None
 
     def over(self, kept: DetectionSettings | None) -> DetectionSettings:

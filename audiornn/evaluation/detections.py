@@ -18,7 +18,7 @@ from audiornn.tasks import Interval, TaskSpec
 
 COLLAR_SECONDS = 0.25
 """By which what is true is longer at both ends: about what a window is moved by."""
-CURVE_POINTS = 64
+CURVE_POINTS = 48
 """Thresholds of a curve, at most."""
 
 
@@ -200,7 +200,8 @@ def det_curve(
     best = np.sort(track.scores[:, columns].max(axis=1, initial=-np.inf)) if len(track.scores) else np.zeros(0)
     best = best[np.isfinite(best)][::-1]
     never = float(np.nextafter(np.float32(best[0] if len(best) else 1), np.float32(2)))
-    ranks = np.unique(np.geomspace(1, max(1, len(best)), points).astype(int)) - 1
+    # A label that is heard more than half of the time is no event.
+    ranks = np.unique(np.geomspace(1, max(1, len(best) // 2), points).astype(int)) - 1
     found = []
     for threshold in dict.fromkeys([never, *best[ranks[: len(best)]].tolist()]):
         own = _with_thresholds(settings, task, dict.fromkeys(wanted, threshold))
