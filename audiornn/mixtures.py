@@ -83,12 +83,7 @@ class Mixture:
         self._clips = clips
         self._rate = sample_rate
         self._scene_samples = max(round(SCENE_SECONDS * sample_rate), 4 * clips.longest_samples)
-        self._noises = [
-            noise[start : start + self._scene_samples]
-            for noise in noises
-            for start in range(0, len(noise), self._scene_samples)
-            if noise[start : start + self._scene_samples].any()
-        ]
+        self._noises = [part for noise in noises for part in _parts(noise, self._scene_samples)]
         self.num_scenes = max(1, round(config.hours * 3600 * sample_rate / self._scene_samples))
 
     @property
@@ -134,6 +129,13 @@ class Mixture:
             self.truth += [(start, end, label) for label in self._clips.labels[index]]
             self.num_clips += 1
             position += len(clip) + round(rng.uniform(0.25, 1.75) * between)
+
+
+def _parts(noise: Waveform, num_samples: int) -> list[Waveform]:
+    """A recording in parts of a scene each; a rest of less than half of one is left out, unless it is all there is."""
+    starts = range(0, max(1, len(noise) - num_samples // 2), num_samples)
+    parts = [np.nan_to_num(noise[start : start + num_samples]) for start in starts]
+    return [part for part in parts if part.any()]
 
 
 def coloured_noise(num_samples: int, exponent: float, rng: np.random.Generator) -> Waveform:
