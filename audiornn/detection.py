@@ -51,13 +51,10 @@ class DetectionSettings:
     """Probability from which on a moment belongs to an event; below it the answer is rejected."""
     thresholds: dict[str, float] = field(default_factory=dict)
     """By label, in place of ``threshold``."""
-    minimum_seconds: float = 0.0
-    """Shorter events are dropped."""
+    minimum_seconds: float | None = None
+    """Shorter events are dropped, except in a recording of one window; None = two hops: two windows must agree."""
     merge_seconds: float = 0.0
     """Two events of a label that are no further apart are one, if there is none of another label between them."""
-    separation_seconds: float = 0.0
-    """Of two events whose most probable moments are closer than this, the more probable one stays: parts of a sound may
-    sound like something else. Not where several labels may be true at a time."""
     background: list[str] | None = None
     """Labels that are no event; None = those called unknown, silence, background, noise, other or none, and the first
     one of two."""
@@ -69,9 +66,10 @@ class DetectionSettings:
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
                 raise ConfigError(f"{name} must be above 0, got {value}")
-        for name in ("minimum_seconds", "merge_seconds", "separation_seconds"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ConfigError(f"{name} must be at least 0, got {getattr(self, name)}")
+        for name in ("minimum_seconds", "merge_seconds"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < math.inf:
+                raise ConfigError(f"{name} must be at least 0, got {value}")
         if self.smoothing_windows < 1 or self.smoothing_windows % 2 == 0:
             raise ConfigError(f"smoothing_windows must be odd and at least 1, got {self.smoothing_windows}")
         for name, value in [("threshold", self.threshold), *self.thresholds.items()]:
@@ -104,10 +102,12 @@ class DetectionSettings:
                     raise ConfigError(f"{where}: expected labels of the model, got {name!r}{hint}")
         if not set(task.labels) - set(background):
             raise ConfigError(f"background: expected at least one label that is an event, got all: {background}")
+        hop = self.hop_seconds or window / HOPS_PER_WINDOW
         return dataclasses.replace(
             self,
             window_seconds=window,
-            hop_seconds=self.hop_seconds or window / HOPS_PER_WINDOW,
+            hop_seconds=hop,
+            minimum_seconds=2 * hop if self.minimum_seconds is None else self.minimum_seconds,
             background=background,
         )
 

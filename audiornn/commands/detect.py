@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import sys
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from audiornn.commands.console import print_lines, print_table, progress_bar
@@ -18,45 +18,47 @@ if TYPE_CHECKING:
     from audiornn.inference import Classifier
     from audiornn.recordings.writing import EventWriter
 
-_OWN_SETTINGS = (
-    "window_seconds",
-    "hop_seconds",
-    "smoothing_windows",
-    "minimum_seconds",
-    "merge_seconds",
-    "separation_seconds",
-    "background",
-)
-
 
 @dataclass(frozen=True, kw_only=True)
-class DetectCommand(InputCommand):
-    """Settings of ``audiornn detect``; None = what the model keeps."""
+class DetectionOptions:
+    """How windows become events; None = what the model keeps."""
 
-    output: str | None = None
     window_seconds: float | None = None
     hop_seconds: float | None = None
     smoothing_windows: int | None = None
+    minimum_seconds: float | None = None
+    merge_seconds: float | None = None
+    background: list[str] | None = None
+
+    def over(self, kept: DetectionSettings | None) -> DetectionSettings:
+        """What is given here over what the model keeps; another window has another hop."""
+        names = [field.name for field in fields(DetectionOptions)]
+        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        if self.window_seconds is not None:
+            given.setdefault("hop_seconds", None)
+        return dataclasses.replace(kept or DetectionSettings(), **given)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectCommand(DetectionOptions, InputCommand):
+    """Settings of ``audiornn detect``."""
+
+    output: str | None = None
     threshold: float | None = None
     thresholds: Any = None
     """By label."""
-    minimum_seconds: float | None = None
-    merge_seconds: float | None = None
-    separation_seconds: float | None = None
-    background: list[str] | None = None
     voice_only: bool = False
     voice_threshold: float = 0.5
 
-    def settings(self, kept: DetectionSettings) -> DetectionSettings:
-        """Those that the model keeps, and over them what is given here; one threshold replaces all that it keeps."""
-        given = {name: getattr(self, name) for name in _OWN_SETTINGS if getattr(self, name) is not None}
-        if self.window_seconds is not None and self.hop_seconds is None:
-            given["hop_seconds"] = None
+    def settings(self, kept: DetectionSettings | None) -> DetectionSettings:
+        """With the thresholds; one for all labels replaces all that the model keeps."""
+        settings = self.over(kept)
         if self.threshold is not None:
-            given |= {"threshold": self.threshold, "thresholds": {}}
+            settings = dataclasses.replace(settings, threshold=self.threshold, thresholds={})
         if self.thresholds is not None:
-            given["thresholds"] = {**given.get("thresholds", kept.thresholds), **_by_label(self.thresholds)}
-        return dataclasses.replace(kept, **given)
+            thresholds = {**settings.thresholds, **_by_label(self.thresholds)}
+            settings = dataclasses.replace(settings, thresholds=thresholds)
+        return settings
 
 
 def _by_label(thresholds: Any) -> dict[str, float]:
@@ -73,7 +75,7 @@ def run(command: DetectCommand) -> int:
     classifier, paths = command.open()
     if command.output is not None:
         check_event_output(command.output, paths)
-    settings = settings_for(classifier.spec, command.settings(classifier.spec.detection or DetectionSettings()))
+    settings = settings_for(classifier.spec, command.settings(classifier.spec.detection))
     table = _Table()
     seconds, failed = 0.0, 0
     counts: Counter[str] = Counter()

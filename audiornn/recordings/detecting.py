@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Iterable, Iterator
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from audiornn.audio import Recording, read_blocks
@@ -61,9 +63,13 @@ def detect_blocks(
 ) -> Iterator[Event]:
     """`detect_events` of the parts of a recording at the model's rate."""
     settings = settings_for(classifier.spec, settings)
-    finder = EventFinder(detectable(classifier.tasks), settings)
     scored = scored_windows(classifier, blocks, settings, batch_size=batch_size, gate=gate)
-    for moment in moments(smoothed(scored, settings.smoothing_windows)):
+    track = moments(smoothed(scored, settings.smoothing_windows))
+    first = list(islice(track, 2))
+    if len(first) == 1:  # there is no second window that could agree
+        settings = dataclasses.replace(settings, minimum_seconds=0.0)
+    finder = EventFinder(detectable(classifier.tasks), settings)
+    for moment in chain(first, track):
         yield from finder.push(moment)
     yield from finder.finish()
 

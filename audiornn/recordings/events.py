@@ -83,11 +83,14 @@ def _averaged(around: deque[Moment], position: int) -> Moment:
     return centre._replace(scores=mean.astype(np.float32))
 
 
-class _Open(NamedTuple):
-    """An event, and when it was most probable."""
+@dataclasses.dataclass(slots=True)
+class _Open:
+    """An event that may go on."""
 
-    event: Event
-    peak_seconds: float
+    label: str
+    start_seconds: float
+    end_seconds: float
+    probability: float
 
 
 class EventFinder:
@@ -121,37 +124,40 @@ class _Row:
     def __init__(self, labels: list[str], columns: list[int], settings: DetectionSettings) -> None:
         self._labels = labels
         self._columns = columns
-        self._thresholds = [settings.threshold_of(label) for label in labels]
+        self._thresholds = [np.float32(settings.threshold_of(label)) for label in labels]
         self._settings = settings
+        self._minimum_seconds = settings.minimum_seconds or 0.0
         self._open: _Open | None = None
-        self._closed: _Open | None = None
-        """The last one, which a more probable one beside it would replace."""
 
     def push(self, moment: Moment) -> list[Event]:
         found: list[Event] = []
         label, probability = self._answer(moment)
-        # What follows a silent moment begins at its end at the earliest.
-        next_seconds = moment.end_seconds if label is None else moment.start_seconds
-        gap = next_seconds - self._open.event.end_seconds if self._open else 0.0
-        if self._open is not None and (
-            label not in (None, self._open.event.label) or gap > self._settings.merge_seconds + _ROUNDING
-        ):
-            found += self._close()
-        if label is not None:
-            self._extend(moment, label, probability)
-        elif self._closed is not None and self._open is None:
-            since = moment.start_seconds - self._closed.peak_seconds
-            if since >= self._settings.separation_seconds - _ROUNDING:
-                found.append(self._closed.event)
-                self._closed = None
+        going = self._open
+        if going is not None:
+            # What follows a silent moment begins at its end at the earliest.
+            next_seconds = moment.end_seconds if label is None else moment.start_seconds
+            too_late = next_seconds - going.end_seconds > self._settings.merge_seconds + _ROUNDING
+            if too_late or label not in (None, going.label):
+                found, going = self.finish(), None
+        if label is not None and going is None:
+            self._open = _Open(label, moment.start_seconds, moment.end_seconds, probability)
+        elif label is not None and going is not None:
+            going.end_seconds = moment.end_seconds
+            going.probability = max(going.probability, probability)
         return found
 
     def finish(self) -> list[Event]:
-        found = self._close()
-        if self._closed is not None:
-            found.append(self._closed.event)
-            self._closed = None
-        return found
+        ended, self._open = self._open, None
+        if ended is None or ended.end_seconds - ended.start_seconds < self._minimum_seconds - _ROUNDING:
+            return []
+        return [
+            Event(
+                start_seconds=ended.start_seconds,
+                end_seconds=ended.end_seconds,
+                label=ended.label,
+                probability=ended.probability,
+            )
+        ]
 
     def _answer(self, moment: Moment) -> tuple[str | None, float]:
         """The most probable label, if it reaches its threshold."""
@@ -159,34 +165,5 @@ class _Row:
             return None, 0.0
         scores = moment.scores[self._columns]
         best = int(scores.argmax())
-        probability = float(scores[best])
-        return (self._labels[best] if probability >= np.float32(self._thresholds[best]) else None), probability
-
-    def _extend(self, moment: Moment, label: str, probability: float) -> None:
-        start, end, _ = moment
-        middle = (start + end) / 2
-        if self._open is None:
-            event = Event(start_seconds=start, end_seconds=end, label=label, probability=probability)
-            self._open = _Open(event, middle)
-            return
-        event, peak = self._open
-        if probability > event.probability:
-            event, peak = dataclasses.replace(event, probability=probability), middle
-        self._open = _Open(dataclasses.replace(event, end_seconds=end), peak)
-
-    def _close(self) -> list[Event]:
-        """End the event that goes on, and let the one before it go."""
-        ended, self._open = self._open, None
-        if ended is None or ended.event.end_seconds - ended.event.start_seconds < (
-            self._settings.minimum_seconds - _ROUNDING
-        ):
-            return []
-        before = self._closed
-        if before is None or ended.peak_seconds - before.peak_seconds >= (
-            self._settings.separation_seconds - _ROUNDING
-        ):
-            self._closed = ended
-            return [] if before is None else [before.event]
-        if ended.event.probability > before.event.probability:
-            self._closed = ended
-        return []
+        probability = scores[best]
+        return (self._labels[best] if probability >= self._thresholds[best] else None), float(probability)

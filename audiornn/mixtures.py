@@ -1,0 +1,163 @@
+"""Long recordings with known truth: clips at known times in noise, made as they are heard."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from audiornn.audio import Recording, to_int16
+from audiornn.errors import ConfigError
+from audiornn.tasks import Interval
+
+Waveform = NDArray[np.float32]
+
+SCENE_SECONDS = 60.0
+"""For which noise and its level stay the same; longer where clips are long."""
+CLIP_LEVEL_DB = -26.0
+"""Power of every clip, against full scale; the noise makes the ratio."""
+_PEAK = 0.9
+_FADE_SECONDS = 0.005
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixtureConfig:
+    """How clips are placed in noise.
+
+    Raises:
+        ConfigError: a value out of range.
+    """
+
+    hours: float = 2.0
+    seconds_between: float = 4.0
+    """From one clip to the next on average; drawn from a quarter of it to seven quarters."""
+    snr_db: list[float] = field(default_factory=lambda: [20.0, 10.0])
+    """Power of a clip over that of the noise in the same stretch; drawn anew for every minute."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.hours < float("inf") or not 0 < self.seconds_between < float("inf"):
+            raise ConfigError(f"hours and seconds_between must be above 0, got {self.hours} and {self.seconds_between}")
+        if not self.snr_db or not np.isfinite(self.snr_db).all():
+            raise ConfigError(f"snr_db must be one number or several, got {self.snr_db}")
+
+
+@dataclass(frozen=True)
+class Clips:
+    """What is placed.
+
+    Args:
+        labels: of each clip: what is true while it sounds; none for one that only disturbs.
+        read: the waveform of a clip at the rate of the mixture.
+        longest_samples: of all clips.
+    """
+
+    labels: Sequence[Sequence[str]]
+    read: Callable[[int], Waveform]
+    longest_samples: int
+
+
+class Mixture:
+    """A recording in which clips lie in noise, scene by scene, the same each time it is gone through.
+
+    Recordings of noise serve a scene each, one after the other; then noise is synthesised, of another colour for each
+    scene. Clips come in a drawn order, and again from the start when all were placed.
+
+    Args:
+        config: how they are placed.
+        clips: at least one.
+        noises: recordings of noise at the same rate.
+        sample_rate: Hz.
+    """
+
+    def __init__(self, config: MixtureConfig, clips: Clips, noises: Sequence[Waveform], sample_rate: int) -> None:
+        if not clips.labels:
+            raise ConfigError("expected clips to be placed in noise, got none")
+        self.config = config
+        self.truth: list[Interval] = []
+        """What lies where, of what was gone through."""
+        self.num_clips = 0
+        """Placed in what was gone through."""
+        self._clips = clips
+        self._rate = sample_rate
+        self._scene_samples = max(round(SCENE_SECONDS * sample_rate), 4 * clips.longest_samples)
+        self._noises = [part for noise in noises for part in _parts(noise, self._scene_samples)]
+        self.num_scenes = max(1, round(config.hours * 3600 * sample_rate / self._scene_samples))
+
+    @property
+    def recorded_scenes(self) -> int:
+        """Scenes whose noise is recorded."""
+        return min(self.num_scenes, len(self._noises))
+
+    def blocks(self) -> Iterator[Recording]:
+        """The scenes one by one; `truth` grows with them."""
+        self.truth, self.num_clips = [], 0
+        order = self._order()
+        for scene in range(self.num_scenes):
+            rng = np.random.default_rng([self.config.seed, 1, scene])
+            snr_db = float(rng.choice(self.config.snr_db))
+            samples = self._noise(scene, rng) * np.float32(10 ** ((CLIP_LEVEL_DB - snr_db) / 20))
+            self._place(samples, scene * self._scene_samples, order, rng)
+            yield Recording(to_int16(samples))
+
+    def _order(self) -> Iterator[int]:
+        rng = np.random.default_rng([self.config.seed, 0])
+        while True:
+            yield from rng.permutation(len(self._clips.labels)).tolist()
+
+    def _noise(self, scene: int, rng: np.random.Generator) -> Waveform:
+        """Of power 1."""
+        if scene < len(self._noises):
+            noise = np.resize(self._noises[scene], self._scene_samples)
+        else:
+            noise = coloured_noise(self._scene_samples, rng.uniform(0, 2), rng)
+        scaled: Waveform = (noise / np.sqrt(np.mean(noise.astype(np.float64) ** 2))).astype(np.float32)
+        return scaled
+
+    def _place(self, samples: Waveform, first: int, order: Iterator[int], rng: np.random.Generator) -> None:
+        between = self.config.seconds_between * self._rate
+        position = round(rng.uniform(0.25, 1.75) * between)
+        while True:
+            if position + self._clips.longest_samples > len(samples):
+                return
+            index = next(order)
+            clip = _levelled(self._clips.read(index), round(_FADE_SECONDS * self._rate))
+            samples[position : position + len(clip)] += clip
+            start, end = (first + position) / self._rate, (first + position + len(clip)) / self._rate
+            self.truth += [(start, end, label) for label in self._clips.labels[index]]
+            self.num_clips += 1
+            position += len(clip) + round(rng.uniform(0.25, 1.75) * between)
+
+
+def _parts(noise: Waveform, num_samples: int) -> list[Waveform]:
+    """A recording in parts of a scene each; a rest of less than half of one is left out, unless it is all there is."""
+    starts = range(0, max(1, len(noise) - num_samples // 2), num_samples)
+    parts = [np.nan_to_num(noise[start : start + num_samples]) for start in starts]
+    return [part for part in parts if part.any()]
+
+
+def coloured_noise(num_samples: int, exponent: float, rng: np.random.Generator) -> Waveform:
+    """Noise whose power falls with frequency ``f`` as ``1 / f**exponent``: 0 is white, 1 pink, 2 brown."""
+    spectrum = np.fft.rfft(rng.standard_normal(num_samples))
+    frequencies = np.arange(len(spectrum), dtype=np.float64)
+    frequencies[0] = np.inf  # no offset
+    noise: Waveform = np.fft.irfft(spectrum * frequencies ** (-exponent / 2), num_samples).astype(np.float32)
+    return noise
+
+
+def _levelled(clip: Waveform, fade: int) -> Waveform:
+    """At the common level, with short slopes at its ends, so that it does not click; silence stays."""
+    clip = np.nan_to_num(clip)
+    power = float(np.sqrt(np.mean(clip.astype(np.float64) ** 2))) if len(clip) else 0.0
+    peak = float(np.abs(clip).max(initial=0.0))
+    if power == 0:
+        return clip
+    levelled = clip * np.float32(min(10 ** (CLIP_LEVEL_DB / 20) / power, _PEAK / peak))
+    fade = min(fade, len(clip) // 2)
+    if fade:
+        slope = np.arange(1, fade + 1, dtype=np.float32) / (fade + 1)
+        levelled[:fade] *= slope
+        levelled[-fade:] *= slope[::-1]
+    return levelled

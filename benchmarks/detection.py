@@ -1,0 +1,219 @@
+"""What is found in hours of audio: `python benchmarks/detection.py MODEL CORPUS` writes the `.md` file beside it.
+
+Thresholds are chosen as `audiornn tune` chooses them, on validation clips of SC-8u at known times in noise; what they
+do is measured on test clips in other noise. CORPUS is the folder of Speech Commands; MODEL one of `experiment=sc8u`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from hydra import compose, initialize_config_dir
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(REPOSITORY))
+
+import audiornn  # noqa: E402
+from audiornn.audio import read_audio  # noqa: E402
+from audiornn.config import register  # noqa: E402
+from audiornn.corpora.background_noise import BackgroundNoise  # noqa: E402
+from audiornn.corpora.speech_commands import SpeechCommands  # noqa: E402
+from audiornn.detection import detectable  # noqa: E402
+from audiornn.evaluation.detections import Track, choose_thresholds, det_curve, total  # noqa: E402
+from audiornn.mixtures import Mixture, MixtureConfig  # noqa: E402
+from audiornn.recordings import settings_for  # noqa: E402
+from audiornn.store import prepare  # noqa: E402
+from audiornn.tuning import clips_of, hear  # noqa: E402
+from audiornn.workers import available_cores  # noqa: E402
+
+ASKED = (1.0, 5.0, 20.0)
+CURVE = (1, 2, 5, 10, 20, 50, 100)
+_RUN = """
+import resource, sys, time
+import audiornn
+classifier = audiornn.load(sys.argv[1], device="cpu")
+start = time.perf_counter()
+count = len(classifier.detect(sys.argv[2]))
+usage = resource.getrusage(resource.RUSAGE_SELF)
+wall, used, memory = time.perf_counter() - start, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+print(count, wall, used, memory, classifier.engine.description)
+"""
+
+
+def sc8u(folder: Path) -> SpeechCommands:
+    """The corpus of `experiment=sc8u`."""
+    register("train")
+    with initialize_config_dir(str(REPOSITORY / "conf"), version_base="1.3"):
+        data = compose("train", overrides=["experiment=sc8u"]).data
+    return SpeechCommands(
+        path=str(folder), words=list(data.words), unknown_percent=data.unknown_percent, silence=data.silence
+    )
+
+
+def noises(folder: Path, split: str, rate: int) -> dict[str, np.ndarray]:
+    """The background recordings that only a split may hear."""
+    background = BackgroundNoise.read(folder / "_background_noise_", parts=False)
+    return {part.name: read_audio(background.folder / part.name, sample_rate=rate) for part in background.parts[split]}
+
+
+def fewest_misses(track: Track, task, settings, per_hour: float) -> str:
+    """Of one threshold for all labels."""
+    points = [point.counts for point in det_curve(track, task, settings, points=160)]
+    usable = [counts for counts in points if counts.false_alarms <= per_hour * track.hours + 1e-9]
+    return f"{100 * min(counts.misses_share for counts in usable):.1f}"
+
+
+def speed(model: Path, blocks: list[np.ndarray], rate: int) -> str:
+    """An hour by a process of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "hour.wav")
+        with soundfile.SoundFile(path, "w", rate, 1, "PCM_16") as file:
+            for block in blocks:
+                file.write(block)
+        seconds = soundfile.info(path).duration
+        environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_WAIT_POLICY": "PASSIVE"}
+        done = subprocess.run(
+            [sys.executable, "-c", _RUN, str(model), str(path)],
+            capture_output=True,
+            text=True,
+            check=True,
+            env=environment,
+        )
+    _, wall, used, memory, engine = done.stdout.strip().split(" ", 4)
+    return (
+        f"{seconds / 3600:.2f} hours of 16 kHz WAV take {float(wall):.0f} s by the clock and {float(used):.0f} s of "
+        f"the processors (loading the model too) and {float(memory):.0f} MiB at most, by {engine}, windows of 1 s "
+        "every 0.25 s"
+    )
+
+
+def measure(arguments: argparse.Namespace) -> list[str]:
+    classifier = audiornn.load(arguments.model, device="cpu")
+    task, settings = detectable(classifier.tasks), settings_for(classifier.spec)
+    settings = dataclasses.replace(settings, thresholds={})
+    rate = classifier.sample_rate
+    store = prepare(sc8u(arguments.corpus), data_dir=arguments.data_dir, sample_rate=rate)
+    lines: list[str] = []
+
+    def heard(split: str, snr_db: list[float], seed: int) -> Track:
+        own = noises(arguments.corpus, split, rate)
+        config = MixtureConfig(hours=arguments.hours, snr_db=snr_db, seed=seed)
+        mixture = Mixture(config, clips_of(store, task, settings, split), list(own.values()), rate)
+        start = time.perf_counter()
+        track = hear(classifier, mixture, settings)
+        told = (
+            f"{split}, {'/'.join(f'{snr:g}' for snr in snr_db)} dB: {track.hours:.2f} hours, {mixture.num_clips:,} "
+            f"clips, {len(track.truth):,} of them true events, the others of unknown words; noise: {', '.join(own)} "
+            f"for {mixture.recorded_scenes} min, then synthesised; seed {seed}"
+        )
+        print(told, f"{time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
+        lines.append(f"- {told}")
+        return track
+
+    validation = heard("validation", [20.0, 10.0], 0)
+    chosen = {asked: choose_thresholds(validation, task, settings, false_alarms_per_hour=asked) for asked in ASKED}
+    tests = {snr: heard("test", [snr], 1) for snr in arguments.snr_db}
+    lines += ["", "## At most so many false alarms per hour, chosen on validation", ""]
+    lines += ["| asked | where | found | 95 % interval | false alarms per hour | 95 % interval |"]
+    lines += ["|---:|---|---:|---:|---:|---:|"]
+    for asked, own in chosen.items():
+        for name, track in {"validation": validation, **{f"test, {snr:g} dB": tests[snr] for snr in tests}}.items():
+            counts = total(track.counts(task, own), track.hours)
+            found, alarms = counts.detection_rate, counts.false_alarms_per_hour
+            cells = [f"{asked:g}", name, f"{counts.hits}/{counts.truths} = {found.value_text()}", found.interval_text()]
+            cells += [f"{alarms.value:.2f}", f"{alarms.low:.2f} to {alarms.high:.2f}"]
+            lines.append(f"| {' | '.join(cells)} |")
+    lines += ["", "Thresholds:", "", "| asked | " + " | ".join(chosen[ASKED[0]].thresholds) + " |"]
+    lines += ["|---:|" + "---:|" * len(chosen[ASKED[0]].thresholds)]
+    lines += [
+        f"| {asked:g} | " + " | ".join(f"{x:.3f}" for x in own.thresholds.values()) + " |"
+        for asked, own in chosen.items()
+    ]
+    lines += [
+        "",
+        "## Detection error trade-off, one threshold for all labels",
+        "",
+        "Misses in % at false alarms per hour:",
+        "",
+    ]
+    lines += ["| | " + " | ".join(map(str, CURVE)) + " |", "|---|" + "---:|" * len(CURVE)]
+    for snr, track in tests.items():
+        cells = [fewest_misses(track, task, settings, rate_) for rate_ in CURVE]
+        lines.append(f"| test, {snr:g} dB | " + " | ".join(cells) + " |")
+    if arguments.picture:
+        draw(arguments.picture, {f"{snr:g} dB": det_curve(tests[snr], task, settings, points=160) for snr in tests})
+    config = MixtureConfig(hours=1.0, snr_db=[10.0], seed=2)
+    mixture = Mixture(config, clips_of(store, task, settings, "test"), [], rate)
+    told = speed(arguments.model, [block.samples for block in mixture.blocks()], rate)
+    return [*lines, "", "## Speed", "", f"{told}; load of the machine before: {os.getloadavg()[0]:.1f}."]
+
+
+def draw(path: Path, curves) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 5), layout="constrained")
+    axes = figure.subplots()
+    for name, points in curves.items():
+        rates = [point.counts.false_alarms / point.counts.hours for point in points]
+        axes.step(rates, [100 * point.counts.misses_share for point in points], where="post", label=name)
+    axes.set(xscale="symlog", xlabel="false alarms per hour", ylabel="misses, %", ylim=(0, 100), xlim=(0, 300))
+    axes.legend()
+    figure.savefig(path)
+
+
+def render(lines: list[str]) -> str:
+    head = [
+        "# Words found in hours of audio",
+        "",
+        "Written by `python benchmarks/detection.py MODEL CORPUS`; not to be edited.",
+        "",
+        "Clips of SC-8u, 4 s apart on average, at -26 dB in noise of the level that the ratio says (power of the whole",
+        "clip, its own silence included). An event counts where its middle is no further than 0.25 s outside a clip of",
+        "its label; a second one for the same clip is a false alarm. The model is that of `experiment=sc8u`, which",
+        "heard neither noise nor silence as a class of its own.",
+        "",
+    ]
+    processor = next(
+        (
+            line.partition(":")[2].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if "model name" in line
+        ),
+        platform.processor(),
+    )
+    tail = [
+        "",
+        f"{processor}, {available_cores()} cores, Python {platform.python_version()}, "
+        + ", ".join(f"{package} {version(package)}" for package in ("numpy", "torch", "soxr")),
+    ]
+    return "\n".join([*head, *lines, *tail]) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("corpus", type=Path)
+    parser.add_argument("--data-dir", type=Path, default=Path("data"))
+    parser.add_argument("--hours", type=float, default=2.0)
+    parser.add_argument("--snr-db", type=float, nargs="+", default=[20.0, 10.0, 0.0])
+    parser.add_argument("--picture", type=Path)
+    parser.add_argument("--output", type=Path, default=REPOSITORY / "benchmarks" / "detection.md")
+    arguments = parser.parse_args()
+    text = render(measure(arguments))
+    arguments.output.write_text(text, encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,256 @@
+"""Events against the truth, mixtures with known truth, and the operating point."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from commandline import assert_refused, run, succeed
+from signals import noise, silence, tone, write_wav
+from toy import TINY_FEATURES, TINY_MODEL, write_corpus
+
+import audiornn
+from audiornn.checkpoint import build_model, save_model
+from audiornn.detection import DetectionSettings, Event
+from audiornn.errors import ConfigError
+from audiornn.evaluation.detections import (
+    DetectionCounts,
+    Track,
+    choose_thresholds,
+    count_detections,
+    det_curve,
+    match_events,
+    total,
+)
+from audiornn.mixtures import CLIP_LEVEL_DB, Clips, Mixture, MixtureConfig, coloured_noise
+from audiornn.recordings import EventFinder, Moment, settings_for
+from audiornn.spec import ModelSpec, read_spec
+from audiornn.tasks import Interval, multiclass_task
+
+RATE = 16_000
+TASK = multiclass_task(["a", "b", "unknown"])
+
+
+def event(start: float, end: float, label: str, probability: float = 0.9) -> Event:
+    return Event(start_seconds=start, end_seconds=end, label=label, probability=probability)
+
+
+@pytest.mark.parametrize(
+    ("events", "truth", "hits", "false_alarms"),
+    [
+        ([], [], 0, 0),
+        ([event(1, 2, "a")], [], 0, 1),
+        ([], [(1, 2, "a")], 0, 0),
+        ([event(1.5, 2.4, "a")], [(1, 2, "a")], 1, 0),
+        ([event(1.7, 2.4, "a")], [(1, 2, "a")], 0, 1),  # most of it is elsewhere
+        ([event(0, 90, "a")], [(1, 2, "a"), (3, 4, "a")], 0, 1),  # always "a" finds nothing
+        ([event(1, 2, "b")], [(1, 2, "a")], 0, 1),
+        ([event(1, 1.2, "a"), event(1.5, 2, "a")], [(1, 2, "a")], 1, 1),  # twice is once too often
+        ([event(1, 3, "a")], [(1, 2, "a"), (2, 3, "a")], 1, 0),  # one event is not two
+        ([event(0.8, 1.5, "a"), event(1.6, 4.6, "a")], [(1, 2, "a"), (3, 4, "a")], 2, 0),
+        ([event(1, 2, "a"), event(1, 2, "b")], [(1, 2, "b"), (1, 2, "a")], 2, 0),
+    ],
+)
+def test_matches_by_hand(events, truth, hits, false_alarms):
+    pairs, alarms, missed = match_events(events, truth, collar_seconds=0)
+    assert (len(pairs), len(alarms), len(missed)) == (hits, false_alarms, len(truth) - hits)
+    assert all(found.label == label for found, (_, _, label) in pairs)
+
+
+def test_collar_lengthens_what_is_true():
+    events, truth = [event(1.6, 2.6, "a")], [(1.0, 2.0, "a")]
+    assert len(match_events(events, truth, collar_seconds=0.05)[0]) == 0
+    assert len(match_events(events, truth, collar_seconds=0.2)[0]) == 1
+
+
+def test_counts_and_rates_by_hand():
+    events = [event(0, 1, "a"), event(5, 6, "a"), event(8, 9, "b"), event(20, 21, "b")]
+    truth: list[Interval] = [(0, 1, "a"), (8.5, 9.5, "b"), (12, 13, "b"), (15, 16, "b")]
+    counts = count_detections(events, truth, 0.5)
+    assert counts["a"] == DetectionCounts(hits=1, truths=1, false_alarms=1, hours=0.5)
+    assert counts["b"] == DetectionCounts(hits=1, truths=3, false_alarms=1, hours=0.5)
+    both = total(counts, 0.5)
+    assert both == DetectionCounts(hits=2, truths=4, false_alarms=2, hours=0.5)
+    assert both.detection_rate.value == 0.5
+    assert both.misses_share == 0.5
+    rate = both.false_alarms_per_hour
+    # Exact interval of 2 events: 0.2422 to 7.2247 (Garwood's table), in half an hour twice that per hour.
+    assert (rate.value, rate.low, rate.high) == pytest.approx((4.0, 0.4844, 14.4494), abs=1e-3)
+    none = DetectionCounts(hits=0, truths=1, false_alarms=0, hours=2.0).false_alarms_per_hour
+    assert (none.low, none.high) == pytest.approx((0.0, 3.6889 / 2), abs=1e-3)
+
+
+def track(scores: list[list[float]], truth: list[Interval]) -> Track:
+    moments = [Moment(i * 1.0, i + 1.0, np.array(row, np.float32)) for i, row in enumerate(scores)]
+    return Track.of(moments, truth, 3)
+
+
+# a is right at 2 and 6, at 4 it is an alarm; b is right at 8, and at 10 an alarm more probable than that.
+SCORES = [[0.1, 0.1, 0.8] for _ in range(12)]
+SCORES[2], SCORES[4], SCORES[6] = [0.9, 0.0, 0.1], [0.7, 0.0, 0.3], [0.6, 0.2, 0.2]
+SCORES[8], SCORES[10] = [0.0, 0.8, 0.2], [0.0, 0.95, 0.05]
+TRUTH: list[Interval] = [(2, 3, "a"), (6, 7, "a"), (8, 9, "b")]
+SETTLED = DetectionSettings(
+    smoothing_windows=1, window_seconds=1.0, hop_seconds=1.0, minimum_seconds=0.0, background=["unknown"]
+)
+
+
+def test_curve_by_hand():
+    curve = det_curve(track(SCORES, TRUTH), TASK, SETTLED)
+    got = {round(point.threshold, 2): (point.counts.hits, point.counts.false_alarms) for point in curve}
+    assert got[0.95] == (0, 1) and got[0.9] == (1, 1) and got[0.8] == (2, 1) and got[0.7] == (2, 2)
+    assert got[0.6] == (3, 2)
+    assert [curve[0].counts.hits, curve[0].counts.false_alarms] == [0, 0]
+    of_a = det_curve(track(SCORES, TRUTH), TASK, SETTLED, label="a")
+    got = {round(point.threshold, 2): (point.counts.hits, point.counts.false_alarms) for point in of_a}
+    assert got[0.9] == (1, 0) and got[0.7] == (1, 1) and got[0.6] == (2, 1)
+
+
+@pytest.mark.parametrize(("alarms", "expected"), [(0, (1, 0)), (1, (2, 1)), (2, (3, 2)), (50, (3, 2))])
+def test_thresholds_spend_false_alarms_where_they_find_most(alarms, expected):
+    heard = track(SCORES, TRUTH)
+    chosen = choose_thresholds(heard, TASK, SETTLED, false_alarms_per_hour=alarms / heard.hours)
+    counts = total(heard.counts(TASK, chosen), heard.hours)
+    assert (counts.hits, counts.false_alarms) == expected
+    assert set(chosen.thresholds) == {"a", "b"} and chosen.background == ["unknown"]
+
+
+def test_scores_of_one_that_are_wrong_cannot_be_avoided():
+    scores = [row[:] for row in SCORES]
+    scores[10] = [0.0, 1.0, 0.0]
+    heard = track(scores, TRUTH)
+    chosen = choose_thresholds(heard, TASK, SETTLED, false_alarms_per_hour=0.1)
+    assert total(heard.counts(TASK, chosen), heard.hours).false_alarms == 1
+
+
+def test_track_gives_the_events_of_the_finder(rng):
+    scores = rng.dirichlet([0.4] * 3, 400).astype(np.float32)
+    moments = [Moment(i * 0.25, (i + 1) * 0.25, None if i % 17 == 0 else row) for i, row in enumerate(scores)]
+    settings = dataclasses.replace(SETTLED, threshold=0.7, merge_seconds=0.25, minimum_seconds=0.5)
+    finder = EventFinder(TASK, settings)
+    whole = [found for moment in moments for found in finder.push(moment)] + finder.finish()
+    assert len(whole) > 10
+    assert Track.of(moments, [], 3).events(TASK, settings) == whole
+
+
+# Mixtures
+
+CLIP = tone(500, 0.5, amplitude=0.2)
+CLIPS = Clips([["a"], ["b"], []], lambda index: CLIP, len(CLIP))
+
+
+def test_clips_lie_where_the_truth_says_at_the_ratio_asked_for():
+    config = MixtureConfig(hours=1 / 30, snr_db=[12.0], seconds_between=2.0)
+    mixture = Mixture(config, CLIPS, [noise(30 * RATE, seed=5)], RATE)
+    blocks = list(mixture.blocks())
+    samples = np.concatenate([block.waveform for block in blocks]).astype(np.float64)
+    assert mixture.num_scenes == 2 and mixture.recorded_scenes == 1 and len(samples) == 120 * RATE
+    assert {label for _, _, label in mixture.truth} == {"a", "b"}
+    assert mixture.num_clips > len(mixture.truth) > 20
+    during = np.zeros(len(samples), dtype=bool)
+    for start, end, _ in mixture.truth:
+        assert end - start == pytest.approx(0.5)
+        part = samples[round(start * RATE) : round(end * RATE)]
+        during[round(start * RATE) : round(end * RATE)] = True
+        spectrum = np.abs(np.fft.rfft(part))
+        assert abs(spectrum.argmax() / 0.5 - 500) < 3
+        assert 10 * np.log10((part**2).mean()) == pytest.approx(CLIP_LEVEL_DB, abs=1.0)
+    quiet = samples[~during]
+    # Of the third clip, which only disturbs, the places are not told: the median is that of the noise.
+    power = np.median([(quiet[at : at + 800] ** 2).mean() for at in range(0, len(quiet) - 800, 800)])
+    assert 10 * np.log10(power) == pytest.approx(CLIP_LEVEL_DB - 12, abs=1.0)
+
+
+def test_mixture_is_the_same_each_time_and_another_with_another_seed():
+    config = MixtureConfig(hours=1 / 60, snr_db=[0.0, 20.0])
+    mixture = Mixture(config, CLIPS, [], RATE)
+    first, truth = [block.samples for block in mixture.blocks()], mixture.truth
+    again = [block.samples for block in mixture.blocks()]
+    np.testing.assert_array_equal(first, again)
+    assert mixture.truth == truth
+    other = Mixture(dataclasses.replace(config, seed=1), CLIPS, [], RATE)
+    assert not np.array_equal([block.samples for block in other.blocks()], first)
+    assert other.truth != truth
+
+
+def test_every_clip_comes_before_any_comes_again():
+    labels = [[f"{index}"] for index in range(10)]
+    config = MixtureConfig(hours=1 / 30, seconds_between=1.0)
+    mixture = Mixture(config, Clips(labels, lambda index: CLIP, len(CLIP)), [silence(RATE)], RATE)
+    list(mixture.blocks())
+    order = [label for _, _, label in mixture.truth]
+    assert sorted(order[:10]) == sorted(order[10:20]) == sorted(label for (label,) in labels)
+
+
+@pytest.mark.parametrize("exponent", [0.0, 1.0, 2.0])
+def test_coloured_noise_falls_as_its_exponent_says(exponent, rng):
+    power = np.abs(np.fft.rfft(coloured_noise(1 << 16, exponent, rng))) ** 2
+    low, high = power[100:200].mean(), power[10_000:20_000].mean()
+    assert np.log(low / high) / np.log(100) == pytest.approx(exponent, abs=0.05)
+
+
+@pytest.mark.parametrize("bad", [{"hours": 0.0}, {"seconds_between": -1.0}, {"snr_db": []}, {"snr_db": [float("nan")]}])
+def test_mixture_out_of_range_is_refused(bad):
+    with pytest.raises(ConfigError):
+        MixtureConfig(**bad)
+
+
+# The command line
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A corpus, and a model of its labels that was not trained."""
+    folder = tmp_path_factory.mktemp("tune")
+    write_corpus(folder / "clips", labels=("high", "low", "rise"))
+    torch.manual_seed(0)
+    corpus = {"name": "folder", "path": str(folder / "clips")}
+    spec = ModelSpec(
+        features=TINY_FEATURES,
+        model=TINY_MODEL,
+        tasks=[multiclass_task(["high", "low", "rise"])],
+        training={"clip_seconds": 0.4, "corpus": corpus},
+    )
+    save_model(folder / "model", build_model(spec), spec)
+    return folder
+
+
+def test_tune_keeps_thresholds_that_detect_uses(place):
+    said = succeed(
+        *("tune", "model=model", "data=folder", "data.path=clips", "split=train", "hours=0.05", "background=[rise]"),
+        *("false_alarms_per_hour=1000", "snr_db=[30]", "seconds_between=1", "hop_seconds=0.2", "device=cpu"),
+        cwd=place,
+    )
+    assert "false alarms in 0.05 hours" in said
+    kept = read_spec(place / "model").detection
+    assert kept is not None
+    assert (kept.window_seconds, kept.hop_seconds, kept.background) == (0.4, 0.2, ["rise"])
+    assert set(kept.thresholds) == {"high", "low"}
+    assert kept.origin["hours"] == 0.05 and kept.origin["split"] == "train"
+    assert kept.origin["false_alarms"] <= 50
+    path = write_wav(place / "long.wav", np.concatenate([tone(350, 2.0), tone(2000, 2.0)]))
+    classifier = audiornn.load(place / "model", device="cpu")
+    assert classifier.detect(path) == classifier.detect(path, kept)
+    assert settings_for(classifier.spec) == kept
+    succeed("detect", "model=model", "input=long.wav", "output=events.csv", "device=cpu", cwd=place)
+    assert (place / "events.csv").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("false_alarms_per_hour=0",), "false_alarms_per_hour must be above 0"),
+        (("split=train", "background=[high,low,rise]"), "at least one label that is an event"),
+        (("hours=0",), "hours and seconds_between must be above 0"),
+    ],
+)
+def test_tune_refuses_what_is_impossible(words, says, place):
+    before = (place / "model" / "config.json").read_bytes()
+    assert_refused(
+        *("tune", "model=model", "data=folder", "data.path=clips", "device=cpu", *words), cwd=place, says=says
+    )
+    assert (place / "model" / "config.json").read_bytes() == before
+    assert run("tune", "--help", cwd=place).returncode == 0
