@@ -192,10 +192,9 @@ class _ConvolutionStage:
         if carry.missing is not None:
             middles = carry.missing[self.before :][: ready * self.stride]
             absent = missing_after(middles.unsqueeze(0), self.stride)[0]
-        mask = torch.zeros(ready, dtype=torch.bool, device=x.device) if absent is None else absent
-        found = self._norm.forward_valid(found, mask[None, None, :, None]).transpose(1, 2)
-        if absent is not None and not bool(absent.any()):
-            absent = None
+            absent = absent if bool(absent.any()) else None
+        mask = None if absent is None else absent[None, None, :, None]
+        found = self._norm.forward_valid(found, mask).transpose(1, 2)
         return found, absent, carry.dropped(ready * self.stride)
 
 
