@@ -19,6 +19,7 @@ VERBS = {
     "train": "train a classifier: a run folder with model, metrics and report",
     "evaluate": "measure a model on a corpus: accuracy with intervals, confusion matrix, report",
     "predict": "classify files, folders or globs: a table, CSV, JSONL or Parquet",
+    "listen": "tell events of a microphone or of standard input as they happen",
     "embed": "write the embeddings of files or folders as one matrix with ids",
     "gates": "show what gates are for: gradients through time, and one bit carried",
 }

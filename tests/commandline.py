@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from multiprocessing import forkserver
 from pathlib import Path
 
-_VERBS = ("download", "prepare", "store", "doctor", "split", "train", "evaluate", "predict", "embed", "gates")
+_VERBS = ("download", "prepare", "store", "doctor", "split", "train", "evaluate", "predict", "listen", "embed", "gates")
 _PRELOADED = [f"audiornn.commands.{verb}" for verb in _VERBS] + [
     "audiornn.engine",
     "audiornn.evaluation.report",
