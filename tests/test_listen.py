@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from commandline import assert_refused
 from signals import chirp, noise, tone
 from test_streaming import TASK, classifier_of
@@ -30,8 +31,15 @@ SETTINGS = ["window_seconds=0.4", "hop_seconds=0.1", "threshold=0.4", "refractor
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A random network that hears loud and soft, high and low differently."""
+    """A random network, to which no label is likelier than another over all of `sound`."""
     classifier = classifier_of(seed=4)
+    heard = sound().astype(np.float32) / 32_768
+    logits = classifier.run([heard[start : start + 6_400] for start in range(0, len(heard), 1_600)]).logits
+    head = classifier.engine.network.head.linear
+    with torch.no_grad():
+        head.bias -= torch.from_numpy(logits.mean(axis=0))
+        head.weight *= 20
+        head.bias *= 20
     folder = tmp_path_factory.mktemp("listen") / "model"
     save_model(folder, classifier.engine.network, classifier.spec)
     return folder
@@ -100,32 +108,32 @@ def rows_of(events: list[Event]) -> list[dict[str, object]]:
 
 
 def test_events_come_while_the_input_still_runs_and_are_those_of_the_library(model, tmp_path):
-    process = start(model, "format=jsonl", f"output={tmp_path / 'events.jsonl'}", cwd=tmp_path)
-    until_listening(process)
-    writer = paced(process, sound().tobytes())
-    first = process.stdout.readline()
-    assert writer.is_alive(), "the first event came only with the end of the input"
-    told = first + process.stdout.read()
-    writer.join()
-    assert process.wait(60) == 0
-    wanted = events_of(model, sound())
-    assert len(wanted) >= 3
-    assert [json.loads(line) for line in told.splitlines()] == rows_of(wanted)
-    assert (tmp_path / "events.jsonl").read_bytes() == told
-    assert process.stderr.read() == b"%d events\n" % len(wanted)
+    with start(model, "format=jsonl", f"output={tmp_path / 'events.jsonl'}", cwd=tmp_path) as process:
+        until_listening(process)
+        writer = paced(process, sound().tobytes())
+        first = process.stdout.readline()
+        assert writer.is_alive(), "the first event came only with the end of the input"
+        told = first + process.stdout.read()
+        writer.join()
+        assert process.wait(60) == 0
+        wanted = events_of(model, sound())
+        assert len(wanted) >= 3
+        assert [json.loads(line) for line in told.splitlines()] == rows_of(wanted)
+        assert (tmp_path / "events.jsonl").read_bytes() == told
+        assert process.stderr.read() == b"%d events\n" % len(wanted)
 
 
 def test_ctrl_c_is_an_ordinary_end(model, tmp_path):
-    process = start(model, cwd=tmp_path)
-    until_listening(process)
-    process.stdin.write(sound().tobytes())
-    process.stdin.flush()
-    first = process.stdout.readline()
-    process.send_signal(signal.SIGINT)
-    rest = process.stdout.read()
-    assert process.wait(60) == 0
-    assert first.split()[1:3] in ([b"s", label.encode()] for label in TASK.labels)
-    assert process.stderr.read() == b"%d events\n" % (1 + len(rest.splitlines()))
+    with start(model, cwd=tmp_path) as process:
+        until_listening(process)
+        process.stdin.write(sound().tobytes())
+        process.stdin.flush()
+        first = process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        rest = process.stdout.read()
+        assert process.wait(60) == 0
+        assert first.split()[1:3] in ([b"s", label.encode()] for label in TASK.labels)
+        assert process.stderr.read().startswith(b"%d event" % (1 + len(rest.splitlines())))
 
 
 @pytest.mark.slow
@@ -205,7 +213,7 @@ def fed(detector: EventDetector, moments: Moments, size: int) -> Iterator[Event]
         yield from detector.feed(Moments(moments.times[at : at + size], moments.scores[at : at + size]))
 
 
-QUIET, YES, MAYBE, NO = [0.9, 0.1, 0.0], [0.1, 0.8, 0.1], [0.5, 0.5, 0.0], [0.1, 0.0, 0.9]
+QUIET, YES, NO = [0.9, 0.1, 0.0], [0.1, 0.8, 0.1], [0.1, 0.0, 0.9]
 
 
 @pytest.mark.parametrize("size", [1, 3, 100])
