@@ -20,17 +20,15 @@ class MaskedBatchNorm(nn.BatchNorm2d):
     In evaluation it is `torch.nn.BatchNorm2d` and ReLU. Parameters and buffers are those of `torch.nn.BatchNorm2d`.
     """
 
-    def forward_valid(self, x: Tensor, padding: Tensor | None) -> Tensor:
+    def forward_valid(self, x: Tensor, padding: Tensor) -> Tensor:
         """Normalise, rectify, zero the padding, whatever finite values it holds.
 
         Shape:
-            x ``(batch, channels, frames, features)``, padding ``(batch, 1, frames, 1)`` True where there is no frame,
-            None in evaluation = nowhere -> like x with zeros as padding.
+            x ``(batch, channels, frames, features)``, padding ``(batch, 1, frames, 1)`` True where there is no frame
+            -> like x with zeros as padding.
         """
         if not self.training:
-            normalised = self.forward(x)
-            return (normalised if padding is None else normalised.masked_fill_(padding, 0.0)).relu_()
-        assert padding is not None
+            return self.forward(x).masked_fill_(padding, 0.0).relu_()
         # In float32 whatever the precision: in half, the count itself overflows.
         wide = x if x.dtype == torch.float64 else x.float()
         count = ((~padding).sum() * x.shape[3]).clamp(min=1).to(wide.dtype)
