@@ -188,6 +188,7 @@ def test_threshold_and_labels_must_be_of_the_model(model, tmp_path):
     assert_refused("listen", f"model={model}", "ignore=[dog]", cwd=tmp_path, says="expected labels out of a, b, c")
 
 
+@pytest.mark.slow
 def test_microphone_without_its_package_is_one_line(model, tmp_path):
     (tmp_path / "sounddevice.py").write_text("raise OSError('PortAudio library not found')\n")
     process = subprocess.run(
