@@ -22,6 +22,7 @@ VERBS = {
     "predict": "classify files, folders or globs: a table, CSV, JSONL or Parquet",
     "detect": "find events in recordings of any length: a table, label tracks, RTTM",
     "tune": "choose the thresholds of detect for so many false alarms per hour, and keep them in the model",
+    "listen": "tell events of a microphone or of standard input as they happen",
     "embed": "write the embeddings of files or folders as one matrix with ids",
     "export": "write a model as one ONNX file that takes waveforms, compared with PyTorch",
     "push": "send a model to the Hugging Face hub, with a card of what was measured",

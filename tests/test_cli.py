@@ -74,6 +74,14 @@ def test_evaluate_uses_the_corpus_of_the_training_and_writes_its_files(workplace
     assert document["provenance"]["split"] == "test" and document["accuracy"]["count"] > 0
 
 
+def test_evaluate_states_what_streaming_costs(workplace, tmp_path):
+    text = succeed("evaluate", "streaming=true", "hop_seconds=0.5", f"output={tmp_path / 'out'}", cwd=workplace)
+    assert "as a stream, in windows of 1 s every 0.5 s" in text and "; offline " in text
+    assert "a sound is answered at most 0.75 s after it" in text
+    assert (tmp_path / "out" / "streaming" / "metrics.json").is_file()
+    assert_refused("evaluate", "window_seconds=1", cwd=workplace, says="expected streaming=true beside window_seconds")
+
+
 def test_evaluate_predict_and_python_agree_to_a_millionth(workplace, tmp_path):
     succeed("evaluate", f"output={tmp_path}", cwd=workplace, preloaded=False)
     words = ["input=clips", "probabilities=true", "batch_size=3", f"output={tmp_path / 'p.csv'}"]

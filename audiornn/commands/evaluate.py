@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from audiornn.corpora.corpus import Corpus
 from audiornn.errors import ConfigError
+
+if TYPE_CHECKING:
+    from audiornn.evaluation import SplitEvaluation
+    from audiornn.inference import Classifier
+    from audiornn.store import Store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +28,9 @@ class EvaluateCommand:
     batch_size: int = 256
     device: str | None = None
     strict: bool = False
+    streaming: bool = False
+    window_seconds: float | None = None
+    hop_seconds: float | None = None
 
 
 def run(command: EvaluateCommand) -> int:
@@ -32,6 +41,8 @@ def run(command: EvaluateCommand) -> int:
     from audiornn.hub import find_model, is_hub_name
     from audiornn.runs import ONNX_SUFFIX, RunFolder
 
+    if not command.streaming and (command.window_seconds is not None or command.hop_seconds is not None):
+        raise ConfigError("expected streaming=true beside window_seconds and hop_seconds, got false")
     in_run = not is_hub_name(command.model_path) and Path(command.model_path).suffix != ONNX_SUFFIX
     if command.output is None and not in_run:
         raise ConfigError(
@@ -51,4 +62,35 @@ def run(command: EvaluateCommand) -> int:
     print_lines([f"model: {folder}"])
     print_published(store, corpus, data_dir)
     print_evaluation(evaluation, written)
+    if command.streaming:
+        _evaluate_streams(command, classifier, store, evaluation, output)
     return 0
+
+
+def _evaluate_streams(
+    command: EvaluateCommand, classifier: Classifier, store: Store, offline: SplitEvaluation, output: Path
+) -> None:
+    """Measure the same clips as streams, and print what that costs."""
+    from audiornn.commands.console import print_lines, progress_bar
+    from audiornn.evaluation import evaluate, save_evaluation
+    from audiornn.streaming.limits import usual_window
+    from audiornn.streaming.measuring import StreamedClassifier
+
+    window = usual_window(classifier.spec) if command.window_seconds is None else command.window_seconds
+    streamed = StreamedClassifier(classifier, window_seconds=window, hop_seconds=command.hop_seconds)
+    with progress_bar("evaluate as streams") as progress:
+        evaluation = evaluate(streamed, store, command.split, batch_size=command.batch_size, progress=progress)
+    save_evaluation(evaluation, output / "streaming", settings=classifier.settings)
+    name, estimate = evaluation.headline
+    how = "from its states, each clip to its end"
+    if window is not None:
+        hop = window / 4 if command.hop_seconds is None else command.hop_seconds
+        how = f"in windows of {window:g} s every {hop:g} s, all clips one after another"
+    print_lines(
+        [
+            f"as a stream, {how}:",
+            f"  {name} {estimate}; offline {offline.headline[1].value_text()}",
+            f"  a sound is answered at most {streamed.delay_seconds:.3g} s after it",
+            f"  figures: {output / 'streaming'}",
+        ]
+    )

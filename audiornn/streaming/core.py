@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, pad
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from audiornn.features import FeatureExtractor
 from audiornn.models.cells import RecurrentLayer
 from audiornn.models.classifier import RecurrentClassifier
 from audiornn.models.stem import ConvolutionStem, MaskedBatchNorm, missing_after
@@ -40,13 +39,9 @@ class StreamingCore:
     def __init__(self, network: RecurrentClassifier) -> None:
         self.network = network
         self._front_end = network.features
-        config = network.features.config
-        # The same front end, told to take whole windows, and to leave to `over_frames` what looks along them.
-        of_windows = replace(config, center=False, deltas=0, normalisation="none", top_db=None)
-        if not config.pre_emphasis_per_frame:
-            of_windows = replace(of_windows, pre_emphasis=0.0)
         self.device = network.features.mean.device
-        self._windows = FeatureExtractor(of_windows).to(self.device).eval()
+        config = network.features.config
+        self._own_features = config.num_features // (1 + config.deltas)
         self._delta_frames = config.deltas * (config.delta_window // 2)
         stem = network.encoder.stem
         self._stages = [] if stem is None else _stages(stem)
@@ -63,7 +58,7 @@ class StreamingCore:
         network = self.network
         carries = []
         if self._delta_frames:
-            values = torch.zeros(batch, self._delta_frames, self._windows.num_features, device=self.device)
+            values = torch.zeros(batch, self._delta_frames, self._own_features, device=self.device)
             # Nothing is known before the beginning: differences end there as they do beside a gap.
             carries.append(Carry(values, torch.ones(self._delta_frames, dtype=torch.bool, device=self.device)))
         for stage in self._stages:
@@ -85,10 +80,11 @@ class StreamingCore:
             state: of the same streams.
             last: the signals end here.
         """
-        lengths = torch.full((len(windows),), windows.shape[1], device=self.device)
-        frames = self._windows.frames(windows, lengths)
-        missing = None if frames.missing is None else frames.missing[0]
-        values, missing, carries = self._over_frames(frames.values, missing, state.carries, last)
+        values, missing = windows.new_zeros(len(windows), 0, self._own_features), None
+        if windows.shape[1]:
+            values, missings = self._front_end.of_windows(windows)
+            missing = None if missings is None else missings[0]
+        values, missing, carries = self._over_frames(values, missing, state.carries, last)
         for stage in self._stages:
             values, missing, carry = stage.step(values, missing, carries[0], last)
             carries = (*carries[1:], carry)
@@ -156,7 +152,7 @@ class StreamingCore:
 
 
 class _ConvolutionStage:
-    """One convolution of a stem over frames that come one after another.
+    """One convolution of a stem, with its normalisation, over frames that come one after another.
 
     Attributes:
         before: frames of zeros before the first one, as the convolution pads.
@@ -164,7 +160,7 @@ class _ConvolutionStage:
     """
 
     def __init__(self, convolution: nn.Conv2d, norm: MaskedBatchNorm, features: int) -> None:
-        self._convolution, self._norm = convolution, norm
+        self._convolution = fuse_conv_bn_eval(convolution, norm)
         self.kernel, self.stride = int(convolution.kernel_size[0]), int(convolution.stride[0])
         self.before = self.kernel // 2
         self.ahead = max(self.before, self.stride - 1)
@@ -187,16 +183,15 @@ class _ConvolutionStage:
             frames = pad(frames, (0, 0, 0, reach - frames.shape[2]))
         convolution = self._convolution
         padding = (0, int(convolution.padding[1]))
-        found = conv2d(frames, convolution.weight, stride=convolution.stride, padding=padding)
+        found = conv2d(frames, convolution.weight, convolution.bias, convolution.stride, padding).relu_()
         absent = None
         if carry.missing is not None:
             middles = carry.missing[self.before :][: ready * self.stride]
             absent = missing_after(middles.unsqueeze(0), self.stride)[0]
-        mask = torch.zeros(ready, dtype=torch.bool, device=x.device) if absent is None else absent
-        found = self._norm.forward_valid(found, mask[None, None, :, None]).transpose(1, 2)
-        if absent is not None and not bool(absent.any()):
-            absent = None
-        return found, absent, carry.dropped(ready * self.stride)
+            absent = absent if bool(absent.any()) else None
+        if absent is not None:
+            found = found.masked_fill(absent[None, None, :, None], 0.0)
+        return found.transpose(1, 2), absent, carry.dropped(ready * self.stride)
 
 
 def _stages(stem: ConvolutionStem) -> list[_ConvolutionStage]:

@@ -77,7 +77,7 @@ class EventDetector:
             best = int(smoothed.argmax())
             if smoothed[best] < self._thresholds[best]:
                 self._held = None
-            elif best != self._held and time - self._last >= self._refractory:
+            elif best != self._held and time - self._last >= self._refractory - 1e-9:
                 self._held, self._last = best, time
                 found.append(Event(seconds=time, label=self._labels[best], probability=float(smoothed[best])))
         return found

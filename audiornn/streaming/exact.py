@@ -63,7 +63,8 @@ class ExactStreams:
         self._config = classifier.spec.features
         self._core = StreamingCore(engine.network)
         self._start = self._core.start()
-        config, clock = self._config, classifier.spec.frame_clock
+        self._clock = classifier.spec.frame_clock
+        config, clock = self._config, self._clock
         ahead = (config.win_length - config.samples_before) / config.sample_rate - config.first_seconds
         self.delay_seconds = ahead + self._core.look_ahead_frames / config.frame_rate + 1 / clock.frame_rate
         """Longest time from a moment to the result that has heard it."""
@@ -162,7 +163,7 @@ class ExactStreams:
         return {name: Moments(times, task.scores(own)) for name, (task, own) in shares.items() if task.num_outputs}
 
     def _moments(self, rows: Sequence[ExactRow], outputs: Outputs) -> list[dict[str, Moments]]:
-        clock = self._classifier.spec.frame_clock
+        clock = self._clock
         num_frames = outputs.logits.shape[1]
         if not num_frames:
             return [{} for _ in rows]

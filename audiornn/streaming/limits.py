@@ -6,6 +6,8 @@ from audiornn.errors import ConfigError
 from audiornn.spec import ModelSpec
 from audiornn.tasks import NEXT_FRAME
 
+WINDOW_SECONDS = 1.0
+
 
 def reason_against(spec: ModelSpec) -> str:
     """Why a model can't stream with the numbers that it gives offline; empty if it can."""
@@ -23,6 +25,11 @@ def reason_against(spec: ModelSpec) -> str:
     if spec.streams:
         return "it joins several streams by their time"
     return ""
+
+
+def usual_window(spec: ModelSpec) -> float | None:
+    """Seconds of a window where none is wanted in particular; None for a model that needs none."""
+    return WINDOW_SECONDS if reason_against(spec) else None
 
 
 def check_streamable(spec: ModelSpec) -> None:

@@ -91,7 +91,7 @@ class StreamBatch:
         """The streams that have begun."""
         return list(self._streams)
 
-    def push(self, chunks: Mapping[Hashable, Chunk], *, sample_rate: int | None = None) -> dict[Hashable, Update]:
+    def push(self, chunks: Mapping[Any, Chunk], *, sample_rate: int | None = None) -> dict[Any, Update]:
         """Let streams hear what comes next; a name that is not known begins a stream.
 
         Args:
@@ -119,7 +119,7 @@ class StreamBatch:
             waveforms[name] = stream.hearing.take(own)
         return self._advance(waveforms, last=False)
 
-    def finish(self, names: Iterable[Hashable]) -> dict[Hashable, Update]:
+    def finish(self, names: Iterable[Hashable]) -> dict[Any, Update]:
         """End streams: what was still to come, and the answers to all that they heard. Their names are free again."""
         known = [name for name in names if name in self._streams or self._begin(name)]
         found = self._advance({name: self._streams[name].hearing.finish() for name in known}, last=True)
@@ -136,7 +136,7 @@ class StreamBatch:
         self._streams[name] = _Stream(hearing, self._rows.start())
         return self._streams[name]
 
-    def _advance(self, waveforms: Mapping[Hashable, NDArray[np.float32]], *, last: bool) -> dict[Hashable, Update]:
+    def _advance(self, waveforms: Mapping[Hashable, NDArray[np.float32]], *, last: bool) -> dict[Any, Update]:
         streams = [self._streams[name] for name in waveforms]
         advanced = self._rows.advance([stream.row for stream in streams], list(waveforms.values()), last=last)
         found = {}

@@ -1,0 +1,241 @@
+"""`audiornn listen`: raw samples in, events out while they come."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from commandline import assert_refused
+from signals import chirp, noise, tone
+from test_streaming import TASK, classifier_of
+
+import audiornn
+from audiornn.checkpoint import save_model
+from audiornn.errors import ConfigError
+from audiornn.streaming import Event, EventDetector, Moments, Stream
+from audiornn.tasks import multiclass_task
+
+RATE = 16_000
+SETTINGS = ["window_seconds=0.4", "hop_seconds=0.1", "threshold=0.4", "refractory_seconds=0.3"]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A random network, to which no label is likelier than another over all of `sound`."""
+    classifier = classifier_of(seed=4)
+    heard = sound().astype(np.float32) / 32_768
+    logits = classifier.run([heard[start : start + 6_400] for start in range(0, len(heard), 1_600)]).logits
+    head = classifier.engine.network.head.linear
+    with torch.no_grad():
+        head.bias -= torch.from_numpy(logits.mean(axis=0))
+        head.weight *= 20
+        head.bias *= 20
+    folder = tmp_path_factory.mktemp("listen") / "model"
+    save_model(folder, classifier.engine.network, classifier.spec)
+    return folder
+
+
+def sound(seconds: float = 2.5) -> np.ndarray:
+    """int16, ever another sound."""
+    parts = [tone(300, 0.5), noise(8_000, amplitude=0.3), chirp(300, 6_000, 0.5), noise(8_000, amplitude=0.001)]
+    waveform = np.concatenate(parts * 3)[: round(seconds * RATE)]
+    return np.rint(waveform * 20_000).astype(np.int16)
+
+
+def events_of(model: Path, waveform: np.ndarray) -> list[Event]:
+    """What the library finds, in one piece."""
+    stream = Stream(audiornn.load(model, device="cpu"), window_seconds=0.4, hop_seconds=0.1)
+    detector = EventDetector(TASK.labels, thresholds=0.4, refractory_seconds=0.3)
+    updates = [stream.push(waveform), stream.finish()]
+    return [event for update in updates if update.moments for event in detector.feed(update.moments["label"])]
+
+
+def start(model: Path, *words: str, cwd: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "audiornn", "listen", "input=-", f"model={model}", *SETTINGS, *words]
+    return subprocess.Popen(
+        command,
+        cwd=cwd,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+
+
+def until_listening(process: subprocess.Popen[bytes]) -> None:
+    assert process.stderr is not None
+    assert process.stderr.readline().startswith(b"listening at ")
+
+
+def paced(
+    process: subprocess.Popen[bytes], data: bytes, *, piece: int = 1_001, seconds: float = 2.0
+) -> threading.Thread:
+    """Write odd pieces as a recorder would, in the background."""
+
+    def write() -> None:
+        assert process.stdin is not None
+        pieces = [data[at : at + piece] for at in range(0, len(data), piece)]
+        for each in pieces:
+            process.stdin.write(each)
+            process.stdin.flush()
+            time.sleep(seconds / len(pieces))
+        process.stdin.close()
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    return thread
+
+
+def rows_of(events: list[Event]) -> list[dict[str, object]]:
+    return [
+        {
+            "seconds": round(event.seconds, 4),
+            "label": event.label,
+            "probability": pytest.approx(event.probability, abs=2e-4),
+        }
+        for event in events
+    ]
+
+
+def test_events_come_while_the_input_still_runs_and_are_those_of_the_library(model, tmp_path):
+    with start(model, "format=jsonl", f"output={tmp_path / 'events.jsonl'}", cwd=tmp_path) as process:
+        until_listening(process)
+        writer = paced(process, sound().tobytes())
+        first = process.stdout.readline()
+        assert writer.is_alive(), "the first event came only with the end of the input"
+        told = first + process.stdout.read()
+        writer.join()
+        assert process.wait(60) == 0
+        wanted = events_of(model, sound())
+        assert len(wanted) >= 3
+        assert [json.loads(line) for line in told.splitlines()] == rows_of(wanted)
+        assert (tmp_path / "events.jsonl").read_bytes() == told
+        assert process.stderr.read() == b"%d events\n" % len(wanted)
+
+
+def test_ctrl_c_is_an_ordinary_end(model, tmp_path):
+    with start(model, cwd=tmp_path) as process:
+        until_listening(process)
+        process.stdin.write(sound().tobytes())
+        process.stdin.flush()
+        first = process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        rest = process.stdout.read()
+        assert process.wait(60) == 0
+        assert first.split()[1:3] in ([b"s", label.encode()] for label in TASK.labels)
+        assert process.stderr.read().startswith(b"%d event" % (1 + len(rest.splitlines())))
+
+
+@pytest.mark.slow
+def test_floats_channels_and_another_rate_are_heard(model, tmp_path):
+    wave = sound().astype(np.float32) / 32_768
+    stereo = np.repeat(np.stack([wave, wave], axis=1), 2, axis=0)  # crudely at twice the rate
+    process = start(model, "encoding=f32le", "channels=2", "sample_rate=32000", "format=jsonl", cwd=tmp_path)
+    told, complaints = process.communicate(stereo.astype("<f4").tobytes() + b"\0\0\0")
+    assert process.returncode == 0, complaints
+    stream = Stream(audiornn.load(model, device="cpu"), sample_rate=32_000, window_seconds=0.4, hop_seconds=0.1)
+    detector = EventDetector(TASK.labels, thresholds=0.4, refractory_seconds=0.3)
+    moments = [stream.push(stereo.T).moments, stream.finish().moments]
+    wanted = [event for each in moments if each for event in detector.feed(each["label"])]
+    assert [json.loads(line) for line in told.splitlines()] == rows_of(wanted)
+    assert b"the input ended 3 bytes into a frame of 8" in complaints
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("data", "words", "says"),
+    [
+        (b"", [], b"expected audio from '-', got none"),
+        (b"RIFF$\0\0\0WAVEfmt ", [], b"got a WAV file; add `-t raw`"),
+        (np.full(100, 1e30, "<f4").tobytes(), ["encoding=f32le"], b"is it encoding=f32le channels=1?"),
+    ],
+)
+def test_what_is_no_audio_is_one_line(model, tmp_path, data, words, says):
+    process = start(model, *words, cwd=tmp_path)
+    told, complaints = process.communicate(data)
+    assert process.returncode == 2 and told == b""
+    *_, last = complaints.splitlines()
+    assert says in last and last.startswith(b"audiornn: AudioError: ") and complaints.count(b"\n") == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["input=talk.wav"], "input must be microphone or -"),
+        (["encoding=mp3"], "encoding must be one of s16le, f32le"),
+        (["channels=0"], "channels must be at least 1"),
+        (["format=xml"], "format must be text or jsonl"),
+        (["output=events.csv"], "output must end in .jsonl"),
+        (["model=nowhere"], "nowhere"),
+    ],
+)
+def test_impossible_settings_are_refused(tmp_path, words, says):
+    assert_refused("listen", *words, cwd=tmp_path, says=says)
+
+
+def test_threshold_and_labels_must_be_of_the_model(model, tmp_path):
+    assert_refused("listen", f"model={model}", "threshold=2", cwd=tmp_path, says="expected a threshold in [0, 1]")
+    assert_refused("listen", f"model={model}", "ignore=[dog]", cwd=tmp_path, says="expected labels out of a, b, c")
+
+
+@pytest.mark.slow
+def test_microphone_without_its_package_is_one_line(model, tmp_path):
+    (tmp_path / "sounddevice.py").write_text("raise OSError('PortAudio library not found')\n")
+    process = subprocess.run(
+        [sys.executable, "-m", "audiornn", "listen", f"model={model}"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])},
+        capture_output=True,
+        text=True,
+    )
+    assert process.returncode == 2
+    assert "got: PortAudio library not found; pip install 'audiornn[microphone]'" in process.stderr.splitlines()[-1]
+
+
+# Events
+
+
+def moments_of(rows: list[list[float]], step: float = 0.1) -> Moments:
+    return Moments(np.arange(1, len(rows) + 1) * step, np.array(rows, dtype=np.float32))
+
+
+def fed(detector: EventDetector, moments: Moments, size: int) -> Iterator[Event]:
+    for at in range(0, len(moments.times), size):
+        yield from detector.feed(Moments(moments.times[at : at + size], moments.scores[at : at + size]))
+
+
+QUIET, YES, NO = [0.9, 0.1, 0.0], [0.1, 0.8, 0.1], [0.1, 0.0, 0.9]
+
+
+@pytest.mark.parametrize("size", [1, 3, 100])
+def test_event_is_where_a_label_reaches_its_threshold_once(size):
+    rows = [QUIET, YES, YES, YES, QUIET, QUIET, YES, NO, NO, NO, NO]
+    detector = EventDetector(["_", "yes", "no"], thresholds=0.7, refractory_seconds=0.3, ignored=["_"])
+    found = [(round(event.seconds, 2), event.label) for event in fed(detector, moments_of(rows), size)]
+    # A word that begins in the refractory time of another is told when that is over.
+    assert found == [(0.2, "yes"), (0.7, "yes"), (1.0, "no")]
+
+
+def test_smoothing_averages_over_its_time():
+    rows = [QUIET, QUIET, YES, QUIET, YES, YES, YES]
+    detector = EventDetector(["_", "yes", "no"], thresholds=0.7, smoothing_seconds=0.2, ignored=["_"])
+    (event,) = detector.feed(moments_of(rows))
+    assert event == Event(seconds=pytest.approx(0.7), label="yes", probability=pytest.approx(0.8))
+
+
+def test_each_label_has_its_own_threshold_and_all_must_be_possible():
+    detector = EventDetector(["_", "yes", "no"], thresholds={"yes": 0.95, "no": 0.2}, ignored=["_"])
+    assert [event.label for event in detector.feed(moments_of([YES, NO]))] == ["no"]
+    for bad in ({"thresholds": 1.5}, {"thresholds": {"a": 0.5}}, {"ignored": ["x"]}, {"refractory_seconds": -1.0}):
+        with pytest.raises(ConfigError, match="expected"):
+            EventDetector(multiclass_task(["a", "b"]).labels, **bad)
