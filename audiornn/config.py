@@ -57,7 +57,7 @@ def register(verb: str) -> None:
     """Store the schemas that a verb's option files name: ``schema`` at the top, ``<group>/schema`` in each group."""
     OmegaConf.register_new_resolver("milliseconds", _samples, replace=True)
     _store(f"{verb}_schema", _import(f"audiornn.commands.{verb}:{verb.title()}Command"))
-    if verb in ("download", "prepare", "doctor", "split", "train", "evaluate", "calibrate", "gates"):
+    if verb in ("download", "prepare", "doctor", "split", "train", "evaluate", "calibrate", "enroll", "gates"):
         from audiornn.corpora import CORPORA
         from audiornn.corpora.same import SameCorpus
 

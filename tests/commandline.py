@@ -28,6 +28,7 @@ _VERBS = (
     "embed",
     "gates",
     "calibrate",
+    "enroll",
 )
 _PRELOADED = [f"audiornn.commands.{verb}" for verb in _VERBS] + [
     "audiornn.engine",

@@ -22,6 +22,7 @@ class PredictCommand(InputCommand):
     output: str | None = None
     top_k: int = 1
     probabilities: bool = False
+    enrolled: str | None = None
 
 
 def run(command: PredictCommand) -> int:
@@ -31,7 +32,9 @@ def run(command: PredictCommand) -> int:
     if command.output is not None:
         check_output(Path(command.output))
     classifier, paths = command.open()
-    columns = prediction_columns(classifier.tasks, top_k=command.top_k, probabilities=command.probabilities)
+    if command.enrolled is not None:
+        classifier = classifier.with_enrolled(command.enrolled)
+    columns = prediction_columns(classifier.answered, top_k=command.top_k, probabilities=command.probabilities)
     failed = 0
     without: Counter[str] = Counter()
 
