@@ -1,7 +1,7 @@
-"""How well words are known after 1, 5 and 10 clips of each: `python benchmarks/enrolment.py MODEL SPEECH_COMMANDS FSDD`.
+"""Words known after 1, 5 and 10 clips of each: `python benchmarks/enrolment.py MODEL SPEECH_COMMANDS FSDD`.
 
-The model must never have heard the words. `python benchmarks/enrolment.py --without SPEECH_COMMANDS FOLDER` makes a copy
-of the corpus by links without `left`, `stop` and the digits, which neither are words there nor part of `unknown`; then
+The model must never have heard the words. `python benchmarks/enrolment.py --without SPEECH_COMMANDS FOLDER` makes a
+copy of the corpus by links without `left`, `stop` and the digits, which neither are words there nor part of `unknown`; then
 
     audiornn train experiment=sc8u 'data.words=["yes","no",up,down,right,go]' data.path=FOLDER trainer.max_epochs=20
 
@@ -24,7 +24,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
 from audiornn.inference import Classifier, load  # noqa: E402
-from audiornn.inference.enrolment import enroll_words  # noqa: E402
+from audiornn.inference.enrolment import EnrolledWords, enroll_words  # noqa: E402
 from audiornn.predictions import FileResult  # noqa: E402
 from audiornn.workers import available_cores  # noqa: E402
 
@@ -62,6 +62,10 @@ class Answers:
         return len(self.predictions)
 
 
+def labels_of(words: EnrolledWords, answers: Answers) -> list[str]:
+    return [each.label for each in words.answers(answers.predictions, answers.embeddings)]
+
+
 def measure(
     classifier: Classifier,
     candidates: Mapping[str, Answers],
@@ -86,16 +90,12 @@ def measure(
             false_accepts=false_accepts,
         )
 
-        def labels(answers: Answers) -> list[str]:
-            given = words.answers(answers.predictions, answers.embeddings)  # noqa: B023
-            return [each.label for each in given]
-
-        told = {word: labels(each) for word, each in queries.items()}
+        told = {word: labels_of(words, each) for word, each in queries.items()}
         closed = {
             word: (words.similarities(each.embeddings).argmax(axis=1) == list(candidates).index(word)).mean()
             for word, each in queries.items()
         }
-        of_known = {word: labels(each) for word, each in known.items()}
+        of_known = {word: labels_of(words, each) for word, each in known.items()}
         row = {
             "the word": np.mean([np.mean([label == word for label in each]) for word, each in told.items()]),
             "another new one": np.mean(
@@ -104,7 +104,7 @@ def measure(
             "most similar of the new ones": np.mean(list(closed.values())),
             "known taken": np.mean([label in told for each in of_known.values() for label in each]),
             "known right": np.mean([label == word for word, each in of_known.items() for label in each]),
-            "unheard taken": np.mean([label in told for label in labels(unheard)]),
+            "unheard taken": np.mean([label in told for label in labels_of(words, unheard)]),
         }
         for name, value in row.items():
             found.setdefault(name, []).append(float(value))
@@ -132,7 +132,7 @@ def main() -> None:
     classifier = load(model, device="cpu")
     rng = np.random.default_rng(0)
     validation, test = (listed(corpus, name) for name in LISTS)
-    held_back = {path for path in (*validation, *test)}
+    held_back = {*validation, *test}
     left_out = {*HELD_OUT, *DIGITS}
     others = Answers(classifier, [path for path in validation if path.parent.name not in left_out])
     tested = [path for path in test if path.parent.name not in left_out]
@@ -207,11 +207,13 @@ def render(classifier: Classifier, tables: Sequence[str], num_others: int, num_k
 
 Written by `python benchmarks/enrolment.py`, whose first lines say how its model is made; not to be edited.
 
-A model of {labels} that has never heard the new words (nor, as `unknown`, the digits). Thresholds are set on its
-{num_others:,} validation clips. Per cent, mean and standard deviation over {DRAWS} draws of the enrolled clips. The clips
-that are asked are the test splits' ({num_known:,} of known words, {100 * before:.1f} % right before anything is enrolled);
-speakers of Speech Commands never cross, FSDD has six speakers in all. The shrinkage of the covariance
-was chosen on draws of the same words.
+A model of {labels}
+that has never heard the new words, not even as `unknown`. Thresholds are set on its {num_others:,} validation
+clips, few of which are `unknown`. Per cent, mean and standard deviation over {DRAWS} draws of the enrolled
+clips. The clips that are asked are the test splits'; {num_known:,} are of known words, of which {
+            100
+            * before:.1f} % are right before anything is enrolled. Speakers of Speech Commands never cross, FSDD has six
+speakers in all. The shrinkage of the covariance was chosen on draws of the same words.
 
 {machine}, numpy {version("numpy")}, torch {version("torch")}
 
