@@ -1,7 +1,7 @@
 """Words known after 1, 5 and 10 clips of each: `python benchmarks/enrolment.py MODEL SPEECH_COMMANDS FSDD`.
 
 The model must never have heard the words. `python benchmarks/enrolment.py --without SPEECH_COMMANDS FOLDER` makes a
-copy of the corpus by links without `left`, `stop` and the digits, which neither are words there nor part of `unknown`; then
+copy of the corpus by links without `left`, `stop` and the digits, neither as words nor as part of `unknown`; then
 
     audiornn train experiment=sc8u 'data.words=["yes","no",up,down,right,go]' data.path=FOLDER trainer.max_epochs=20
 
@@ -200,6 +200,7 @@ HEADER = """\
 
 
 def render(classifier: Classifier, tables: Sequence[str], num_others: int, num_known: int, before: float) -> str:
+    right = f"{100 * before:.1f}"
     labels = ", ".join(f"`{label}`" for label in classifier.labels)
     machine = f"{platform.machine()}, {available_cores()} cores, Python {platform.python_version()}"
     return (
@@ -210,10 +211,9 @@ Written by `python benchmarks/enrolment.py`, whose first lines say how its model
 A model of {labels}
 that has never heard the new words, not even as `unknown`. Thresholds are set on its {num_others:,} validation
 clips, few of which are `unknown`. Per cent, mean and standard deviation over {DRAWS} draws of the enrolled
-clips. The clips that are asked are the test splits'; {num_known:,} are of known words, of which {
-            100
-            * before:.1f} % are right before anything is enrolled. Speakers of Speech Commands never cross, FSDD has six
-speakers in all. The shrinkage of the covariance was chosen on draws of the same words.
+clips. The clips that are asked are the test splits'; {num_known:,} are of known words, of which {right} % are
+right before anything is enrolled. Speakers of Speech Commands never cross, FSDD has six speakers in all.
+The shrinkage of the covariance was chosen on draws of the same words.
 
 {machine}, numpy {version("numpy")}, torch {version("torch")}
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from audiornn.commands.console import progress_bar
 from audiornn.commands.inputs import InputCommand, tell_without
+from audiornn.commands.picture import check_picture, draw_picture
 from audiornn.errors import AudioError
 from audiornn.files.embeddings import check_embeddings_output, write_embeddings
 
@@ -20,11 +21,14 @@ class EmbedCommand(InputCommand):
     """Settings of ``audiornn embed``."""
 
     output: str
+    picture: str | None = None
 
 
 def run(command: EmbedCommand) -> int:
     """Embed and write the matrix; 1 when any input failed."""
     check_embeddings_output(Path(command.output))
+    if command.picture is not None:
+        check_picture(Path(command.picture))
     classifier, paths = command.open()
     ids: list[str] = []
     embeddings = []
@@ -43,4 +47,7 @@ def run(command: EmbedCommand) -> int:
     tell_without(without, len(paths))
     write_embeddings(Path(command.output), ids, np.stack(embeddings))
     sys.stdout.write(f"{len(ids)} of {len(paths)} embeddings of size {classifier.embedding_size}: {command.output}\n")
+    if command.picture is not None:
+        draw_picture(Path(command.picture), Path(command.output), classifier)
+        sys.stdout.write(f"picture: {command.picture}\n")
     return 1 if len(ids) < len(paths) else 0
