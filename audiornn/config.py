@@ -28,6 +28,7 @@ _READ_CORPORA = (
     "train",
     "evaluate",
     "calibrate",
+    "enroll",
     "tune",
     "export",
     "gates",

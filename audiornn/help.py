@@ -19,6 +19,7 @@ VERBS = {
     "train": "train a classifier: a run folder with model, metrics and report",
     "evaluate": "measure a model on a corpus: accuracy with intervals, confusion matrix, report",
     "calibrate": "choose a model's temperature and what it rejects, on data of your own",
+    "enroll": "teach a model new words from a handful of clips each",
     "predict": "classify files, folders or globs: a table, CSV, JSONL or Parquet",
     "detect": "find events in recordings of any length: a table, label tracks, RTTM",
     "tune": "choose the thresholds of detect for so many false alarms per hour, and keep them in the model",
@@ -85,7 +86,7 @@ def _options(group: str, chosen: str) -> list[str]:
     paths = sorted((conf_dir() / group).glob("*.yaml"))
     width = max(24, 1 + max(len(path.stem) for path in paths))
     for path in paths:
-        if path.stem == "same" and chosen != "same":
+        if path.stem == "same" and chosen not in ("same", "null"):
             continue  # only where there is a trained model
         comments = [
             line for line in path.read_text("utf-8").splitlines() if line.startswith("# ") and "@package" not in line

@@ -262,17 +262,26 @@ def test_training_chooses_a_temperature_that_calibrate_finds_again(workplace):
     assert metrics["brier_score"] <= metrics["brier_score_uncalibrated"] + 0.02
 
 
+def write_others(folder: Path, seeds: range) -> None:
+    """Noise and chords."""
+    for seed in seeds:
+        rng = np.random.default_rng(seed)
+        write_wav(folder / f"noise_{seed}.wav", noise(8000, seed=seed, amplitude=0.3))
+        chord = sum(tone(rng.uniform(100, 3000), 0.5, amplitude=0.15) for _ in range(5))
+        write_wav(folder / f"chord_{seed}.wav", chord)
+
+
 def test_calibrate_has_the_model_reject_other_sounds_until_never_is_said(workplace, tmp_path):
-    for index in range(12):
-        write_wav(tmp_path / "others" / f"{index}.wav", noise(8000, seed=index, amplitude=0.3))
+    write_others(tmp_path / "others", range(12))
+    write_others(tmp_path / "more", range(100, 120))
     text = succeed("calibrate", "reject=accept_wrong", "share=0", f"others={tmp_path / 'others'}", cwd=workplace)
-    assert "and 12 sounds of no class" in text
+    assert "and 24 sounds of no class" in text
     assert "wrong ones accepted 0.0 %" in " ".join(text.split())
-    told = succeed("predict", f"input={tmp_path / 'others'}", f"output={tmp_path / 'rows.jsonl'}", cwd=workplace)
-    assert "12 of 12" in told
-    rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
-    assert {row["label"] for row in rows} == {"unknown"}
-    assert {row["rejected"] for row in rows} <= {"high", "low", "rise"}
+    for name, least in (("others", 1.0), ("more", 0.9)):
+        succeed("predict", f"input={tmp_path / name}", f"output={tmp_path / 'rows.jsonl'}", cwd=workplace)
+        rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
+        assert np.mean([row["label"] == "unknown" for row in rows]) >= least
+        assert {row["rejected"] for row in rows} <= {"high", "low", "rise", None}
     assert_refused("calibrate", cwd=workplace, says="reject=never drops them")
     succeed("calibrate", "reject=never", cwd=workplace)
     assert read_spec(model_of(workplace)).tasks[0].reject == []

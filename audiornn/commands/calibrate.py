@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from audiornn.store import Store
 
 NEVER = "never"
-_SHARES = {"keep_right": 0.95, "accept_wrong": 0.05}
+_SHARES = {"keep_right": 0.95, "accept_wrong": 0.2}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from audiornn.commands.file_job import FilesCommand, run_job
 from audiornn.commands.inputs import tell_without
+from audiornn.commands.picture import check_picture, draw_picture
 from audiornn.files.embeddings import check_embeddings_output
 
 if TYPE_CHECKING:
@@ -20,11 +21,14 @@ class EmbedCommand(FilesCommand):
     """Settings of ``audiornn embed``."""
 
     output: str
+    picture: str | None = None
 
 
 def run(command: EmbedCommand) -> int:
     """Embed and write the matrix; 1 when any input failed."""
     check_embeddings_output(Path(command.output))
+    if command.picture is not None:
+        check_picture(Path(command.picture))
     classifier, paths = command.open()
     from audiornn.files.resumable import MatrixOutput
 
@@ -39,4 +43,7 @@ def run(command: EmbedCommand) -> int:
     tell_without(tally.without, tally.total)
     done = f"{tally.total - tally.failed} of {tally.total} embeddings of size {classifier.embedding_size}"
     sys.stdout.write(f"{done} by {classifier.engine.description}: {command.output}\n")
+    if command.picture is not None:
+        draw_picture(Path(command.picture), Path(command.output), classifier)
+        sys.stdout.write(f"picture: {command.picture}\n")
     return 1 if tally.failed else 0

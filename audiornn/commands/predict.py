@@ -27,6 +27,7 @@ class PredictCommand(FilesCommand):
     output: str | None = None
     top_k: int = 1
     probabilities: bool = False
+    enrolled: str | None = None
 
 
 def run(command: PredictCommand) -> int:
@@ -36,7 +37,9 @@ def run(command: PredictCommand) -> int:
     if command.output is not None:
         check_output(Path(command.output))
     classifier, paths = command.open()
-    columns = prediction_columns(classifier.tasks, top_k=command.top_k, probabilities=command.probabilities)
+    if command.enrolled is not None:
+        classifier = classifier.with_enrolled(command.enrolled)
+    columns = prediction_columns(classifier.answered, top_k=command.top_k, probabilities=command.probabilities)
     if command.output is None:
         tally = _print(command, classifier, paths, columns)
     else:

@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audiornn.detection import DetectionSettings, Event
-from audiornn.errors import ConfigError
+from audiornn.errors import ConfigError, ModelError
 from audiornn.inference.batching import batches_by_length
 from audiornn.inference.engines import Answer, Engine
+from audiornn.inference.enrolment import EnrolledWords, check_enrollable, read_enrolled
 from audiornn.inference.reading import AudioInput, AudioPath, SignalReader
 from audiornn.predictions import AnyPrediction, FileResult, predictions_of
 from audiornn.recordings import detect_events
@@ -51,15 +52,36 @@ class Classifier:
         engine: what runs its network.
         spec: its settings and labels.
         source: where it was read from, for messages.
+        enrolled: words that it answers with beside its own; see `with_enrolled`.
     """
 
-    def __init__(self, engine: Engine, spec: ModelSpec, *, source: AudioPath = "") -> None:
+    def __init__(
+        self, engine: Engine, spec: ModelSpec, *, source: AudioPath = "", enrolled: EnrolledWords | None = None
+    ) -> None:
         self.engine = engine
         self.spec = spec
         # Kept: checked anew whenever it is asked for.
         self.inputs = spec.inputs
         self.reader = SignalReader(self.inputs)
         self.source = str(source)
+        self.enrolled = enrolled
+
+    def with_enrolled(self, words: EnrolledWords | AudioPath) -> Classifier:
+        """The same model, whose predictions know further words.
+
+        Args:
+            words: from `audiornn.inference.enrolment.enroll_words`, or the file that ``audiornn enroll`` wrote.
+
+        Raises:
+            ModelError: the file is damaged, they belong to another model or are labels already, or the model does not
+                answer with one label.
+        """
+        enrolled = words if isinstance(words, EnrolledWords) else read_enrolled(words)
+        enrolled.task(check_enrollable(self.spec.tasks))
+        if enrolled.weights_sha256 != self.spec.weights_sha256:
+            where = "" if isinstance(words, EnrolledWords) else f" in '{os.fspath(words)}'"
+            raise ModelError(f"expected words enrolled with the model '{self.source}', got those of another{where}")
+        return Classifier(self.engine, self.spec, source=self.source, enrolled=enrolled)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -73,8 +95,13 @@ class Classifier:
         return list(self.spec.tasks)
 
     @property
+    def answered(self) -> list[TaskSpec]:
+        """What predictions hold: `tasks`, with the enrolled words among their labels."""
+        return self.tasks if self.enrolled is None else [self.enrolled.task(self.spec.tasks[0])]
+
+    @property
     def labels(self) -> list[str]:
-        """Class names in the order of `Prediction.probabilities`.
+        """The model's own class names in the order of `Prediction.probabilities`.
 
         Raises:
             ConfigError: the model has several tasks.
@@ -261,4 +288,5 @@ class Classifier:
 
     def predictions_of(self, signals: Sequence[Signals], outputs: Outputs) -> list[AnyPrediction]:
         """What `run` found of signals, in words, one prediction per utterance."""
-        return predictions_of(self.spec.tasks, outputs.scores, [each.seconds for each in signals])
+        predictions = predictions_of(self.spec.tasks, outputs.scores, [each.seconds for each in signals])
+        return predictions if self.enrolled is None else [*self.enrolled.answers(predictions, outputs.embeddings)]

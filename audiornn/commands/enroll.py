@@ -1,0 +1,188 @@
+"""``audiornn enroll``: new words for a trained model, from a handful of clips each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from audiornn.commands.console import print_lines, print_table, progress_bar
+from audiornn.errors import AudioError, ConfigError, CorpusError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from audiornn.inference import Classifier
+    from audiornn.inference.enrolment import EnrolledWords
+    from audiornn.manifest import Utterance
+    from audiornn.sequences import Signals
+
+    Embeddings = NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnrollCommand:
+    """Settings of ``audiornn enroll``."""
+
+    input: str
+    data: Any = None
+    model_path: str
+    runs_dir: str
+    data_dir: str
+    output: str | None = None
+    others: Any = None
+    split: str = "validation"
+    false_accepts: float = 0.01
+    batch_size: int = 64
+    device: str | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.false_accepts <= 1:
+            raise ConfigError(f"false_accepts must be from 0 to 1, got {self.false_accepts}")
+        if self.batch_size < 1:
+            raise ConfigError(f"batch_size must be at least 1, got {self.batch_size}")
+
+
+def run(command: EnrollCommand) -> int:
+    """Embed the clips, choose thresholds, write the words, print a table of them."""
+    import numpy as np
+
+    from audiornn.commands.inputs import expand_inputs
+    from audiornn.files.atomic import check_writable
+    from audiornn.inference.enrolment import ENROLLED_FILE, check_enrollable, enroll_words
+    from audiornn.runs import resolve_model
+    from audiornn.spec import read_spec
+
+    rows = _listed(Path(command.input))
+    sounds = [] if command.others is None else expand_inputs(command.others)
+    folder = resolve_model(command.model_path, Path(command.runs_dir))
+    task = check_enrollable(read_spec(folder).tasks)
+    words = sorted({row.label for row in rows})
+    if known := set(words) & {*task.labels, task.unknown}:
+        raise ConfigError(f"expected words that the model does not know, got {min(known)!r} in '{command.input}'")
+    output = Path(command.output) if command.output else folder / ENROLLED_FILE
+    check_writable(output)
+
+    from audiornn.inference import load  # torch: after everything that can be refused without it
+
+    classifier = load(folder, device=command.device)
+    with progress_bar("enroll") as progress:
+        embedded = _embeddings(classifier, rows, command.batch_size)
+        clips = {
+            word: np.stack([vector for row, vector in zip(rows, embedded, strict=True) if row.label == word])
+            for word in words
+        }
+        others = [_embedded(classifier, [classifier.reader.read(path) for path in sounds], command.batch_size)]
+        if command.data is not None:
+            others.append(_of_corpus(command, classifier, folder, words, progress))
+    rest = np.concatenate(others)
+    enrolled = enroll_words(
+        clips,
+        weights_sha256=classifier.spec.weights_sha256,
+        others=rest if len(rest) else None,
+        false_accepts=command.false_accepts,
+    )
+    enrolled.save(output)
+    _print(enrolled, clips, len(rest), output)
+    return 0
+
+
+def _listed(path: Path) -> list[Utterance]:
+    """Clips with their words: a folder per word, or a manifest."""
+    from audiornn.audio import find_audio
+    from audiornn.manifest import MANIFEST_SUFFIXES, Utterance, read_manifest
+
+    if path.suffix.lower() in MANIFEST_SUFFIXES and not path.is_dir():
+        rows = [row for row in read_manifest(path) if row.label]
+        if not rows:
+            raise CorpusError(f"expected rows with a label in '{path}', got none")
+        return rows
+    rows = []
+    for file in find_audio(path):
+        word, *below = file.relative_to(path).parts
+        if not below:
+            raise AudioError(f"expected a folder for each word in '{path}', got the file '{word}' beside them")
+        rows.append(Utterance(utterance_id=str(file), path=str(file), label=word))
+    return rows
+
+
+def _embeddings(classifier: Classifier, rows: Iterable[Utterance], batch_size: int) -> Embeddings:
+    from audiornn.audio import read_recording
+
+    signals = []
+    for row in rows:
+        if row.start_seconds or row.end_seconds is not None or row.gaps:
+            rate = classifier.sample_rate
+            recording = read_recording(
+                row.path,
+                sample_rate=rate,
+                start_seconds=row.start_seconds,
+                end_seconds=row.end_seconds,
+                gaps=row.gaps,
+            )
+            signals.append(classifier.reader.prepare(recording.waveform, rate))
+        else:
+            signals.append(classifier.reader.read(row.path))
+    return _embedded(classifier, signals, batch_size)
+
+
+def _embedded(classifier: Classifier, signals: Sequence[Signals], batch_size: int) -> Embeddings:
+    return classifier.run(signals, batch_size=batch_size).embeddings
+
+
+def _of_corpus(
+    command: EnrollCommand, classifier: Classifier, folder: Path, words: Sequence[str], progress: Any
+) -> Embeddings:
+    """Embeddings of a split of a corpus, but for clips of the words."""
+    import numpy as np
+
+    from audiornn.corpora.same import corpus_of
+    from audiornn.manifest import SPLITS
+    from audiornn.store import prepare
+
+    if command.split not in SPLITS:
+        raise ConfigError(f"split must be one of {', '.join(SPLITS)}, got {command.split!r}")
+    store = prepare(
+        corpus_of(command.data, classifier.spec.training, folder),
+        data_dir=Path(command.data_dir),
+        sample_rate=classifier.sample_rate,
+        audio=classifier.spec.audio,
+        reads_audio=classifier.inputs.reads_audio,
+        sequences=classifier.inputs.clocks,
+        progress=progress,
+    )
+    columns = [store.column(name) for name in ("label", "word") if name in store.column_names]
+    rows = [row for row in store.indices(command.split).tolist() if not any(cells[row] in words for cells in columns)]
+    if not rows:
+        raise CorpusError(f"expected clips of other words in the {command.split} split of '{store.folder}', found none")
+    found = []
+    for start in range(0, len(rows), 1024):
+        signals = [store.signals(row) for row in rows[start : start + 1024]]
+        found.append(_embedded(classifier, signals, command.batch_size))
+        progress(start + len(signals), len(rows))
+    return np.concatenate(found)
+
+
+def _print(enrolled: EnrolledWords, clips: Mapping[str, Embeddings], num_others: int, output: Path) -> None:
+    from audiornn.inference.enrolment import MIN_OTHERS, recognised_when_left_out
+
+    found = recognised_when_left_out(enrolled, clips)
+    rows = [
+        {
+            "word": word,
+            "clips": count,
+            "least similarity": round(threshold, 3),
+            "found when left out %": "" if share is None else f"{100 * share:.0f}",
+        }
+        for word, count, threshold, share in zip(
+            enrolled.words, enrolled.num_clips, enrolled.thresholds.tolist(), found.values(), strict=True
+        )
+    ]
+    print_table(f"{len(enrolled.words)} words against {num_others:,} other clips", rows)
+    if num_others < MIN_OTHERS:
+        print_lines(
+            [f"thresholds are rough: with others=... or data=same, of {MIN_OTHERS} clips or more, they are not"]
+        )
+    print_lines([f"words: {output}"])

@@ -1,0 +1,267 @@
+"""Words that a model learns from a few clips, and the file that holds them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from commandline import assert_refused, run, succeed
+from signals import chirp, noise, tone, write_wav
+from toy import TINY_FEATURES, TINY_MODEL, TINY_OVERRIDES, write_corpus
+
+import audiornn
+from audiornn.checkpoint import build_model, save_model
+from audiornn.errors import ConfigError, ModelError
+from audiornn.inference.enrolment import (
+    MIN_OTHERS,
+    EnrolledWords,
+    enroll_words,
+    read_enrolled,
+    recognised_when_left_out,
+)
+from audiornn.predictions import Prediction
+from audiornn.spec import ModelSpec
+from audiornn.tasks import TaskSpec, multiclass_task
+
+SIZE = 8
+
+
+def cloud(rng: np.random.Generator, axis: int, count: int, spread: float = 0.3) -> np.ndarray:
+    """Embeddings about one axis."""
+    return np.eye(SIZE)[axis] * 3 + rng.normal(scale=spread, size=(count, SIZE))
+
+
+def others(rng: np.random.Generator, count: int = 400) -> np.ndarray:
+    return np.concatenate([cloud(rng, axis, count // 4) for axis in range(4)])
+
+
+def own(label: str = "left", rejected: str = "") -> Prediction:
+    return Prediction(
+        label=label, probability=0.8, probabilities={"left": 0.8, "right": 0.2}, duration_seconds=1.0, rejected=rejected
+    )
+
+
+@pytest.mark.parametrize("num_clips", [1, 5])
+def test_enrolled_words_are_known_and_other_words_are_not_taken_for_them(rng, num_clips):
+    clips = {"tea": cloud(rng, 5, num_clips), "milk": cloud(rng, 6, num_clips)}
+    words = enroll_words(clips, weights_sha256="a", others=others(rng))
+    asked = np.concatenate([cloud(rng, 5, 100), cloud(rng, 6, 100)])
+    told = [each.label for each in words.answers([own()] * 200, asked)]
+    assert told.count("tea") >= 95 and told[:100].count("tea") == told.count("tea")
+    assert told[100:].count("milk") >= 95
+    kept = [each.label for each in words.answers([own()] * 400, others(rng))]
+    assert kept.count("left") >= 385
+
+
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.25])
+def test_no_more_than_the_share_of_other_clips_is_taken_for_any_word(rng, share):
+    rest = rng.normal(size=(500, SIZE))
+    clips = {name: rng.normal(size=(3, SIZE)) for name in ("a", "b", "c")}
+    words = enroll_words(clips, weights_sha256="a", others=rest, false_accepts=share)
+    taken = (words.probabilities(rest) >= 0.5).any(axis=1).mean()
+    assert share - 0.02 <= taken <= share
+
+
+def test_probability_is_one_half_at_the_threshold_and_small_for_most_others(rng):
+    rest = others(rng)
+    words = enroll_words({"tea": cloud(rng, 5, 5)}, weights_sha256="a", others=rest)
+    similarities, probabilities = words.similarities(rest)[:, 0], words.probabilities(rest)[:, 0]
+    assert ((probabilities >= 0.5) == (similarities >= words.thresholds[0])).all()
+    assert np.median(probabilities) == pytest.approx(0.01, abs=0.002)
+
+
+def test_probabilities_of_old_and_new_words_add_up_and_the_answer_leads(rng):
+    words = enroll_words({"tea": cloud(rng, 5, 5), "milk": cloud(rng, 6, 5)}, weights_sha256="a", others=others(rng))
+    asked = np.concatenate([cloud(rng, axis, 10) for axis in range(SIZE)])
+    for prediction in words.answers([own()] * len(asked), asked):
+        assert list(prediction.probabilities) == ["left", "right", "tea", "milk"]
+        assert sum(prediction.probabilities.values()) == pytest.approx(1)
+        ratio = prediction.probabilities["left"] / max(prediction.probabilities["right"], 1e-300)
+        assert ratio == pytest.approx(4) or prediction.probabilities["left"] < 1e-12
+        assert prediction.top(4)[0] == (prediction.label, prediction.probability)
+
+
+def test_rejected_answer_stays_unknown_unless_a_word_is_heard(rng):
+    words = enroll_words({"tea": cloud(rng, 5, 5)}, weights_sha256="a", others=others(rng))
+    unknown, tea = words.answers([own("unknown", rejected="left")] * 2, np.stack([np.eye(SIZE)[0], np.eye(SIZE)[5]]))
+    assert (unknown.label, unknown.rejected) == ("unknown", "left")
+    assert (tea.label, tea.rejected) == ("tea", "")
+
+
+def test_without_others_the_words_are_told_from_each_other(rng):
+    clips = {"tea": cloud(rng, 5, 4), "milk": cloud(rng, 6, 4)}
+    words = enroll_words(clips, weights_sha256="a")
+    assert words.projection is None and not words.centre.any()
+    answers = words.answers([own()] * 20, np.concatenate([cloud(rng, 5, 10), cloud(rng, 6, 10)]))
+    assert [each.label for each in answers] == ["tea"] * 10 + ["milk"] * 10
+    with pytest.raises(ConfigError, match="data=same"):
+        enroll_words({"tea": clips["tea"]}, weights_sha256="a")
+
+
+def test_few_or_equal_others_do_not_scale_embeddings(rng):
+    few = enroll_words({"tea": cloud(rng, 5, 3)}, weights_sha256="a", others=others(rng, MIN_OTHERS - 4))
+    assert few.projection is None
+    alike = enroll_words({"tea": cloud(rng, 5, 3)}, weights_sha256="a", others=np.ones((MIN_OTHERS, SIZE)))
+    assert alike.projection is None and np.isfinite(alike.thresholds).all()
+
+
+def test_own_clips_are_asked_with_a_prototype_of_the_rest(rng):
+    clips = {"tea": np.concatenate([cloud(rng, 5, 4), cloud(rng, 1, 1)]), "milk": cloud(rng, 6, 1)}
+    words = enroll_words(clips, weights_sha256="a", others=others(rng))
+    assert recognised_when_left_out(words, clips) == {"tea": 0.8, "milk": None}
+
+
+def test_words_are_read_back_as_they_were_saved(rng, tmp_path):
+    words = enroll_words({"tea": cloud(rng, 5, 5), "thé": cloud(rng, 6, 2)}, weights_sha256="a", others=others(rng))
+    words.save(tmp_path / "new" / "words.json")
+    again = read_enrolled(tmp_path / "new" / "words.json")
+    assert (again.words, again.num_clips, again.weights_sha256) == (("tea", "thé"), (5, 2), "a")
+    asked = rng.normal(size=(50, SIZE))
+    np.testing.assert_allclose(again.probabilities(asked), words.probabilities(asked), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda d: d.update(format="other"), "audiornn enroll"),
+        (lambda d: d.update(format_version=9), "version 1"),
+        (lambda d: d.pop("slopes"), "slopes"),
+        (lambda d: d["thresholds"].append(1.0), "fit each other"),
+        (lambda d: d["centre"].__setitem__(0, None), "words.json"),
+        (lambda d: d["centre"].__setitem__(0, float("nan")), "finite"),
+        (lambda d: d.update(words=["tea", "tea"]), "distinct"),
+        (lambda d: d.update(prototypes="x"), "words.json"),
+    ],
+)
+def test_damaged_file_is_one_line(rng, tmp_path, change, says):
+    path = tmp_path / "words.json"
+    enroll_words({"tea": cloud(rng, 5, 5), "milk": cloud(rng, 6, 2)}, weights_sha256="a").save(path)
+    document = json.loads(path.read_text())
+    change(document)
+    path.write_text(json.dumps(document))
+    with pytest.raises(ModelError, match=says) as caught:
+        read_enrolled(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b"[1]", b"\x80\x04K\x01.", b"{"])
+def test_foreign_file_is_refused(tmp_path, content):
+    (tmp_path / "words.json").write_bytes(content)
+    with pytest.raises(ModelError, match=r"words\.json"):
+        read_enrolled(tmp_path / "words.json")
+
+
+@pytest.fixture
+def classifier(tmp_path) -> audiornn.Classifier:
+    torch.manual_seed(3)
+    spec = ModelSpec(features=TINY_FEATURES, model=TINY_MODEL, tasks=[multiclass_task(["left", "right"])])
+    save_model(tmp_path / "model", build_model(spec), spec)
+    return audiornn.load(tmp_path / "model", device="cpu")
+
+
+def enrolled(classifier: audiornn.Classifier, *names: str) -> EnrolledWords:
+    sounds = {name: [tone(300 * 4**index, 0.3 + 0.1 * k) for k in range(3)] for index, name in enumerate(names)}
+    clips = {name: classifier.embed(waveforms, sample_rate=16_000) for name, waveforms in sounds.items()}
+    return enroll_words(clips, weights_sha256=classifier.spec.weights_sha256)
+
+
+def test_classifier_with_words_leaves_the_one_without_as_it_is(classifier):
+    audio = [tone(300), chirp(100, 4000)]
+    before = classifier.predict(audio, sample_rate=16_000)
+    more = classifier.with_enrolled(enrolled(classifier, "low", "high"))
+    assert more.predict(tone(300, 0.35), sample_rate=16_000).label == "low"
+    assert list(more.predict(audio[1], sample_rate=16_000).probabilities) == more.answered[0].labels
+    assert more.answered[0].labels == ["left", "right", "low", "high"] and more.labels == ["left", "right"]
+    assert classifier.predict(audio, sample_rate=16_000) == before
+
+
+def test_words_of_another_model_or_that_are_known_are_refused(classifier, tmp_path):
+    words = enrolled(classifier, "low", "high")
+    dataclasses.replace(words, weights_sha256="b").save(tmp_path / "w.json")
+    with pytest.raises(ModelError, match=r"got those of another in '.*w\.json'"):
+        classifier.with_enrolled(tmp_path / "w.json")
+    for known in ("left", "unknown"):
+        with pytest.raises(ModelError, match=known):
+            classifier.with_enrolled(dataclasses.replace(words, words=("low", known)))
+
+
+def test_model_without_one_label_per_clip_takes_no_words(classifier):
+    task = TaskSpec(name="a", kind="multilabel", labels=["x", "y"], columns=["a"], thresholds=[0.5, 0.5])
+    several = audiornn.Classifier(classifier.engine, dataclasses.replace(classifier.spec, tasks=[task]))
+    with pytest.raises(ModelError, match="one label per clip, for enrolled words, got multilabel"):
+        several.with_enrolled(enrolled(classifier, "low", "high"))
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `clips/`, one finished training run that has not heard `rise`, and `new/` with five clips of it."""
+    place = tmp_path_factory.mktemp("workplace")
+    write_corpus(place / "clips", clips=30, labels=("high", "low"))
+    write_corpus(place / "new", clips=5, labels=("rise",))
+    succeed("train", "data=folder", "data.path=clips", *TINY_OVERRIDES, cwd=place)
+    return place
+
+
+def rows_of(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_new_word_is_enrolled_and_predicted_from_the_command_line(workplace, tmp_path):
+    text = succeed(
+        "enroll", "input=new", "data=same", "false_accepts=0", f"output={tmp_path / 'w.json'}", cwd=workplace
+    )
+    assert "rise" in text and "thresholds are rough" in text
+    output = tmp_path / "rows.jsonl"
+    words = ("predict", "input=[new,clips]", f"output={output}", "top_k=3", "probabilities=true")
+    succeed(*words, f"enrolled={tmp_path / 'w.json'}", cwd=workplace)
+    rows = rows_of(output)
+    assert {row["label"] for row in rows} == {"rise", "high", "low"}
+    assert sum(row["label"] == "rise" for row in rows[:5]) >= 3
+    assert all(row["probability of rise"] is not None and row["label_3"] for row in rows)
+    succeed(*words, cwd=workplace)
+    assert {row["label"] for row in rows_of(output)} == {"high", "low"}
+
+
+def test_manifest_with_segments_enrols_the_same_word_as_files(workplace, tmp_path):
+    clip = audiornn.audio.read_audio(workplace / "new" / "rise" / "00.wav", sample_rate=16_000)
+    write_wav(tmp_path / "long.wav", np.concatenate([noise(16_000), clip]))
+    (tmp_path / "words.csv").write_text(
+        f"path,label,start,end\nlong.wav,rise,1.0,{1 + len(clip) / 16_000}\nlong.wav,noise,0,1\n"
+    )
+    (tmp_path / "other").mkdir()
+    write_wav(tmp_path / "other" / "rise" / "a.wav", clip)
+    write_wav(tmp_path / "other" / "noise" / "b.wav", noise(16_000))
+    for name in ("words.csv", "other"):
+        succeed("enroll", f"input={tmp_path / name}", f"output={tmp_path / name}.json", cwd=workplace)
+    first, second = (read_enrolled(tmp_path / f"{name}.json") for name in ("words.csv", "other"))
+    np.testing.assert_allclose(first.prototypes, second.prototypes, atol=1e-4)
+
+
+def test_enroll_refuses_what_it_cannot_do(workplace, tmp_path):
+    (tmp_path / "known" / "high").mkdir(parents=True)
+    write_wav(tmp_path / "known" / "high" / "a.wav", tone(300))
+    write_wav(tmp_path / "flat" / "a.wav", tone(300))
+    for words, says in (
+        ([f"input={tmp_path / 'known'}"], "does not know, got 'high'"),
+        ([f"input={tmp_path / 'flat'}"], "a folder for each word"),
+        (["input=new"], "something to tell 'rise' from"),
+        (["input=nowhere"], "nowhere"),
+        (["input=new", "data=same", "split=all"], "split must be"),
+        (["input=new", "false_accepts=2"], "from 0 to 1"),
+        (["input=new", "data=same", f"output={tmp_path / 'flat' / 'a.wav' / 'b'}"], "expected to write"),
+    ):
+        assert_refused("enroll", *words, cwd=workplace, says=says)
+    assert not list((workplace / "runs").rglob("enrolled.json"))
+
+
+def test_words_beside_the_model_are_used_only_when_named(workplace, tmp_path):
+    succeed("enroll", "input=new", "data=same", cwd=workplace)
+    (found,) = (workplace / "runs").rglob("enrolled.json")
+    done = run("predict", "input=new", f"enrolled={found}", "model=last", cwd=workplace)
+    assert done.returncode == 0 and "rise" in done.stdout
+    found.unlink()
+    assert_refused("predict", "input=new", f"enrolled={found}", cwd=workplace, says="enrolled.json")
