@@ -321,7 +321,8 @@ def _read_pcm16(file: BinaryIO | bytes, layout: Pcm16Layout, start: int, stop: i
 
 def _open(path: AnyPath) -> soundfile.SoundFile:
     try:
-        file = soundfile.SoundFile(path)
+        # As text soundfile refuses names that are not UTF-8.
+        file = soundfile.SoundFile(os.fsencode(path) if os.name == "posix" else path)
     except soundfile.LibsndfileError as error:
         name = os.fspath(path)
         remedy = "; convert it to FLAC" if name.lower().endswith(tuple(UNREADABLE_SUFFIXES)) else ""

@@ -38,5 +38,5 @@ def run(command: EmbedCommand) -> int:
     tally = run_job("embed", command, classifier, paths, matrix, encode)
     tell_without(tally.without, tally.total)
     done = f"{tally.total - tally.failed} of {tally.total} embeddings of size {classifier.embedding_size}"
-    sys.stdout.write(f"{done} by {classifier.engine.description}: {command.output}\n")
+    sys.stdout.write(f"{done} by {command.engine_of(classifier)}: {command.output}\n")
     return 1 if tally.failed else 0

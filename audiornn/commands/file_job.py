@@ -10,18 +10,21 @@ import signal
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from audiornn.commands.console import progress_bar
 from audiornn.commands.inputs import InputCommand
+from audiornn.errors import ConfigError
 
 if TYPE_CHECKING:
     from audiornn.files.resumable import Output
     from audiornn.inference import Classifier
     from audiornn.predictions import FileResult
 
+RAY = "ray"
+"""Of the setting ``engine``: not what runs the network but where."""
 # What shapes no row, or is told by the model that was found.
 _OTHER_SETTINGS = frozenset(
     {"output", "model_path", "runs_dir", "batch_size", "device", "engine", "num_workers", "resume"}
@@ -35,6 +38,41 @@ class FilesCommand(InputCommand):
     num_workers: int | None = None
     in_order: bool = True
     resume: bool = True
+
+    @property
+    def local_engine(self) -> str | None:
+        """What runs the network where it is run; each of Ray's workers takes what this process does."""
+        return None if self.engine == RAY else self.engine
+
+    def open(self) -> tuple[Classifier, list[str]]:
+        """As for every verb; whether there is Ray is asked first."""
+        if self.engine == RAY:
+            from audiornn.inference.on_ray import check_ray
+
+            check_ray()
+            if self.device not in (None, "cpu"):
+                raise ConfigError(f"expected device=cpu with engine=ray, got {self.device!r}")
+        return super().open()
+
+    def groups(
+        self, classifier: Classifier, paths: Sequence[str], first: int = 0
+    ) -> Generator[list[FileResult], None, None]:
+        """Results of files, some at a time; ``first`` files came before."""
+        from audiornn.inference.files import predict_groups
+        from audiornn.inference.on_ray import predict_groups_on_ray
+
+        return (predict_groups_on_ray if self.engine == RAY else predict_groups)(
+            classifier,
+            paths,
+            batch_size=self.batch_size,
+            num_workers=self.num_workers,
+            in_order=self.in_order,
+            first=first,
+        )
+
+    def engine_of(self, classifier: Classifier) -> str:
+        """What has run, in words."""
+        return f"{classifier.engine.description}{', spread by Ray' if self.engine == RAY else ''}"
 
     def shaping(self, classifier: Classifier) -> dict[str, Any]:
         """All that the rows depend on but the files: with other values they belong to another job."""
@@ -74,7 +112,7 @@ def run_job(
         KeyboardInterrupt: on Ctrl-C or SIGTERM, with a line that says what is kept.
     """
     from audiornn.files.parts import Item, Part
-    from audiornn.inference.files import file_state, predict_groups
+    from audiornn.inference.files import file_state
 
     settings = {"verb": name, **command.shaping(classifier)}
     part = Part(output.path, settings, state_of=file_state, head=output.head, resume=command.resume)
@@ -84,14 +122,7 @@ def run_job(
         if part.done:
             sys.stderr.write(f"audiornn: going on after {len(part.done):,} of {total:,}, kept in '{part.path}'\n")
         progress(len(part.done), total)
-        groups = predict_groups(
-            classifier,
-            missing,
-            batch_size=command.batch_size,
-            num_workers=command.num_workers,
-            in_order=command.in_order,
-            first=len(part.done),
-        )
+        groups = command.groups(classifier, missing, first=len(part.done))
         try:
             with contextlib.closing(groups):
                 for group in groups:

@@ -67,9 +67,9 @@ class OnnxEngine:
             **{field: found.get(name) for name, field in _FRAME_OUTPUTS.items()},
         )
 
-    def callers(self) -> ThreadPoolExecutor:
+    def callers(self, count: int | None = None) -> ThreadPoolExecutor:
         """Threads that may ask at once; those of the session are shared by all of them."""
-        return ThreadPoolExecutor(available_cores())
+        return ThreadPoolExecutor(count or available_cores())
 
 
 _FRAME_OUTPUTS = {
