@@ -118,11 +118,11 @@ def run_job(
     part = Part(output.path, settings, state_of=file_state, head=output.head, resume=command.resume)
     with stoppable(), part, progress_bar(name) as progress:
         missing = part.missing(paths)
-        total = len(part.done) + len(missing)
-        if part.done:
-            sys.stderr.write(f"audiornn: going on after {len(part.done):,} of {total:,}, kept in '{part.path}'\n")
-        progress(len(part.done), total)
-        groups = command.groups(classifier, missing, first=len(part.done))
+        total = part.num_done + len(missing)
+        if part.num_done:
+            sys.stderr.write(f"audiornn: going on after {part.num_done:,} of {total:,}, kept in '{part.path}'\n")
+        progress(part.num_done, total)
+        groups = command.groups(classifier, missing, first=part.num_done)
         try:
             with contextlib.closing(groups):
                 for group in groups:
@@ -132,11 +132,11 @@ def run_job(
                         for result, content in zip(group, contents, strict=True)
                     ]
                     part.append(items, b"".join(contents))
-                    progress(len(part.done), total)
+                    progress(part.num_done, total)
             tally = Tally(total=total, failed=part.num_failed, without=part.notes)
             output.finish(part)
         except KeyboardInterrupt:
-            done = f"{len(part.done):,} of {total:,} are kept in '{part.path}'; the same command goes on"
+            done = f"{part.num_done:,} of {total:,} are kept in '{part.path}'; the same command goes on"
             raise KeyboardInterrupt(f"interrupted: {done}") from None
     return tally
 

@@ -101,6 +101,9 @@ def open_session(path: Path, *, num_threads: int | None = None) -> tuple[onnxrun
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = num_threads or available_cores()
     options.log_severity_level = 3  # errors come as exceptions
+    # Threads that wait by spinning took a core from the decoders and from other callers: 3.2 ms of processor for a clip
+    # of 1 s on two cores instead of 1.7.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its classes of errors share no base of their own
