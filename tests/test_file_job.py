@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import resource
 import signal
 import subprocess
 import sys
@@ -26,7 +25,7 @@ from toy import TINY_FEATURES, TINY_MODEL
 import audiornn
 from audiornn.audio import list_files
 from audiornn.checkpoint import build_model, save_model
-from audiornn.commands import embed, predict
+from audiornn.commands import embed, file_job, predict
 from audiornn.commands.file_job import stoppable
 from audiornn.errors import AudioError, ConfigError
 from audiornn.files.embeddings import read_embeddings
@@ -262,6 +261,13 @@ def test_closing_line_names_the_engine(model, tmp_path, capsys):
         predict_to(tmp_path / "o.csv", model, tmp_path / "a.wav", engine="tensorflow")
 
 
+def test_log_is_told_now_and_then_how_long_it_takes(model, many, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(file_job, "_REPORT_SECONDS", 0.0)
+    predict_to(tmp_path / "o.csv", model, many)
+    lines = re.findall(r"audiornn: ([\d,]+) of 1,636, [\d,]+/s, 0:00:\d\d left\n", capsys.readouterr().err)
+    assert lines == ["512", "1,024", "1,536", "1,636"]
+
+
 # Runs that end early
 
 
@@ -356,7 +362,6 @@ def test_memory_does_not_grow_with_the_number_of_files(model, tmp_path):
         sizes.append(int(done.stdout.split()[-1]))
     # The paths themselves, twice, are under 10 MB.
     assert sizes[1] - sizes[0] < 40, sizes
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss > 0
 
 
 @pytest.mark.slow

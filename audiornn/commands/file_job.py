@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import datetime
 import hashlib
 import json
 import signal
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
@@ -22,9 +24,11 @@ if TYPE_CHECKING:
     from audiornn.files.resumable import Output
     from audiornn.inference import Classifier
     from audiornn.predictions import FileResult
+    from audiornn.progress import Progress
 
 RAY = "ray"
 """Of the setting ``engine``: not what runs the network but where."""
+_REPORT_SECONDS = 60.0
 # What shapes no row, or is told by the model that was found.
 _OTHER_SETTINGS = frozenset(
     {"output", "model_path", "runs_dir", "batch_size", "device", "engine", "num_workers", "resume"}
@@ -121,7 +125,8 @@ def run_job(
         total = part.num_done + len(missing)
         if part.num_done:
             sys.stderr.write(f"audiornn: going on after {part.num_done:,} of {total:,}, kept in '{part.path}'\n")
-        progress(part.num_done, total)
+        report = _reports(progress, part.num_done)
+        report(part.num_done, total)
         groups = command.groups(classifier, missing, first=part.num_done)
         try:
             with contextlib.closing(groups):
@@ -132,13 +137,31 @@ def run_job(
                         for result, content in zip(group, contents, strict=True)
                     ]
                     part.append(items, b"".join(contents))
-                    progress(part.num_done, total)
+                    report(part.num_done, total)
             tally = Tally(total=total, failed=part.num_failed, without=part.notes)
             output.finish(part)
         except KeyboardInterrupt:
             done = f"{part.num_done:,} of {total:,} are kept in '{part.path}'; the same command goes on"
             raise KeyboardInterrupt(f"interrupted: {done}") from None
     return tally
+
+
+def _reports(progress: Progress, first: int) -> Progress:
+    """The progress on a terminal; where there is none, a line on standard error every minute, for a log."""
+    if sys.stderr.isatty():
+        return progress
+    begin = told = time.monotonic()
+
+    def report(done: int, total: int) -> None:
+        nonlocal told
+        now = time.monotonic()
+        if now - told >= _REPORT_SECONDS and done > first:
+            told = now
+            rate = (done - first) / (now - begin)
+            left = datetime.timedelta(seconds=round((total - done) / rate))
+            sys.stderr.write(f"audiornn: {done:,} of {total:,}, {rate:,.0f}/s, {left} left\n")
+
+    return report
 
 
 @contextlib.contextmanager

@@ -152,6 +152,7 @@ class Part:
         header = self._header() if self._resume else None
         if header is None:
             if self._resume and self._content_size() and not self._journal_size():
+                self._journal_path.unlink()
                 raise ConfigError(
                     f"expected what an interrupted run left at '{self.path}', got a file without its journal; remove it"
                 )
