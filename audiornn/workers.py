@@ -18,7 +18,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, BinaryIO, Generic, TypeVar
+from typing import IO, Any, BinaryIO, Generic, TypeVar
 
 from audiornn.errors import AudiornnError
 
@@ -31,6 +31,8 @@ _START = "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); from 
 
 # The processes fill the cores already.
 _ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+_PIPE_BYTES = 1 << 20
 
 
 def available_cores() -> int:
@@ -141,6 +143,7 @@ class _Workers(Generic[Item, Result]):
                         stderr=subprocess.DEVNULL,
                         env={**os.environ, **_ONE_THREAD},
                     )
+                    _widen(process.stdout)
                     self._processes.append(process)
             if process is not None and not _greet(process, self._work):
                 _end(process)
@@ -152,6 +155,15 @@ class _Workers(Generic[Item, Result]):
             self._local.process = process
         found: subprocess.Popen[bytes] | None = self._local.process
         return found
+
+
+def _widen(pipe: IO[bytes] | None) -> None:
+    """Let a pipe hold a whole result, so that a process need not wait in the middle of one until it is read."""
+    with contextlib.suppress(ImportError, AttributeError, OSError):  # not Linux, or more than the user may have
+        import fcntl
+
+        assert pipe is not None
+        fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
 
 def _greet(process: subprocess.Popen[bytes], work: Callable[..., Any]) -> bool:

@@ -44,17 +44,33 @@ def run(
         return subprocess.run(
             command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS
         )
-    forkserver.set_forkserver_preload(_PRELOADED)
     with tempfile.TemporaryDirectory() as folder:
-        outputs = [Path(folder, name) for name in ("stdout", "stderr")]
-        process = _context.Process(target=_child, args=(words, cwd, environment, outputs))
-        process.start()
-        process.join(_TIMEOUT_SECONDS)
-        if process.exitcode is None:
-            process.kill()
-            raise subprocess.TimeoutExpired(command, _TIMEOUT_SECONDS)
-        texts = [path.read_text("utf-8") for path in outputs]
-        return subprocess.CompletedProcess(command, process.exitcode, *texts)
+        return Running(words, cwd, environment, Path(folder)).wait()
+
+
+class Running:
+    """A command that has been started; its outputs go to files in ``folder``."""
+
+    def __init__(self, words: Sequence[str], cwd: Path, environment: dict[str, str], folder: Path) -> None:
+        forkserver.set_forkserver_preload(_PRELOADED)
+        self._outputs = [folder / name for name in ("stdout", "stderr")]
+        self._command = [sys.executable, "-m", "audiornn", *words]
+        self.process = _context.Process(target=_child, args=(tuple(words), cwd, environment, self._outputs))
+        self.process.start()
+
+    def wait(self) -> subprocess.CompletedProcess[str]:
+        """Until it has ended, whatever has ended it."""
+        self.process.join(_TIMEOUT_SECONDS)
+        if self.process.exitcode is None:
+            self.process.kill()
+            raise subprocess.TimeoutExpired(self._command, _TIMEOUT_SECONDS)
+        texts = [path.read_text("utf-8") for path in self._outputs]
+        return subprocess.CompletedProcess(self._command, self.process.exitcode, *texts)
+
+
+def start(*words: str, cwd: Path, folder: Path) -> Running:
+    """``audiornn WORDS`` in the folder ``cwd``, without waiting for its end."""
+    return Running(words, cwd, {**os.environ, "OMP_NUM_THREADS": "1"}, folder)
 
 
 def succeed(*words: str, cwd: Path, env: dict[str, str] | None = None, preloaded: bool = True) -> str:

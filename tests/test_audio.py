@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import struct
 import subprocess
 import sys
@@ -351,6 +352,16 @@ def test_silence_is_any_constant() -> None:
     assert is_silent(np.zeros(0, np.float32))
     assert not is_silent(np.array([0, 0, 1], np.int16))
     assert not is_silent(np.append(np.zeros(1000, np.int16), np.int16(1))), "not the beginning alone"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="names of bytes")
+@pytest.mark.parametrize("suffix", ["wav", "flac", "mp3"])
+def test_name_that_is_not_utf8_is_read(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"clip.{suffix}"
+    soundfile.write(path, tone(440, 0.3), 16_000)
+    odd = path.rename(tmp_path / os.fsdecode(b"\xff." + suffix.encode()))
+    assert len(read_audio(odd, sample_rate=16_000)) >= 4800
+    assert audio_info(odd).sample_rate == 16_000
 
 
 def test_find_audio_is_sorted_and_recursive(tmp_path: Path) -> None:

@@ -353,7 +353,8 @@ def open_sound(path: AnyPath, kind: type[soundfile.SoundFile] = soundfile.SoundF
         AudioError: not audio.
     """
     try:
-        file = kind(path)
+        # As text soundfile refuses names that are not UTF-8.
+        file = kind(os.fsencode(path) if os.name == "posix" else path)
     except soundfile.LibsndfileError as error:
         name = os.fspath(path)
         remedy = "; convert it to FLAC" if name.lower().endswith(tuple(UNREADABLE_SUFFIXES)) else ""

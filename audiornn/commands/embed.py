@@ -42,7 +42,7 @@ def run(command: EmbedCommand) -> int:
     tally = run_job("embed", command, classifier, paths, matrix, encode)
     tell_without(tally.without, tally.total)
     done = f"{tally.total - tally.failed} of {tally.total} embeddings of size {classifier.embedding_size}"
-    sys.stdout.write(f"{done} by {classifier.engine.description}: {command.output}\n")
+    sys.stdout.write(f"{done} by {command.engine_of(classifier)}: {command.output}\n")
     if command.picture is not None:
         draw_picture(Path(command.picture), Path(command.output), classifier)
         sys.stdout.write(f"picture: {command.picture}\n")

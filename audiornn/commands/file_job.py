@@ -4,27 +4,34 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import datetime
 import hashlib
 import json
 import signal
 import sys
 import threading
+import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from audiornn.commands.console import progress_bar
 from audiornn.commands.inputs import InputCommand
+from audiornn.errors import ConfigError
 
 if TYPE_CHECKING:
     from audiornn.files.resumable import Output
     from audiornn.inference import Classifier
     from audiornn.predictions import FileResult
+    from audiornn.progress import Progress
 
+RAY = "ray"
+"""Of the setting ``engine``: not what runs the network but where."""
+_REPORT_SECONDS = 60.0
 # What shapes no row, or is told by the model that was found.
 _OTHER_SETTINGS = frozenset(
-    {"output", "model_path", "runs_dir", "batch_size", "device", "engine", "num_workers", "resume"}
+    {"output", "model_path", "runs_dir", "batch_size", "device", "engine", "num_workers", "resume", "picture"}
 )
 
 
@@ -35,6 +42,41 @@ class FilesCommand(InputCommand):
     num_workers: int | None = None
     in_order: bool = True
     resume: bool = True
+
+    @property
+    def local_engine(self) -> str | None:
+        """What runs the network where it is run; each of Ray's workers takes what this process does."""
+        return None if self.engine == RAY else self.engine
+
+    def open(self) -> tuple[Classifier, list[str]]:
+        """As for every verb; whether there is Ray is asked first."""
+        if self.engine == RAY:
+            from audiornn.inference.on_ray import check_ray
+
+            check_ray()
+            if self.device not in (None, "cpu"):
+                raise ConfigError(f"expected device=cpu with engine=ray, got {self.device!r}")
+        return super().open()
+
+    def groups(
+        self, classifier: Classifier, paths: Sequence[str], first: int = 0
+    ) -> Generator[list[FileResult], None, None]:
+        """Results of files, some at a time; ``first`` files came before."""
+        from audiornn.inference.files import predict_groups
+        from audiornn.inference.on_ray import predict_groups_on_ray
+
+        return (predict_groups_on_ray if self.engine == RAY else predict_groups)(
+            classifier,
+            paths,
+            batch_size=self.batch_size,
+            num_workers=self.num_workers,
+            in_order=self.in_order,
+            first=first,
+        )
+
+    def engine_of(self, classifier: Classifier) -> str:
+        """What has run, in words."""
+        return f"{classifier.engine.description}{', spread by Ray' if self.engine == RAY else ''}"
 
     def shaping(self, classifier: Classifier) -> dict[str, Any]:
         """All that the rows depend on but the files: with other values they belong to another job."""
@@ -74,24 +116,18 @@ def run_job(
         KeyboardInterrupt: on Ctrl-C or SIGTERM, with a line that says what is kept.
     """
     from audiornn.files.parts import Item, Part
-    from audiornn.inference.files import file_state, predict_groups
+    from audiornn.inference.files import file_state
 
     settings = {"verb": name, **command.shaping(classifier)}
     part = Part(output.path, settings, state_of=file_state, head=output.head, resume=command.resume)
     with stoppable(), part, progress_bar(name) as progress:
         missing = part.missing(paths)
-        total = len(part.done) + len(missing)
-        if part.done:
-            sys.stderr.write(f"audiornn: going on after {len(part.done):,} of {total:,}, kept in '{part.path}'\n")
-        progress(len(part.done), total)
-        groups = predict_groups(
-            classifier,
-            missing,
-            batch_size=command.batch_size,
-            num_workers=command.num_workers,
-            in_order=command.in_order,
-            first=len(part.done),
-        )
+        total = part.num_done + len(missing)
+        if part.num_done:
+            sys.stderr.write(f"audiornn: going on after {part.num_done:,} of {total:,}, kept in '{part.path}'\n")
+        report = _reports(progress, part.num_done)
+        report(part.num_done, total)
+        groups = command.groups(classifier, missing, first=part.num_done)
         try:
             with contextlib.closing(groups):
                 for group in groups:
@@ -101,13 +137,31 @@ def run_job(
                         for result, content in zip(group, contents, strict=True)
                     ]
                     part.append(items, b"".join(contents))
-                    progress(len(part.done), total)
+                    report(part.num_done, total)
             tally = Tally(total=total, failed=part.num_failed, without=part.notes)
             output.finish(part)
         except KeyboardInterrupt:
-            done = f"{len(part.done):,} of {total:,} are kept in '{part.path}'; the same command goes on"
+            done = f"{part.num_done:,} of {total:,} are kept in '{part.path}'; the same command goes on"
             raise KeyboardInterrupt(f"interrupted: {done}") from None
     return tally
+
+
+def _reports(progress: Progress, first: int) -> Progress:
+    """The progress on a terminal; where there is none, a line on standard error every minute, for a log."""
+    if sys.stderr.isatty():
+        return progress
+    begin = told = time.monotonic()
+
+    def report(done: int, total: int) -> None:
+        nonlocal told
+        now = time.monotonic()
+        if now - told >= _REPORT_SECONDS and done > first:
+            told = now
+            rate = (done - first) / (now - begin)
+            left = datetime.timedelta(seconds=round((total - done) / rate))
+            sys.stderr.write(f"audiornn: {done:,} of {total:,}, {rate:,.0f}/s, {left} left\n")
+
+    return report
 
 
 @contextlib.contextmanager
@@ -130,4 +184,4 @@ def stoppable() -> Iterator[None]:
 def _digest(classifier: Classifier) -> str:
     """Of the model: its settings, thresholds and weights."""
     text = json.dumps(dataclasses.asdict(classifier.spec), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256((text + repr(classifier.enrolled)).encode()).hexdigest()[:16]

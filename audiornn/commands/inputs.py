@@ -33,6 +33,11 @@ class InputCommand:
     device: str | None = None
     engine: str | None = None
 
+    @property
+    def local_engine(self) -> str | None:
+        """What runs the network where it is run."""
+        return self.engine
+
     def open(self) -> tuple[Classifier, list[str]]:
         """The model and the files, refused first where that takes no torch.
 
@@ -49,7 +54,7 @@ class InputCommand:
         paths = expand_inputs(self.input, kind) if kind.sequences or audio is None else audio
         from audiornn.inference import load
 
-        return load(model, device=self.device, engine=self.engine), paths
+        return load(model, device=self.device, engine=self.local_engine), paths
 
 
 def tell_without(without: Mapping[str, int], total: int) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,7 +56,7 @@ def run(command: PredictCommand) -> int:
             table,
             lambda result: table.encode(prediction_row(result, columns, top_k=command.top_k)),
         )
-        done = f"{tally.total - tally.failed} of {tally.total} inputs predicted by {classifier.engine.description}"
+        done = f"{tally.total - tally.failed} of {tally.total} inputs predicted by {command.engine_of(classifier)}"
         sys.stdout.write(f"{done}: {command.output}\n")
     tell_without(tally.without, tally.total)
     if tally.failed:
@@ -68,11 +70,9 @@ def _print(command: PredictCommand, classifier: Classifier, paths: Sequence[str]
     rows = []
     failed = 0
     without: Counter[str] = Counter()
-    results = classifier.predict_files(
-        paths, batch_size=command.batch_size, num_workers=command.num_workers, in_order=command.in_order
-    )
-    with stoppable(), progress_bar("predict") as progress:
-        for result in results:
+    groups = command.groups(classifier, paths)
+    with stoppable(), contextlib.closing(groups), progress_bar("predict") as progress:
+        for result in chain.from_iterable(groups):
             failed += result.prediction is None
             without.update(result.without)
             rows.append(prediction_row(result, columns, top_k=command.top_k))

@@ -66,8 +66,9 @@ class Part:
     ) -> None:
         self.output = Path(output)
         self.path = part_of(output)
-        self.done: list[str] = []
-        """Paths of the items, in the order of their content."""
+        self.found: list[str] = []
+        """Paths of the items that an earlier run has left, in the order of their content."""
+        self.num_done = 0
         self.num_failed = 0
         self.notes: Counter[str] = Counter()
         self._journal_path = self.path.with_name(self.path.name + JOURNAL_SUFFIX)
@@ -95,10 +96,10 @@ class Part:
         self._open.close()
 
     def missing(self, paths: Sequence[str]) -> Sequence[str]:
-        """Those of the paths that are still to do."""
-        if self.done == paths[: len(self.done)]:
-            return paths[len(self.done) :]
-        done = Counter(self.done)
+        """Those of the paths that no earlier run has done."""
+        if self.found == paths[: len(self.found)]:
+            return paths[len(self.found) :]
+        done = Counter(self.found)
         missing = []
         for path in paths:
             if done[path]:
@@ -151,6 +152,7 @@ class Part:
         header = self._header() if self._resume else None
         if header is None:
             if self._resume and self._content_size() and not self._journal_size():
+                self._journal_path.unlink()
                 raise ConfigError(
                     f"expected what an interrupted run left at '{self.path}', got a file without its journal; remove it"
                 )
@@ -169,6 +171,7 @@ class Part:
         self._content.truncate(content_end)
         self._journal.truncate(journal_end)
         self._drop_stale()
+        self.found = [item.path for item in self.items()]
         self._count(self.items())
 
     def _begin(self) -> None:
@@ -240,7 +243,7 @@ class Part:
 
     def _count(self, items: Iterable[Item]) -> None:
         for item in items:
-            self.done.append(item.path)
+            self.num_done += 1
             self.num_failed += not item.is_ok
             self.notes.update(item.notes)
 
@@ -255,7 +258,7 @@ class Part:
         try:
             yield
         except OSError as error:
-            kept = f"; what is done is kept in '{self.path}'" if self.done else ""
+            kept = f"; what is done is kept in '{self.path}'" if self.num_done else ""
             raise ConfigError(f"expected to write '{self.output}', got: {error.strerror or error}{kept}") from error
 
 

@@ -99,7 +99,7 @@ class MatrixOutput:
         ids = [item.path for item in part.items() if item.is_ok]
         if not ids:
             part.remove()
-            raise AudioError(f"expected at least one readable file, got none out of {len(part.done)}")
+            raise AudioError(f"expected at least one readable file, got none out of {part.num_done}")
         matrix = np.memmap(part.content(), "<f4", mode="r", shape=(len(ids), self._embedding_size))
         write_embeddings(self.path, ids, matrix)
         part.remove()

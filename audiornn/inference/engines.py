@@ -50,9 +50,12 @@ class Engine(Protocol):
         """Of one batch of signals at the model's rate, at least one."""
         ...
 
-    def callers(self) -> AbstractContextManager[Executor]:
-        """As many threads as may ask at once to some purpose: several batches on a core each are done sooner than one
-        after the other on all cores."""
+    def callers(self, count: int | None = None) -> AbstractContextManager[Executor]:
+        """Threads that may ask at once: several batches on a core each are done sooner than one after the other on all.
+
+        Args:
+            count: how many; None = as many as there are cores, where those do the work.
+        """
         ...
 
 

@@ -56,6 +56,7 @@ def predict_groups(
     num_workers: int | None = None,
     in_order: bool = True,
     first: int = 0,
+    num_callers: int | None = None,
 ) -> Generator[list[FileResult], None, None]:
     """`Classifier.predict_files`, several results at a time.
 
@@ -65,6 +66,7 @@ def predict_groups(
     Args:
         classifier, paths, batch_size, num_workers, in_order: as there.
         first: how many files came before these ones.
+        num_callers: batches that are answered at once; None = what suits engine and machine.
 
     Raises:
         ConfigError: a batch size or number of processes that is none.
@@ -74,7 +76,7 @@ def predict_groups(
     if num_workers is not None and num_workers < 0:
         raise ConfigError(f"num_workers must be at least 0, got {num_workers}")
     reads = _read_all(classifier.reader, paths, num_workers)
-    with closing(reads), classifier.engine.callers() as threads:
+    with closing(reads), classifier.engine.callers(num_callers) as threads:
         # The next window is read while one is answered and one waits for the threads that are free first.
         windows: deque[_Window] = deque()
         try:

@@ -67,9 +67,9 @@ class OnnxEngine:
             **{field: found.get(name) for name, field in _FRAME_OUTPUTS.items()},
         )
 
-    def callers(self) -> ThreadPoolExecutor:
+    def callers(self, count: int | None = None) -> ThreadPoolExecutor:
         """Threads that may ask at once; those of the session are shared by all of them."""
-        return ThreadPoolExecutor(available_cores())
+        return ThreadPoolExecutor(count or available_cores())
 
 
 _FRAME_OUTPUTS = {
@@ -88,6 +88,9 @@ def session_of(model: Path | bytes, *, num_threads: int | None = None) -> onnxru
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = num_threads or available_cores()
     options.log_severity_level = 3  # errors come as exceptions
+    # Threads that wait by spinning took a core from the decoders and from other callers: 3.2 ms of processor for a clip
+    # of 1 s on two cores instead of 1.7.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 

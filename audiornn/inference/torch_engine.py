@@ -78,9 +78,9 @@ class TorchEngine:
         )
 
     @contextmanager
-    def callers(self) -> Iterator[ThreadPoolExecutor]:
+    def callers(self, count: int | None = None) -> Iterator[ThreadPoolExecutor]:
         """Threads that may ask at once."""
-        count = available_cores() if self.device.type == "cpu" else 1
+        count = count or (available_cores() if self.device.type == "cpu" else 1)
         before = torch.get_num_threads()
         try:
             with ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) as threads:
