@@ -105,13 +105,13 @@ def test_file_that_disagrees_is_not_written(model, monkeypatch):
     build = audiornn.export.writing.build_graph
 
     def wrong(network, tasks):
-        network.head.linear.bias.data[0] += 0.001
+        network.head.linear.bias.data[0] += 0.05
         graph = build(network, tasks)
-        network.head.linear.bias.data[0] -= 0.001
+        network.head.linear.bias.data[0] -= 0.05
         return graph
 
     monkeypatch.setattr(audiornn.export.writing, "build_graph", wrong)
-    with pytest.raises(ModelError, match=r"expected logits within 0\.0001 of those of PyTorch"):
+    with pytest.raises(ModelError, match=r"expected logits within .* of those of PyTorch, got .* largest difference"):
         export_model(model)
     assert not (model / ONNX_FILE).exists()
 
