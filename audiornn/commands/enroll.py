@@ -101,7 +101,7 @@ def _listed(path: Path) -> list[Utterance]:
         return rows
     rows = []
     for file in find_audio(path):
-        word, *below = file.relative_to(path).parts
+        word, *below = Path(file).relative_to(path).parts
         if not below:
             raise AudioError(f"expected a folder for each word in '{path}', got the file '{word}' beside them")
         rows.append(Utterance(utterance_id=str(file), path=str(file), label=word))
