@@ -129,6 +129,10 @@ class EnrolledWords:
         Raises:
             ConfigError: the file can't be written.
         """
+        write_text(Path(path), self.as_json() + "\n")
+
+    def as_json(self) -> str:
+        """All about them, as one line."""
         document = {
             "format": _FORMAT,
             "format_version": _FORMAT_VERSION,
@@ -138,7 +142,7 @@ class EnrolledWords:
             **{name: _listed(getattr(self, name)) for name in ("thresholds", "slopes", "prototypes", "centre")},
             "projection": None if self.projection is None else _listed(self.projection),
         }
-        write_text(Path(path), json.dumps(document, ensure_ascii=False) + "\n")
+        return json.dumps(document, ensure_ascii=False)
 
 
 def read_enrolled(path: str | os.PathLike[str]) -> EnrolledWords:
