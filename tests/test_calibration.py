@@ -16,6 +16,7 @@ from toy import TINY_FEATURES, TINY_MODEL, TINY_OVERRIDES, write_corpus
 import audiornn
 from audiornn.calibration import choose_reject, fit_temperature, uncalibrated, with_temperature
 from audiornn.checkpoint import build_model, save_model
+from audiornn.detection import DetectionSettings
 from audiornn.errors import ConfigError, ModelError
 from audiornn.evaluation import evaluate_label_sets, evaluate_predictions, load_evaluation, save_evaluation
 from audiornn.evaluation.reliability import coverage_points, measure_reliability
@@ -308,6 +309,17 @@ def test_temperature_can_be_set_by_hand(workplace):
     assert done.returncode == 0, done.stderr
     assert read_spec(model_of(workplace)).tasks[0].temperature == 3
     (model_of(workplace) / "config.json").write_bytes(saved)
+
+
+def test_settings_of_events_go_with_the_probabilities_that_they_were_chosen_for(workplace):
+    folder = model_of(workplace)
+    saved, spec = (folder / "config.json").read_bytes(), read_spec(folder)
+    rewrite_settings(folder, dataclasses.replace(spec, detection=DetectionSettings(threshold=0.9)))
+    succeed("calibrate", cwd=workplace)  # the same temperature again
+    assert read_spec(folder).detection == DetectionSettings(threshold=0.9)
+    assert "tune them again" in succeed("calibrate", "temperature=2", cwd=workplace)
+    assert read_spec(folder).detection is None
+    (folder / "config.json").write_bytes(saved)
 
 
 def test_reject_rule_is_checked_in_python():

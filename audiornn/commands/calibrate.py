@@ -81,8 +81,15 @@ def run(command: CalibrateCommand) -> int:
             batch_size=command.batch_size,
             progress=progress,
         )
-    rewrite_settings(folder, dataclasses.replace(spec, tasks=replaced(spec.tasks, found)))
+    # Thresholds of events are means of probabilities: they can't be moved to another temperature.
+    is_moved = spec.detection is not None and any(each.before.temperature != each.after.temperature for each in found)
+    detection = None if is_moved else spec.detection
+    rewrite_settings(folder, dataclasses.replace(spec, tasks=replaced(spec.tasks, found), detection=detection))
     print_lines([f"model: {folder}"])
+    if is_moved:
+        print_lines(
+            ["settings of `audiornn detect` dropped, which belong to the earlier probabilities: tune them again"]
+        )
     for each in found:
         _print(each, several=len(spec.tasks) > 1, corpus=f"{store.name}, {command.split}")
     return 0

@@ -184,4 +184,5 @@ def stoppable() -> Iterator[None]:
 def _digest(classifier: Classifier) -> str:
     """Of the model: its settings, thresholds and weights."""
     text = json.dumps(dataclasses.asdict(classifier.spec), sort_keys=True)
-    return hashlib.sha256((text + repr(classifier.enrolled)).encode()).hexdigest()[:16]
+    words = "" if classifier.enrolled is None else classifier.enrolled.as_json()
+    return hashlib.sha256((text + words).encode()).hexdigest()[:16]
