@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -266,6 +267,21 @@ def test_log_is_told_now_and_then_how_long_it_takes(model, many, tmp_path, capsy
     predict_to(tmp_path / "o.csv", model, many)
     lines = re.findall(r"audiornn: ([\d,]+) of 1,636, [\d,]+/s, 0:00:\d\d left\n", capsys.readouterr().err)
     assert lines == ["512", "1,024", "1,536", "1,636"]
+
+
+def test_engines_give_the_same_rows(model, many, tmp_path, capsys):
+    export = pytest.importorskip("audiornn.export")
+    exported = shutil.copytree(model, tmp_path / "model")
+    export.export_model(exported)
+    tables = []
+    for engine in ("torch", "onnx"):
+        predict_to(tmp_path / f"{engine}.csv", exported, many, engine=engine)
+        tables.append(read_rows(tmp_path / f"{engine}.csv"))
+    assert "predicted by onnxruntime" in capsys.readouterr().out
+    for one, other in zip(*tables, strict=True):
+        assert {**one, "probability": ""} == {**other, "probability": ""}
+        if one["probability"]:
+            assert float(one["probability"]) == pytest.approx(float(other["probability"]), abs=1e-4)
 
 
 # Runs that end early
