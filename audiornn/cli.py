@@ -97,10 +97,11 @@ def run_verb(verb: str, overrides: Sequence[str]) -> int:
 
     if verb == "train":
         overrides = _with_source(_resumed(list(overrides)))
-        keep_memory()
     else:
         overrides = [_MODEL_WORD.sub("model_path=", word) for word in overrides]
     overrides = [names_as_text(word) for word in overrides]
+    if verb in ("train", "predict", "embed"):
+        keep_memory()
     register(verb)
     codes: list[int] = []
     refusals: list[Exception] = []

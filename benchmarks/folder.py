@@ -163,6 +163,10 @@ def _processor_seconds() -> float:
 
 def measure_here(program: str, model: Path, folder: Path, engine: str) -> dict[str, float]:
     """Milliseconds per file, by the wall's clock and by the processors' of all processes; most MiB of this one."""
+    from audiornn.cli import keep_memory
+
+    if program != "loop":
+        keep_memory()  # as the command line does
     clips = sorted(str(path) for path in folder.iterdir())
     count = PROGRAMS[program](model, clips, engine)
     wall, spent = time.perf_counter() - _CLOCK["wall"], _processor_seconds() - _CLOCK["processor"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -64,13 +65,24 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_many(tmp_path_factory.mktemp("many") / "in", 3 * files.WINDOW_FILES + 100)
 
 
+@pytest.fixture(scope="module")
+def some(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_many(tmp_path_factory.mktemp("some") / "in", 230)
+
+
+@pytest.fixture
+def small_windows(monkeypatch) -> None:
+    """Windows that `some` fill three times, and 38 more."""
+    monkeypatch.setattr(files, "WINDOW_FILES", 64)
+
+
 def write_many(folder: Path, count: int) -> Path:
     folder.mkdir()
     clips = [write_wav(folder / f"{index:06d}.wav", noise(800 + 40 * index, seed=index)) for index in range(40)]
     for index in range(40, count):
         os.link(clips[index * 7 % 40], folder / f"{index:06d}.wav")
-    (folder / "000700.wav").unlink()
-    (folder / "000700.wav").write_bytes(b"RIFF")
+    (folder / "000100.wav").unlink()
+    (folder / "000100.wav").write_bytes(b"RIFF")
     return folder
 
 
@@ -93,8 +105,8 @@ def embed_to(output: Path, model: Path, given: Path, **settings) -> int:
 # Answers
 
 
-def test_answers_are_the_same_bits_from_any_number_of_processes_and_after_any_break(classifier, many):
-    paths = list_paths(many)[:1100]
+def test_answers_are_the_same_bits_from_any_number_of_processes_and_after_any_break(classifier, some, small_windows):
+    paths = list_paths(some)
     here = answers(classifier.predict_files(paths, num_workers=0))
     assert [path for path, _ in here] == paths
     assert answers(classifier.predict_files(iter(paths), num_workers=2)) == here
@@ -106,8 +118,8 @@ def test_answers_are_the_same_bits_from_any_number_of_processes_and_after_any_br
     assert 0 < len(first) < len(paths)
 
 
-def test_results_come_by_batch_when_order_does_not_matter(classifier, many):
-    paths = list_paths(many)[600:800]
+def test_results_come_by_batch_when_order_does_not_matter(classifier, some):
+    paths = list_paths(some)
     ordered = answers(classifier.predict_files(paths, num_workers=0))
     batched = answers(classifier.predict_files(paths, num_workers=0, in_order=False))
     assert batched != ordered and sorted(batched, key=lambda pair: pair[0]) == ordered
@@ -141,8 +153,8 @@ def test_file_that_kills_its_decoder_is_a_row_and_the_rest_is_done(classifier, t
     assert "IndexError: out of range" in results[3].error
 
 
-def test_file_that_vanishes_is_a_row(classifier, many):
-    paths = [*list_paths(many)[:5], str(many / "gone.wav"), str(many)]
+def test_file_that_vanishes_is_a_row(classifier, some):
+    paths = [*list_paths(some)[:5], str(some / "gone.wav"), str(some)]
     results = list(classifier.predict_files(paths))
     assert [bool(result.prediction) for result in results] == [*[True] * 5, False, False]
     assert "no file at" in results[5].error and results[5].state is None and "a folder at" in results[6].error
@@ -244,12 +256,12 @@ def test_matrix_of_no_file_is_refused_and_leaves_nothing(model, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 
-def test_full_disk_ends_in_one_line_and_the_next_run_goes_on(model, many, tmp_path, capsys):
-    with small_files(260_000), pytest.raises(ConfigError, match="what is done is kept in"):
-        predict_to(tmp_path / "o.jsonl", model, many, probabilities=True)
-    assert predict_to(tmp_path / "o.jsonl", model, many, probabilities=True) == 1
-    assert re.search(r"going on after [\d,]+ of 1,636", capsys.readouterr().err)
-    assert predict_to(tmp_path / "whole.jsonl", model, many, probabilities=True) == 1
+def test_full_disk_ends_in_one_line_and_the_next_run_goes_on(model, some, small_windows, tmp_path, capsys):
+    with small_files(30_000), pytest.raises(ConfigError, match="what is done is kept in"):
+        predict_to(tmp_path / "o.jsonl", model, some, probabilities=True)
+    assert predict_to(tmp_path / "o.jsonl", model, some, probabilities=True) == 1
+    assert re.search(r"going on after (64|128|192) of 230", capsys.readouterr().err)
+    assert predict_to(tmp_path / "whole.jsonl", model, some, probabilities=True) == 1
     assert (tmp_path / "o.jsonl").read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
 
 
@@ -261,11 +273,26 @@ def test_closing_line_names_the_engine(model, tmp_path, capsys):
         predict_to(tmp_path / "o.csv", model, tmp_path / "a.wav", engine="tensorflow")
 
 
-def test_log_is_told_now_and_then_how_long_it_takes(model, many, tmp_path, capsys, monkeypatch):
+def test_log_is_told_now_and_then_how_long_it_takes(model, some, small_windows, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(file_job, "_REPORT_SECONDS", 0.0)
-    predict_to(tmp_path / "o.csv", model, many)
-    lines = re.findall(r"audiornn: ([\d,]+) of 1,636, [\d,]+/s, 0:00:\d\d left\n", capsys.readouterr().err)
-    assert lines == ["512", "1,024", "1,536", "1,636"]
+    predict_to(tmp_path / "o.csv", model, some)
+    lines = re.findall(r"audiornn: ([\d,]+) of 230, [\d,]+/s, 0:00:\d\d left\n", capsys.readouterr().err)
+    assert lines == ["64", "128", "192", "230"]
+
+
+def test_engines_give_the_same_rows(model, some, tmp_path, capsys):
+    export = pytest.importorskip("audiornn.export", exc_type=ImportError)
+    exported = shutil.copytree(model, tmp_path / "model")
+    export.export_model(exported)
+    tables = []
+    for engine in ("torch", "onnx"):
+        predict_to(tmp_path / f"{engine}.csv", exported, some, engine=engine)
+        tables.append(read_rows(tmp_path / f"{engine}.csv"))
+    assert "predicted by onnxruntime" in capsys.readouterr().out
+    for one, other in zip(*tables, strict=True):
+        assert {**one, "probability": ""} == {**other, "probability": ""}
+        if one["probability"]:
+            assert float(one["probability"]) == pytest.approx(float(other["probability"]), abs=1e-4)
 
 
 # Runs that end early

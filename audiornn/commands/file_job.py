@@ -21,6 +21,7 @@ from audiornn.commands.inputs import InputCommand
 from audiornn.errors import ConfigError
 
 if TYPE_CHECKING:
+    from audiornn.files.parts import Item
     from audiornn.files.resumable import Output
     from audiornn.inference import Classifier
     from audiornn.predictions import FileResult
@@ -115,7 +116,7 @@ def run_job(
         ConfigError: the output can't be written; what is done is kept.
         KeyboardInterrupt: on Ctrl-C or SIGTERM, with a line that says what is kept.
     """
-    from audiornn.files.parts import Item, Part
+    from audiornn.files.parts import Part
     from audiornn.inference.files import file_state
 
     settings = {"verb": name, **command.shaping(classifier)}
@@ -131,12 +132,7 @@ def run_job(
         try:
             with contextlib.closing(groups):
                 for group in groups:
-                    contents = [encode(result) for result in group]
-                    items = [
-                        Item(result.path, result.state, len(content), result.prediction is not None, result.without)
-                        for result, content in zip(group, contents, strict=True)
-                    ]
-                    part.append(items, b"".join(contents))
+                    part.append(*_kept(group, encode))
                     report(part.num_done, total)
             tally = Tally(total=total, failed=part.num_failed, without=part.notes)
             output.finish(part)
@@ -144,6 +140,18 @@ def run_job(
             done = f"{part.num_done:,} of {total:,} are kept in '{part.path}'; the same command goes on"
             raise KeyboardInterrupt(f"interrupted: {done}") from None
     return tally
+
+
+def _kept(group: Sequence[FileResult], encode: Callable[[FileResult], bytes]) -> tuple[list[Item], bytes]:
+    """What a part is given of results."""
+    from audiornn.files.parts import Item
+
+    contents = [encode(result) for result in group]
+    items = [
+        Item(result.path, result.state, len(content), result.prediction is not None, result.without)
+        for result, content in zip(group, contents, strict=True)
+    ]
+    return items, b"".join(contents)
 
 
 def _reports(progress: Progress, first: int) -> Progress:

@@ -80,12 +80,12 @@ class Part:
     def __enter__(self) -> Self:
         with self._errors(), contextlib.ExitStack() as opened:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._content: IO[bytes] = opened.enter_context(_unbuffered_at_end(self.path.open("a+b")))
+            self._content: IO[bytes] = opened.enter_context(_closed_quietly(self.path.open("a+b")))
             is_free = opened.enter_context(unless_in_use(self.path))
             # Another run may have finished between the two.
             if not is_free or not _is_same(self._content, self.path):
                 raise ConfigError(f"expected '{self.output}' to be free, got another run that writes it")
-            self._journal: IO[bytes] = opened.enter_context(_unbuffered_at_end(self._journal_path.open("a+b")))
+            self._journal: IO[bytes] = opened.enter_context(_closed_quietly(self._journal_path.open("a+b")))
             self._take_up()
             self._open = opened.pop_all()
         return self
@@ -272,7 +272,7 @@ def part_of(output: str | os.PathLike[str]) -> Path:
 
 
 @contextlib.contextmanager
-def _unbuffered_at_end(file: IO[bytes]) -> Iterator[IO[bytes]]:
+def _closed_quietly(file: IO[bytes]) -> Iterator[IO[bytes]]:
     """A file that is closed though the last write to it failed, which closing would try once more."""
     try:
         yield file

@@ -50,28 +50,37 @@ def predict_groups_on_ray(
     check_ray()
     if num_workers is not None and num_workers < 1:
         raise ConfigError(f"num_workers must be at least 1 with engine=ray, got {num_workers}")
-    import ray.data
+    import ray
 
     started = _connect()
     try:
         count = num_workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
-        context = ray.data.DataContext.get_current()
-        context.enable_progress_bars = False
-        context.execution_options.preserve_order = in_order
-        items = [{"files": pickle.dumps(item)} for item in _items(paths, first, count)]
-        rows = ray.data.from_items(items, override_num_blocks=max(1, len(items))).map_batches(
-            _Worker,
-            fn_constructor_args=(classifier.source, classifier.engine.name, batch_size, in_order),
-            batch_size=1,
-            compute=ray.data.ActorPoolStrategy(size=min(count, max(1, len(items)))),
-            num_cpus=1,
-        )
-        if items:
-            for row in rows.iter_rows():
+        if items := [{"files": pickle.dumps(item)} for item in _items(paths, first, count)]:
+            settings = (classifier.source, classifier.engine.name, batch_size, in_order)
+            for row in _rows(items, settings, count, in_order):
                 yield from pickle.loads(row["groups"])
     finally:
         if started:
             ray.shutdown()
+
+
+def _rows(
+    items: list[dict[str, bytes]], settings: tuple[Any, ...], num_workers: int, in_order: bool
+) -> Iterator[dict[str, bytes]]:
+    """What `_Worker`, given its settings, makes of each item."""
+    import ray.data
+
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.execution_options.preserve_order = in_order
+    data = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
+        _Worker,
+        fn_constructor_args=settings,
+        batch_size=1,
+        compute=ray.data.ActorPoolStrategy(size=min(num_workers, len(items))),
+        num_cpus=1,
+    )
+    yield from data.iter_rows()
 
 
 def _connect() -> bool:
