@@ -70,8 +70,11 @@ def _by_label(thresholds: Any) -> dict[str, float]:
 def run(command: DetectCommand) -> int:
     """Find events, write or print them; 1 when any input failed."""
     from audiornn.recordings import settings_for
+    from audiornn.recordings.voice import voice_model
     from audiornn.recordings.writing import check_event_output, open_events
 
+    if command.voice_only:
+        voice_model()
     classifier, paths = command.open()
     if command.output is not None:
         check_event_output(command.output, paths)
