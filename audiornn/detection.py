@@ -92,7 +92,7 @@ class DetectionSettings:
         """
         known = training.get(CLIP_SECONDS)
         usual = float(known) if isinstance(known, int | float) and 0 < known < math.inf else DEFAULT_WINDOW_SECONDS
-        window = self.window_seconds or usual
+        window = float(self.window_seconds or usual)
         background = default_background(task) if self.background is None else list(self.background)
         for where, names in (("thresholds", self.thresholds), ("background", background)):
             for name in names:
@@ -102,12 +102,16 @@ class DetectionSettings:
                     raise ConfigError(f"{where}: expected labels of the model, got {name!r}{hint}")
         if not set(task.labels) - set(background):
             raise ConfigError(f"background: expected at least one label that is an event, got all: {background}")
-        hop = self.hop_seconds or window / HOPS_PER_WINDOW
+        hop = float(self.hop_seconds or window / HOPS_PER_WINDOW)
         return dataclasses.replace(
             self,
             window_seconds=window,
             hop_seconds=hop,
-            minimum_seconds=2 * hop if self.minimum_seconds is None else self.minimum_seconds,
+            # Floats, whatever was given: a model on disk tells 1 from 1.0.
+            threshold=float(self.threshold),
+            thresholds={label: float(value) for label, value in self.thresholds.items()},
+            minimum_seconds=float(2 * hop if self.minimum_seconds is None else self.minimum_seconds),
+            merge_seconds=float(self.merge_seconds),
             background=background,
         )
 

@@ -30,7 +30,7 @@ from audiornn.config import register  # noqa: E402
 from audiornn.corpora.background_noise import BackgroundNoise  # noqa: E402
 from audiornn.corpora.speech_commands import SpeechCommands  # noqa: E402
 from audiornn.detection import detectable  # noqa: E402
-from audiornn.evaluation.detections import Track, choose_thresholds, det_curve, total  # noqa: E402
+from audiornn.evaluation.detections import DetPoint, Track, choose_thresholds, det_curve, total  # noqa: E402
 from audiornn.mixtures import Mixture, MixtureConfig  # noqa: E402
 from audiornn.recordings import settings_for  # noqa: E402
 from audiornn.store import prepare  # noqa: E402
@@ -67,10 +67,8 @@ def noises(folder: Path, split: str, rate: int) -> dict[str, np.ndarray]:
     return {part.name: read_audio(background.folder / part.name, sample_rate=rate) for part in background.parts[split]}
 
 
-def fewest_misses(track: Track, task, settings, per_hour: float) -> str:
-    """Of one threshold for all labels."""
-    points = [point.counts for point in det_curve(track, task, settings, points=160)]
-    usable = [counts for counts in points if counts.false_alarms <= per_hour * track.hours + 1e-9]
+def fewest_misses(curve: list[DetPoint], per_hour: float) -> str:
+    usable = [point.counts for point in curve if point.counts.false_alarms <= per_hour * point.counts.hours + 1e-9]
     return f"{100 * min(counts.misses_share for counts in usable):.1f}"
 
 
@@ -148,18 +146,18 @@ def measure(arguments: argparse.Namespace) -> list[str]:
         "",
     ]
     lines += ["| | " + " | ".join(map(str, CURVE)) + " |", "|---|" + "---:|" * len(CURVE)]
-    for snr, track in tests.items():
-        cells = [fewest_misses(track, task, settings, rate_) for rate_ in CURVE]
-        lines.append(f"| test, {snr:g} dB | " + " | ".join(cells) + " |")
+    curves = {f"{snr:g} dB": det_curve(track, task, settings, points=160) for snr, track in tests.items()}
+    for name, curve in curves.items():
+        lines.append(f"| test, {name} | " + " | ".join(fewest_misses(curve, per_hour) for per_hour in CURVE) + " |")
     if arguments.picture:
-        draw(arguments.picture, {f"{snr:g} dB": det_curve(tests[snr], task, settings, points=160) for snr in tests})
+        draw(arguments.picture, curves)
     config = MixtureConfig(hours=1.0, snr_db=[10.0], seed=2)
     mixture = Mixture(config, clips_of(store, task, settings, "test"), [], rate)
     told = speed(arguments.model, [block.samples for block in mixture.blocks()], rate)
     return [*lines, "", "## Speed", "", f"{told}; load of the machine before: {os.getloadavg()[0]:.1f}."]
 
 
-def draw(path: Path, curves) -> None:
+def draw(path: Path, curves: dict[str, list[DetPoint]]) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6, 5), layout="constrained")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -121,3 +123,23 @@ def test_truncated_flac_gives_a_reason(tmp_path):
     os.truncate(path, path.stat().st_size // 2)
     samples, reason = parts_until_error(path)
     assert 0 < samples.size < 50_000 and reason
+
+
+_WALK = """
+import resource, sys
+from audiornn.audio.containers import check_whole
+
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+with open(sys.argv[1], "rb") as file:
+    check_whole(file, sys.argv[1])
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is counted as Linux does")
+def test_frames_of_a_long_mp3_are_walked_without_holding_it(tmp_path):
+    """About an hour at 128 kbit/s: 417 bytes a frame at 44.1 kHz."""
+    path = tmp_path / "a.mp3"
+    path.write_bytes((b"\xff\xfb\x90\x64" + bytes(413)) * 150_000)
+    done = subprocess.run([sys.executable, "-c", _WALK, str(path)], capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 30

@@ -300,14 +300,14 @@ def test_first_of_two_labels_is_background():
 
 def test_detection_settings_are_kept_in_the_model(model, tmp_path):
     folder = save(tmp_path / "model")
-    settings = DetectionSettings(window_seconds=0.5, thresholds={"a": 0.25}, background=["b", "unknown"])
+    given = DetectionSettings(window_seconds=1, threshold=1, thresholds={"a": 0}, background=["b", "unknown"])
     spec = read_spec(folder)
+    settings = settings_for(spec, given)
     rewrite_settings(folder, ModelSpec(**{**vars(spec), "detection": settings}))
     assert read_spec(folder).detection == settings
     path = write_wav(tmp_path / "a.wav", sound(2.0))
-    classifier = audiornn.load(folder, device="cpu")
-    assert classifier.detect(path) == classifier.detect(path, settings)
-    assert all(event.label == "a" for event in classifier.detect(path))
+    [event] = audiornn.load(folder, device="cpu").detect(path)
+    assert (event.start_seconds, event.end_seconds, event.label) == (0.0, 2.0, "a")
 
 
 # The command line
@@ -336,7 +336,7 @@ def test_tables_hold_what_python_finds(ending, model, classifier, place):
         assert row["label"] == event.label
         times = [row[name] for name in ("start_seconds", "end_seconds", "probability")]
         assert times == pytest.approx([event.start_seconds, event.end_seconds, event.probability], abs=1e-4)
-    assert f"{len(rows)} events" in said and "in 6.2 s of 2 inputs: out." in said
+    assert f"{len(rows)} event" in said and "in 6.2 s of 2 inputs: out." in said
     assert said.count("\n") == 1
 
 
@@ -409,10 +409,10 @@ print(count, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rate", [16_000, 8000])
-def test_ten_hours_take_the_memory_of_ten_minutes(rate, model, tmp_path):
+@pytest.mark.parametrize(("rate", "most_minutes"), [(16_000, 600), (44_100, 100)])
+def test_ten_hours_take_the_memory_of_ten_minutes(rate, most_minutes, model, tmp_path):
     peaks = []
-    for minutes in (10, 600):
+    for minutes in (10, most_minutes):
         path = tmp_path / f"{minutes}.wav"
         with soundfile.SoundFile(path, "w", rate, 1, "PCM_16") as file:
             for minute in range(minutes):

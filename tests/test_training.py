@@ -10,11 +10,13 @@ import sys
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from interrupting import pulled_plug
 from toy import TINY_FEATURES, TINY_MODEL, write_corpus
 
+from audiornn.audio import audio_duration
 from audiornn.augment import AugmentConfig
 from audiornn.checkpoint import load_model
 from audiornn.corpora.folder import FolderCorpus
@@ -76,6 +78,14 @@ def test_same_seed_gives_the_same_bits_and_another_does_not(data_dir, tmp_path):
     assert_same_run(tmp_path / "1", tmp_path / "2", (one, two))
     other = run(settings(data_dir, seed=1), data_dir, tmp_path / "3")
     assert untimed(other.history) != untimed(one.history)
+
+
+def test_model_knows_how_long_the_clips_were_that_it_was_trained_on(data_dir, tmp_path):
+    config = settings(data_dir, trainer={"max_epochs": 1})
+    result = run(config, data_dir, tmp_path / "1")
+    store = config.prepare(data_dir)
+    seconds = [audio_duration(store.utterance(int(row)).path) for row in store.indices("train")]
+    assert result.classifier.spec.training["clip_seconds"] == pytest.approx(np.median(seconds), abs=1e-3)
 
 
 @pytest.mark.slow

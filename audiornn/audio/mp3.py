@@ -52,9 +52,9 @@ def check_mp3(file: BinaryIO, size: int, path: str | os.PathLike[str]) -> None:
         num_frames, bit_rates, released = 0, set(), 0
         while (frame := _parse(data[position : position + 4])) is not None:
             position += frame.size
-            if position - released > _RELEASE_BYTES:  # else a long file would count as memory of this process
-                keep = min(position, size) // mmap.PAGESIZE * mmap.PAGESIZE
-                data.madvise(mmap.MADV_DONTNEED, 0, keep)
+            # Else a long file would count as memory of this process; Windows has no such call.
+            if position - released > _RELEASE_BYTES and hasattr(data, "madvise"):
+                data.madvise(mmap.MADV_DONTNEED, 0, min(position, size) // mmap.PAGESIZE * mmap.PAGESIZE)
                 released = position
             num_frames += 1
             bit_rates.add(frame.bit_rate)

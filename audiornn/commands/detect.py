@@ -70,8 +70,13 @@ def _by_label(thresholds: Any) -> dict[str, float]:
 def run(command: DetectCommand) -> int:
     """Find events, write or print them; 1 when any input failed."""
     from audiornn.recordings import settings_for
+    from audiornn.recordings.voice import voice_model
     from audiornn.recordings.writing import check_event_output, open_events
 
+    if command.voice_only:
+        voice_model()
+    if command.output is not None:
+        check_event_output(command.output, [])  # before torch is loaded
     classifier, paths = command.open()
     if command.output is not None:
         check_event_output(command.output, paths)
@@ -89,12 +94,11 @@ def run(command: DetectCommand) -> int:
             progress(done, len(paths))
     if command.output is None:
         print_table("", table.rows)
-    told = ", ".join(f"{count} {label}" for label, count in counts.most_common())
-    where = f": {command.output}" if command.output else ""
-    events = sum(counts.values())
-    print_lines([f"{events} events{f' ({told})' if told else ''} in {_hours(seconds)} of {len(paths)} inputs{where}"])
+    print_lines([_summary(counts, seconds, len(paths)) + (f": {command.output}" if command.output else "")])
     if failed:
-        sys.stderr.write(f"audiornn: {failed} of {len(paths)} inputs could not be used: see the column `reason`\n")
+        sys.stderr.write(
+            f"audiornn: {failed} of {len(paths)} inputs could not be used, or not to their end: see the reasons\n"
+        )
     return 1 if failed else 0
 
 
@@ -142,5 +146,8 @@ class _Table:
             self.rows.append(row)
 
 
-def _hours(seconds: float) -> str:
-    return f"{seconds / 3600:.2f} hours" if seconds >= 3600 else f"{seconds:.1f} s"
+def _summary(counts: Counter[str], seconds: float, inputs: int) -> str:
+    events = sum(counts.values())
+    told = ", ".join(f"{count} {label}" for label, count in counts.most_common())
+    heard = f"{seconds / 3600:.2f} hours" if seconds >= 3600 else f"{seconds:.1f} s"
+    return f"{events} event{'' if events == 1 else 's'}{f' ({told})' if told else ''} in {heard} of {inputs} inputs"
