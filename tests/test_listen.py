@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
@@ -172,20 +173,27 @@ def test_what_is_no_audio_is_one_line(model, tmp_path, data, words, says):
     ("words", "says"),
     [
         (["input=talk.wav"], "input must be microphone or -"),
+        ([], "expected sounddevice for the microphone"),
         (["encoding=mp3"], "encoding must be one of s16le, f32le"),
         (["channels=0"], "channels must be at least 1"),
         (["format=xml"], "format must be text or jsonl"),
         (["output=events.csv"], "output must end in .jsonl"),
-        (["model=nowhere"], "nowhere"),
+        (["input=-", "model=nowhere"], "nowhere"),
     ],
 )
 def test_impossible_settings_are_refused(tmp_path, words, says):
+    if not words and importlib.util.find_spec("sounddevice"):
+        pytest.skip("there is a sounddevice")
     assert_refused("listen", *words, cwd=tmp_path, says=says)
 
 
 def test_threshold_and_labels_must_be_of_the_model(model, tmp_path):
-    assert_refused("listen", f"model={model}", "threshold=2", cwd=tmp_path, says="expected a threshold in [0, 1]")
-    assert_refused("listen", f"model={model}", "ignore=[dog]", cwd=tmp_path, says="expected labels out of a, b, c")
+    assert_refused(
+        "listen", "input=-", f"model={model}", "threshold=2", cwd=tmp_path, says="expected a threshold in [0, 1]"
+    )
+    assert_refused(
+        "listen", "input=-", f"model={model}", "ignore=[dog]", cwd=tmp_path, says="expected labels out of a, b, c"
+    )
 
 
 @pytest.mark.slow
