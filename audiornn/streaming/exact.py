@@ -132,7 +132,9 @@ class ExactStreams:
         if len(windows) < reach:
             windows = np.concatenate([windows, np.zeros(reach - len(windows), dtype=np.float32)])
         row.skip = max(0, num_frames * hop - len(samples))
-        row.samples = samples[num_frames * hop :]
+        rest = samples[num_frames * hop :]
+        # A view would keep all of a long chunk.
+        row.samples = rest.copy() if 2 * len(rest) < len(samples) else rest
         return windows, is_last
 
     def _wanted(self, taken: int, ready: int) -> int:
