@@ -115,11 +115,29 @@ def measured(rounds: int, tasks: dict[str, Callable[[], float]]) -> list[str]:
     return [f"| {name} | {statistics.median(x[1:]):.3f} | {min(x[1:]):.3f} |" for name, x in found.items()]
 
 
+def facts(classifier: Any) -> list[str]:
+    """Rows of memory and delay."""
+    from audiornn import Stream
+
+    def stream(sample_rate: int) -> Any:
+        return Stream(classifier, sample_rate=sample_rate)
+
+    found = {
+        "kept of a stream": f"{state_bytes(stream(16_000)) / 1024:.1f} KiB",
+        "kept of a stream at 44.1 kHz": f"{state_bytes(stream(44_100)) / 1024:.1f} KiB",
+        "delay as stated": f"{1000 * stream(16_000).delay_seconds:.1f} ms",
+        "latest result in chunks of 10 ms": f"{1000 * lateness(stream(16_000)):.1f} ms",
+        "latest result in chunks of 10 ms at 44.1 kHz": f"{1000 * lateness(stream(44_100)):.1f} ms",
+        "latest result in chunks of 10 ms at 8 kHz": f"{1000 * lateness(stream(8_000)):.1f} ms",
+    }
+    return [f"| {name} | {value} |" for name, value in found.items()]
+
+
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=15)
-    arguments = parser.parse_args()
+    rounds = parser.parse_args().rounds
     import torch
 
     from audiornn import Stream
@@ -128,41 +146,30 @@ def main() -> None:
     classifier = classifier_of("sc8u_stream")
     tasks = {f"1 stream, chunks of {ms} ms": one_stream(Stream(classifier), ms) for ms in (10, 40, 100, 1_000)}
     tasks["1 stream at 44.1 kHz, chunks of 10 ms"] = one_stream(Stream(classifier, sample_rate=44_100), 10)
-    tasks["1 stream, windows of 1 s every 0.25 s, chunks of 10 ms"] = one_stream(
-        Stream(classifier, window_seconds=1.0, hop_seconds=0.25), 10
-    )
+    windows = Stream(classifier, window_seconds=1.0, hop_seconds=0.25)
+    tasks["1 stream, windows of 1 s every 0.25 s, chunks of 10 ms"] = one_stream(windows, 10)
     tasks |= {f"{count} streams in step, chunks of 40 ms, each": many_streams(classifier, count) for count in (10, 100)}
     before = time.perf_counter(), time.process_time()
-    rows = measured(arguments.rounds, tasks)
+    rows = measured(rounds, tasks)
     share = (time.process_time() - before[1]) / (time.perf_counter() - before[0])
-    parameters = sum(each.numel() for each in classifier.engine.network.parameters())
-    text = "\n".join(
-        [
-            "# What a stream costs",
-            "",
-            "Written by `python benchmarks/stream.py`; not to be edited.",
-            "",
-            f"`experiment=sc8u_stream`: {parameters:,} parameters, frames of 10 ms into the front end, of 40 ms out of "
-            f"the network. Processor time on one thread, which had {100 * share:.0f} % of a core; {arguments.rounds} "
-            "rounds.",
-            "",
-            "| what | ms per 10 ms of audio, median | smallest |",
-            "|---|---:|---:|",
-            *rows,
-            "",
-            "| what | |",
-            "|---|---:|",
-            f"| kept of a stream | {state_bytes(Stream(classifier)) / 1024:.1f} KiB |",
-            f"| kept of a stream at 44.1 kHz | {state_bytes(Stream(classifier, sample_rate=44_100)) / 1024:.1f} KiB |",
-            f"| delay as stated | {1000 * Stream(classifier).delay_seconds:.1f} ms |",
-            f"| latest result in chunks of 10 ms | {1000 * lateness(Stream(classifier)):.1f} ms |",
-            f"| latest result at 44.1 kHz | {1000 * lateness(Stream(classifier, sample_rate=44_100)):.1f} ms |",
-            f"| latest result at 8 kHz | {1000 * lateness(Stream(classifier, sample_rate=8_000)):.1f} ms |",
-            "",
-            f"{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, torch {version('torch')}",
-            "",
-        ]
-    )
+    text = f"""# What a stream costs
+
+Written by `python benchmarks/stream.py`; not to be edited.
+
+`experiment=sc8u_stream`: {sum(each.numel() for each in classifier.engine.network.parameters()):,} parameters, frames of
+10 ms into the front end, of 40 ms out of the network. Processor time on one thread, which had {100 * share:.0f} % of a
+core (the rest went to other work on the machine); {rounds} rounds.
+
+| what | ms per 10 ms of audio, median | smallest |
+|---|---:|---:|
+{chr(10).join(rows)}
+
+| what | |
+|---|---:|
+{chr(10).join(facts(classifier))}
+
+{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, torch {version("torch")}
+"""
     Path(__file__).with_suffix(".md").write_text(text)
     print(text)
 

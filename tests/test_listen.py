@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
@@ -61,6 +62,7 @@ def events_of(model: Path, waveform: np.ndarray) -> list[Event]:
 
 
 def start(model: Path, *words: str, cwd: Path) -> subprocess.Popen[bytes]:
+    # The folder of the command comes first on the path, and may hold a stand-in for a package.
     command = [sys.executable, "-m", "audiornn", "listen", "input=-", f"model={model}", *SETTINGS, *words]
     return subprocess.Popen(
         command,
@@ -172,20 +174,27 @@ def test_what_is_no_audio_is_one_line(model, tmp_path, data, words, says):
     ("words", "says"),
     [
         (["input=talk.wav"], "input must be microphone or -"),
+        ([], "expected sounddevice for the microphone"),
         (["encoding=mp3"], "encoding must be one of s16le, f32le"),
         (["channels=0"], "channels must be at least 1"),
         (["format=xml"], "format must be text or jsonl"),
         (["output=events.csv"], "output must end in .jsonl"),
-        (["model=nowhere"], "nowhere"),
+        (["input=-", "model=nowhere"], "nowhere"),
     ],
 )
 def test_impossible_settings_are_refused(tmp_path, words, says):
+    if not words and importlib.util.find_spec("sounddevice"):
+        pytest.skip("there is a sounddevice")
     assert_refused("listen", *words, cwd=tmp_path, says=says)
 
 
 def test_threshold_and_labels_must_be_of_the_model(model, tmp_path):
-    assert_refused("listen", f"model={model}", "threshold=2", cwd=tmp_path, says="expected a threshold in [0, 1]")
-    assert_refused("listen", f"model={model}", "ignore=[dog]", cwd=tmp_path, says="expected labels out of a, b, c")
+    assert_refused(
+        "listen", "input=-", f"model={model}", "threshold=2", cwd=tmp_path, says="expected a threshold in [0, 1]"
+    )
+    assert_refused(
+        "listen", "input=-", f"model={model}", "ignore=[dog]", cwd=tmp_path, says="expected labels out of a, b, c"
+    )
 
 
 @pytest.mark.slow
@@ -200,6 +209,49 @@ def test_microphone_without_its_package_is_one_line(model, tmp_path):
     )
     assert process.returncode == 2
     assert "got: PortAudio library not found; pip install 'audiornn[microphone]'" in process.stderr.splitlines()[-1]
+
+
+SOUNDDEVICE = '''
+"""As much of sounddevice as is used, with a file for a microphone."""
+import threading
+import numpy as np
+
+class PortAudioError(Exception):
+    pass
+
+class InputStream:
+    def __init__(self, *, samplerate, channels, device, dtype, callback):
+        if device == "none":
+            raise PortAudioError("Invalid device")
+        assert (samplerate, channels, dtype) == (16_000, 1, "float32")
+        self.thread = threading.Thread(target=self.record, args=(callback,), daemon=True)
+
+    def record(self, callback):
+        samples = np.fromfile("sound.raw", dtype="<i2").astype(np.float32)[:, None] / 32_768
+        for start in range(0, len(samples), 1_600):
+            callback(samples[start : start + 1_600], 1_600, None, None)
+
+    def __enter__(self):
+        self.thread.start()
+
+    def __exit__(self, *rest):
+        pass
+'''
+
+
+@pytest.mark.slow
+def test_microphone_is_heard_until_ctrl_c(model, tmp_path):
+    (tmp_path / "sounddevice.py").write_text(SOUNDDEVICE)
+    sound().tofile(tmp_path / "sound.raw")
+    wanted = rows_of(events_of(model, sound())[:3])
+    with start(model, "input=microphone", "format=jsonl", cwd=tmp_path) as process:
+        told = [json.loads(process.stdout.readline()) for _ in wanted]
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+    assert told == wanted
+    with start(model, "input=microphone", "microphone=none", cwd=tmp_path) as process:
+        assert process.wait(60) == 2
+        assert b"expected a microphone at 16000 Hz, got: Invalid device" in process.stderr.read()
 
 
 # Events

@@ -366,6 +366,14 @@ def test_streams_in_step_are_one_batch(monkeypatch):
     assert set(sizes) == {20}
 
 
+def test_stream_that_falls_behind_does_not_keep_the_others_in_memory():
+    batch = StreamBatch(classifier_of(stem=STEM))
+    batch.push({name: signal() for name in range(20)})
+    batch.push({name: signal() for name in range(1, 20)})
+    tensors = batch._streams[0].row.state[0].tensors()
+    assert max(tensor.untyped_storage().nbytes() / tensor.nbytes for tensor in tensors) == 1
+
+
 def test_empty_chunks_change_nothing():
     classifier = classifier_of()
     stream = Stream(classifier)

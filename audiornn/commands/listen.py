@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from audiornn.commands.sounds import Ending, microphone_chunks, pcm_chunks
+from audiornn.commands.sounds import Ending, import_sounddevice, microphone_chunks, pcm_chunks
 from audiornn.errors import AudioError, ConfigError
 from audiornn.labels import SILENCE, UNKNOWN
 from audiornn.runs import resolve_model
@@ -97,7 +97,9 @@ def _check(command: ListenCommand) -> None:
         raise ConfigError(f"channels must be at least 1, got {command.channels}")
     if command.output is not None and Path(command.output).suffix != ".jsonl":
         raise ConfigError(f"output must end in .jsonl, got {command.output!r}")
-    if command.input == _STANDARD_INPUT and sys.stdin.isatty():
+    if command.input != _STANDARD_INPUT:
+        import_sounddevice()
+    elif sys.stdin.isatty():
         raise ConfigError(
             "expected raw samples on standard input, got a terminal; "
             "arecord -t raw -f S16_LE -r 16000 | audiornn listen input=-"

@@ -7,7 +7,7 @@ import queue
 import signal
 import sys
 from collections.abc import Iterator
-from types import FrameType, TracebackType
+from types import FrameType, ModuleType, TracebackType
 from typing import Any
 
 import numpy as np
@@ -77,11 +77,11 @@ def _read(ending: Ending) -> bytes:
         ending.waiting = False
 
 
-def microphone_chunks(sample_rate: int, channels: int, device: Any, ending: Ending) -> Iterator[NDArray[Any]]:
-    """What a microphone records, ``(channels, samples)`` float32, until Ctrl-C.
+def import_sounddevice() -> ModuleType:
+    """The package, which is an extra.
 
     Raises:
-        ConfigError: sounddevice is not there, or has no such microphone.
+        ConfigError: it is not there, or can't work here.
     """
     try:
         import sounddevice
@@ -90,6 +90,16 @@ def microphone_chunks(sample_rate: int, channels: int, device: Any, ending: Endi
             f"expected sounddevice for the microphone, got: {error}; pip install 'audiornn[microphone]', "
             "or input=- for raw samples on standard input"
         ) from None
+    return sounddevice  # type: ignore[no-any-return]
+
+
+def microphone_chunks(sample_rate: int, channels: int, device: Any, ending: Ending) -> Iterator[NDArray[Any]]:
+    """What a microphone records, ``(channels, samples)`` float32, until Ctrl-C.
+
+    Raises:
+        ConfigError: sounddevice is not there, or has no such microphone.
+    """
+    sounddevice = import_sounddevice()
     waiting: queue.SimpleQueue[NDArray[np.float32]] = queue.SimpleQueue()
     lost = 0
 

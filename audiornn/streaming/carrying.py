@@ -82,8 +82,8 @@ class State:
         )
 
     def row(self, index: int) -> State:
-        """One stream of the batch."""
-        return self.with_tensors([tensor[index : index + 1] for tensor in self.tensors()])
+        """One stream of the batch, which does not keep the others."""
+        return self.with_tensors([tensor[index : index + 1].clone() for tensor in self.tensors()])
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """As arrays by name."""

@@ -101,9 +101,11 @@ class StreamingCore:
         return self._logits(state.pooled[0])
 
     def _logits(self, pooled: Tensor) -> Tensor:
-        embedding: Tensor = self.network.embedding(pooled)
-        head = self.network.head
-        logits: Tensor = embedding.new_zeros(*embedding.shape[:-1], 0) if head is None else head(embedding)
+        # Their dropouts, which do nothing here, take as long as the products.
+        embedding, head = self.network.embedding.linear, self.network.head
+        if embedding is not None:
+            pooled = embedding(pooled).relu()
+        logits: Tensor = pooled.new_zeros(*pooled.shape[:-1], 0) if head is None else head.linear(pooled)
         return logits
 
     def _layers(self) -> list[RecurrentLayer]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -43,6 +43,8 @@ class ExactRow:
     """Frames that went into the network."""
     frames: int = 0
     """Frames that left the encoder."""
+    beside: list[ExactRow] = field(default_factory=list)
+    """The streams of that batch when it was computed."""
 
 
 class ExactStreams:
@@ -130,7 +132,9 @@ class ExactStreams:
         if len(windows) < reach:
             windows = np.concatenate([windows, np.zeros(reach - len(windows), dtype=np.float32)])
         row.skip = max(0, num_frames * hop - len(samples))
-        row.samples = samples[num_frames * hop :]
+        rest = samples[num_frames * hop :]
+        # A view would keep all of a long chunk.
+        row.samples = rest.copy() if 2 * len(rest) < len(samples) else rest
         return windows, is_last
 
     def _wanted(self, taken: int, ready: int) -> int:
@@ -140,6 +144,7 @@ class ExactStreams:
         return max(0, first + outputs * stride - taken) if outputs >= 0 else 0
 
     def _step(self, rows: Sequence[ExactRow], windows: NDArray[np.float32], last: bool) -> list[dict[str, Moments]]:
+        _part(rows)
         state = join_states([row.state for row in rows])
         outputs, state = self._core.step(torch.from_numpy(windows).to(self._core.device), state, last=last)
         found = self._moments(rows, outputs)
@@ -149,8 +154,9 @@ class ExactStreams:
                 if row.heard and not row.frames and not found[index]:  # shorter than one frame
                     times = np.array([row.heard / self._config.sample_rate])
                     found[index] = self._of_utterance(logits[index : index + 1], times)
+        together = list(rows)
         for index, row in enumerate(rows):
-            row.state = (state, index)
+            row.state, row.beside = (state, index), together
             row.frames += outputs.logits.shape[1]
         return found
 
@@ -206,3 +212,13 @@ class ExactStreams:
             taken=taken,
             frames=frames,
         )
+
+
+def _part(rows: Sequence[ExactRow]) -> None:
+    """Give those that stay behind a state of their own, so that they don't keep the whole batch in memory."""
+    going = {id(row) for row in rows}
+    for together in {id(row.beside): row.beside for row in rows}.values():
+        for row in together:
+            if row.beside is together and id(row) not in going:
+                state, index = row.state
+                row.state, row.beside = (state.row(index), 0), [row]

@@ -27,6 +27,8 @@ class Samples(NamedTuple):
     """``(samples,)``, 0 where missing."""
     missing: NDArray[np.bool_] | None
     """``(samples,)``; None = nowhere."""
+    is_rounded: bool = False
+    """On the 16-bit grid as it came."""
 
 
 def check_chunk(chunk: NDArray[Any]) -> Samples:
@@ -38,6 +40,8 @@ def check_chunk(chunk: NDArray[Any]) -> Samples:
     samples = as_columns(chunk)
     if not samples.size:
         return Samples(np.zeros(0, dtype=np.float32), None)
+    if samples.dtype == np.int16 and samples.shape[1] == 1:
+        return Samples(from_int16(samples[:, 0]), None, is_rounded=True)
     missing = None
     if samples.dtype != np.int16 and np.isnan(samples.sum()):
         missing = np.isnan(samples).any(axis=1)
@@ -58,12 +62,12 @@ class Hearing:
 
     def take(self, samples: Samples) -> Waveform:
         """What is certain of the waveform by now. Shape: -> ``(samples,)``."""
-        mono, missing = samples
+        mono, missing, is_rounded = samples
         if not len(mono):
             return mono
         if self._resampler is not None:
             return self._resampler.push(mono, missing)
-        waveform = from_int16(to_int16(mono))
+        waveform = mono if is_rounded else from_int16(to_int16(mono))
         if missing is not None:
             waveform[missing] = np.nan
         return waveform

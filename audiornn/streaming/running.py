@@ -7,6 +7,7 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from audiornn.models.pooling import AttentionPooling, LastPooling, MultiheadAttentionPooling, Pooling, StatisticsPooling
 
@@ -90,20 +91,20 @@ class _Attention:
         self._num_heads = pooling.num_heads if isinstance(pooling, MultiheadAttentionPooling) else 1
 
     def start(self, like: Tensor) -> Sums:
-        heads = like.new_zeros(len(like), self._num_heads, dtype=torch.float64)
-        return torch.full_like(heads, -torch.inf), heads, heads.unsqueeze(2).repeat(1, 1, like.shape[1])
+        heads = like.new_zeros(len(like), self._num_heads, like.shape[1] + 1, dtype=torch.float64)
+        return heads.new_full(heads.shape[:2], -torch.inf), heads
 
     def step(self, x: Tensor, sums: Sums) -> tuple[Tensor, Sums]:
         scores = self._scores(x).double()
-        highest, weights, weighted = sums
+        highest, total = sums
         top = torch.maximum(highest, scores.amax(dim=1))
-        decay = torch.exp(highest - top)
-        shares = torch.exp(scores - top.unsqueeze(1))
-        weights = shares.cumsum(dim=1) + (weights * decay).unsqueeze(1)
-        products = shares.unsqueeze(3) * x.double().unsqueeze(2)
-        weighted = products.cumsum(dim=1) + (weighted * decay.unsqueeze(2)).unsqueeze(1)
-        pooled = weighted / weights.clamp(min=_SMALLEST).unsqueeze(3)
-        return pooled.flatten(2).float(), (top, weights[:, -1], weighted[:, -1])
+        shares = torch.exp(scores - top.unsqueeze(1)).unsqueeze(3)
+        # A 1 beside the features sums the shares themselves.
+        products = shares * pad(x.double(), (0, 1), value=1.0).unsqueeze(2)
+        before = (total * torch.exp(highest - top).unsqueeze(2)).unsqueeze(1)
+        totals = (products.cumsum(dim=1) if x.shape[1] > 1 else products) + before
+        pooled = totals[..., :-1] / totals[..., -1:].clamp(min=_SMALLEST)
+        return pooled.flatten(2).float(), (top, totals[:, -1])
 
 
 def _counts(x: Tensor, before: Tensor) -> Tensor:

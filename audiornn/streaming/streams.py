@@ -171,7 +171,6 @@ class StreamBatch:
         """
         arrays = _read(saved)
         header = json.loads(bytes(arrays[_HEADER]))
-        pushed = header.pop("pushed", 0)
         for key, value in self._header().items():
             if header.get(key) != value:
                 raise ModelError(f"expected the state of a stream with {key}={value}, got {header.get(key)}")
@@ -179,11 +178,11 @@ class StreamBatch:
         try:
             hearing.restore(_below("heard_", arrays))
             row = self._rows.restored(_below("row_", arrays))
-        except (KeyError, ValueError, TypeError) as error:
+            tasks = [task.name for task in self.classifier.spec.tasks]
+            latest = {tasks[int(key)]: array for key, array in _below("latest_", arrays).items()}
+            self._streams[name] = _Stream(hearing, row, int(header["pushed"]), latest)
+        except (LookupError, ValueError, TypeError) as error:
             raise ModelError(f"expected the state of a stream, got a damaged one: {error}") from None
-        tasks = [task.name for task in self.classifier.spec.tasks]
-        latest = {tasks[int(key)]: array for key, array in _below("latest_", arrays).items()}
-        self._streams[name] = _Stream(hearing, row, int(pushed), latest)
 
     def _header(self) -> dict[str, Any]:
         return {
