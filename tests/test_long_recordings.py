@@ -395,8 +395,10 @@ def test_impossible_wishes_are_refused(words, says, model, place):
     assert not list(place.glob("o.*"))
 
 
+# Not ru_maxrss, which begins at what the process of the tests has.
 _LONG = """
-import sys, resource
+import sys
+from pathlib import Path
 import audiornn
 from audiornn.detection import DetectionSettings
 from audiornn.recordings import detect_events
@@ -404,12 +406,13 @@ from audiornn.recordings import detect_events
 classifier = audiornn.load(sys.argv[1], device="cpu")
 settings = DetectionSettings(window_seconds=1.0, hop_seconds=1.0, threshold=0.34)
 count = sum(1 for _ in detect_events(classifier, sys.argv[2], settings))
-print(count, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(count, *[line.split()[1] for line in Path("/proc/self/status").open() if line.startswith("VmHWM")])
 """
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("rate", "most_minutes"), [(16_000, 600), (44_100, 100)])
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is counted as Linux does")
+@pytest.mark.parametrize(("rate", "most_minutes"), [(16_000, 600), (44_100, 60)])
 def test_ten_hours_take_the_memory_of_ten_minutes(rate, most_minutes, model, tmp_path):
     peaks = []
     for minutes in (10, most_minutes):
