@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ from audiornn.checkpoint import build_model, save_model
 from audiornn.commands import embed, file_job, predict
 from audiornn.commands.file_job import stoppable
 from audiornn.errors import AudioError, ConfigError
+from audiornn.export import export_model
 from audiornn.files.embeddings import read_embeddings
 from audiornn.files.tables import read_rows
 from audiornn.inference import files
@@ -203,20 +205,18 @@ def test_loops_of_links_end(tmp_path):
     assert list_files(tmp_path, [".wav"]) == ["a/x.wav", "self.wav"]
 
 
-def test_folder_that_cannot_be_read_is_one_line(tmp_path):
-    (tmp_path / "closed").mkdir(mode=0)
+def test_folder_that_cannot_be_read_is_one_line():
     user = os.geteuid()
-    tmp_path.chmod(0o755)
-    if user == 0:
-        for parent in tmp_path.parents[:3]:
-            if parent.name.startswith("pytest"):
-                parent.chmod(0o755)
-        os.seteuid(65534)
-    try:
-        with pytest.raises(AudioError, match=r"got Permission denied at '.*closed'"):
-            list_files(tmp_path, [".wav"])
-    finally:
-        os.seteuid(user)
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own folders are closed to others
+        Path(folder).chmod(0o755)
+        Path(folder, "closed").mkdir(mode=0)
+        if user == 0:
+            os.seteuid(65534)
+        try:
+            with pytest.raises(AudioError, match=r"got Permission denied at '.*closed'"):
+                list_files(folder, [".wav"])
+        finally:
+            os.seteuid(user)
 
 
 # Outputs
@@ -281,9 +281,8 @@ def test_log_is_told_now_and_then_how_long_it_takes(model, some, small_windows, 
 
 
 def test_engines_give_the_same_rows(model, some, tmp_path, capsys):
-    export = pytest.importorskip("audiornn.export", exc_type=ImportError)
     exported = shutil.copytree(model, tmp_path / "model")
-    export.export_model(exported)
+    export_model(exported)
     tables = []
     for engine in ("torch", "onnx"):
         predict_to(tmp_path / f"{engine}.csv", exported, some, engine=engine)

@@ -15,6 +15,7 @@ from audiornn.predictions import FileResult
 
 if TYPE_CHECKING:
     from audiornn.inference.classifier import Classifier
+    from audiornn.inference.enrolment import EnrolledWords
 
 # Windows that one worker is given at once, at most: the process that decodes for it is started anew for each.
 _WINDOWS_TOGETHER = 8
@@ -56,7 +57,7 @@ def predict_groups_on_ray(
     try:
         count = num_workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
         if items := [{"files": pickle.dumps(item)} for item in _items(paths, first, count)]:
-            settings = (classifier.source, classifier.engine.name, batch_size, in_order)
+            settings = (classifier.source, classifier.engine.name, classifier.enrolled, batch_size, in_order)
             for row in _rows(items, settings, count, in_order):
                 yield from pickle.loads(row["groups"])
     finally:
@@ -111,10 +112,13 @@ def _items(paths: Sequence[str], first: int, num_workers: int) -> Iterator[tuple
 class _Worker:
     """An actor of Ray with a model of its own."""
 
-    def __init__(self, source: str, engine: str, batch_size: int, in_order: bool) -> None:
+    def __init__(
+        self, source: str, engine: str, enrolled: EnrolledWords | None, batch_size: int, in_order: bool
+    ) -> None:
         from audiornn.inference.loading import load
 
-        self._classifier = load(source, engine=engine)
+        classifier = load(source, engine=engine)
+        self._classifier = classifier if enrolled is None else classifier.with_enrolled(enrolled)
         self._batch_size, self._in_order = batch_size, in_order
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
