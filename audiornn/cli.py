@@ -161,15 +161,28 @@ def carry_out(verb: str, settings: Any) -> tuple[int, Any]:
 
     module = importlib.import_module(f"audiornn.commands.{verb}")
     if verb != "train":
-        code = module.run(OmegaConf.to_object(settings))
+        code = module.run(_built(settings))
         return int(code), code
     hydra_config = HydraConfig.get()
     if _is_multirun():
         settings.run_dir = hydra_config.runtime.output_dir
-    command = OmegaConf.to_object(settings)
+    command = _built(settings)
     overrides = [word for word in hydra_config.overrides.task if not word.startswith(("resume=", "run_dir="))]
     value = module.run(command, settings_yaml=OmegaConf.to_yaml(settings, resolve=True), overrides=overrides)
     return 0, value
+
+
+def _built(settings: Any) -> Any:
+    """The verb's dataclass; a setting that was added with ``+`` has no place in it."""
+    from dataclasses import FrozenInstanceError
+
+    from omegaconf import OmegaConf
+
+    try:
+        return OmegaConf.to_object(settings)
+    except FrozenInstanceError as error:
+        name = str(error).rpartition("field ")[2]
+        raise ConfigError(f"expected a known setting, got {name} with a plus before it") from error
 
 
 def _is_multirun() -> bool:

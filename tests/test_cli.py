@@ -383,3 +383,18 @@ def test_noise_only_corpus_is_no_error_of_ours(tmp_path):
         for index in range(10):
             write_wav(tmp_path / "c" / label / f"{index}.wav", noise(3000, seed=index + 100 * (label == "b")))
     succeed("prepare", "data=folder", "data.path=c", cwd=tmp_path)
+
+
+def test_setting_added_with_a_plus_is_refused_in_one_line(tmp_path):
+    write_corpus(tmp_path / "clips", clips=4)
+    says = "expected a known setting, got 'foo' with a plus before it"
+    assert_refused("prepare", "data=folder", "data.path=clips", "+foo=1", cwd=tmp_path, says=says)
+
+
+def test_patterns_with_brackets_are_printed_as_they_are(tmp_path):
+    write_corpus(tmp_path / "clips", clips=12)
+    for path in sorted((tmp_path / "clips").rglob("*.wav")):
+        path.rename(path.with_name(f"{'abcdefghijkl'[int(path.stem)]}_{path.name}"))
+    pattern = "[/]([a-z]+)_"
+    told = succeed("prepare", "data=folder", "data.path=clips", f"data.speaker_pattern='{pattern}'", cwd=tmp_path)
+    assert pattern in "".join(told.split("\n"))

@@ -43,7 +43,7 @@ def print_table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
     """A table whose columns are the keys of its first row; numbers stand right."""
     if not rows:
         return
-    table = Table(title=title, title_justify="left", title_style="bold")
+    table = Table(title=escape(title), title_justify="left", title_style="bold")
     for name, value in rows[0].items():
         table.add_column(escape(name), justify="right" if isinstance(value, int | float) else "left", overflow="fold")
     for row in rows:
