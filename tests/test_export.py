@@ -7,7 +7,6 @@ import dataclasses
 import json
 import shutil
 import subprocess
-import sys
 import venv
 from pathlib import Path
 
@@ -17,6 +16,7 @@ import pytest
 import torch
 from commandline import assert_refused, succeed
 from toy import TINY_FEATURES, TINY_MODEL, TINY_OVERRIDES, write_corpus
+from wheels import ROOT, build_wheel
 
 import audiornn
 from audiornn.checkpoint import build_model, save_model
@@ -28,7 +28,6 @@ from audiornn.runs import ONNX_FILE
 from audiornn.spec import ModelSpec, read_spec, rewrite_settings
 from audiornn.tasks import multiclass_task
 
-ROOT = Path(__file__).parent.parent
 LABELS = ["high", "low", "rise"]
 
 
@@ -216,14 +215,7 @@ def test_light_install_predicts_and_embeds_without_torch(exported, clips, tmp_pa
     home = tmp_path / "venv"
     venv.create(home, with_pip=True)
     python = home / "bin" / "python"
-    source = tmp_path / "source"
-    for name in ("audiornn", "conf"):
-        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
-    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path), str(source)]
-    subprocess.run(build, check=True)
-    (wheel,) = tmp_path.glob("audiornn-*.whl")
+    wheel = build_wheel(tmp_path)
     install = [str(python), "-m", "pip", "install", "--quiet", "-c", str(ROOT / "constraints.txt")]
     subprocess.run([*install, "-r", str(ROOT / "requirements-onnx.txt")], check=True)
     subprocess.run([*install, "--no-deps", str(wheel)], check=True)

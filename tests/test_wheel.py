@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import zipfile
-from pathlib import Path
 
 import pytest
 from toy import TINY_OVERRIDES, write_corpus
-
-ROOT = Path(__file__).parent.parent
+from wheels import ROOT, build_wheel
 
 
 @pytest.mark.slow
 def test_wheel_installed_elsewhere_runs_the_same_commands(tmp_path):
-    # From a copy: setuptools leaves a folder `build` behind, whose files would be packed into the next wheel.
-    source = tmp_path / "source"
-    for name in ("audiornn", "conf"):
-        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
-    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(tmp_path), str(source)]
-    subprocess.run(build, check=True)
-    (wheel,) = tmp_path.glob("audiornn-*.whl")
+    wheel = build_wheel(tmp_path)
     packed = set(zipfile.ZipFile(wheel).namelist())
     for path in (ROOT / "conf").rglob("*.yaml"):
         assert f"audiornn/conf/{path.relative_to(ROOT / 'conf').as_posix()}" in packed

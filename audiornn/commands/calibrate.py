@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from audiornn.evaluation.recalibrating import Recalibration, RejectRule
     from audiornn.inference import Classifier
     from audiornn.sequences import Signals
-    from audiornn.store import Store
 
 NEVER = "never"
 _SHARES = {"keep_right": 0.95, "accept_wrong": 0.2}
@@ -52,6 +51,7 @@ class CalibrateCommand:
 
 def run(command: CalibrateCommand) -> int:
     """Choose, rewrite the model's settings, print what it does."""
+    from audiornn.commands.stores import store_for
     from audiornn.evaluation.recalibrating import recalibrate, replaced
     from audiornn.runs import resolve_model
     from audiornn.spec import read_spec, rewrite_settings
@@ -69,7 +69,7 @@ def run(command: CalibrateCommand) -> int:
     from audiornn.inference import load  # torch: after everything that can be refused without it
 
     classifier = load(folder, device=command.device)
-    store = _prepared(command, classifier, folder)
+    store, _ = store_for(classifier, command.data, Path(command.data_dir), folder, strict=command.strict)
     with progress_bar("calibrate") as progress:
         found = recalibrate(
             classifier,
@@ -112,23 +112,6 @@ def _files(others: Any) -> list[str]:
 
 def _heard(classifier: Classifier, paths: Sequence[str]) -> list[Signals]:
     return [classifier.reader.read(path) for path in paths]
-
-
-def _prepared(command: CalibrateCommand, classifier: Classifier, folder: Path) -> Store:
-    from audiornn.corpora.same import corpus_of
-    from audiornn.store import prepare
-
-    with progress_bar("prepare") as progress:
-        return prepare(
-            corpus_of(command.data, classifier.spec.training, folder),
-            data_dir=Path(command.data_dir),
-            sample_rate=classifier.sample_rate,
-            audio=classifier.spec.audio,
-            reads_audio=classifier.inputs.reads_audio,
-            sequences=classifier.inputs.clocks,
-            strict=command.strict,
-            progress=progress,
-        )
 
 
 def _print(found: Recalibration, *, several: bool, corpus: str) -> None:

@@ -68,15 +68,14 @@ def run(command: EnrollCommand) -> int:
     from audiornn.inference import load  # torch: after everything that can be refused without it
 
     classifier = load(folder, device=command.device)
-    with progress_bar("enroll") as progress:
-        embedded = _embeddings(classifier, rows, command.batch_size)
-        clips = {
-            word: np.stack([vector for row, vector in zip(rows, embedded, strict=True) if row.label == word])
-            for word in words
-        }
-        others = [_embedded(classifier, [classifier.reader.read(path) for path in sounds], command.batch_size)]
-        if command.data is not None:
-            others.append(_of_corpus(command, classifier, folder, words, progress))
+    embedded = _embeddings(classifier, rows, command.batch_size)
+    clips = {
+        word: np.stack([vector for row, vector in zip(rows, embedded, strict=True) if row.label == word])
+        for word in words
+    }
+    others = [_embedded(classifier, [classifier.reader.read(path) for path in sounds], command.batch_size)]
+    if command.data is not None:
+        others.append(_of_corpus(command, classifier, folder, words))
     rest = np.concatenate(others)
     enrolled = enroll_words(
         clips,
@@ -132,36 +131,26 @@ def _embedded(classifier: Classifier, signals: Sequence[Signals], batch_size: in
     return classifier.run(signals, batch_size=batch_size).embeddings
 
 
-def _of_corpus(
-    command: EnrollCommand, classifier: Classifier, folder: Path, words: Sequence[str], progress: Any
-) -> Embeddings:
+def _of_corpus(command: EnrollCommand, classifier: Classifier, folder: Path, words: Sequence[str]) -> Embeddings:
     """Embeddings of a split of a corpus, but for clips of the words."""
     import numpy as np
 
-    from audiornn.corpora.same import corpus_of
+    from audiornn.commands.stores import store_for
     from audiornn.manifest import SPLITS
-    from audiornn.store import prepare
 
     if command.split not in SPLITS:
         raise ConfigError(f"split must be one of {', '.join(SPLITS)}, got {command.split!r}")
-    store = prepare(
-        corpus_of(command.data, classifier.spec.training, folder),
-        data_dir=Path(command.data_dir),
-        sample_rate=classifier.sample_rate,
-        audio=classifier.spec.audio,
-        reads_audio=classifier.inputs.reads_audio,
-        sequences=classifier.inputs.clocks,
-        progress=progress,
-    )
+    store, _ = store_for(classifier, command.data, Path(command.data_dir), folder)
     columns = [store.column(name) for name in ("label", "word") if name in store.column_names]
     rows = [row for row in store.indices(command.split).tolist() if not any(cells[row] in words for cells in columns)]
     if not rows:
         raise CorpusError(f"expected clips of other words in the {command.split} split of '{store.folder}', found none")
     found = []
-    for start in range(0, len(rows), 1024):
-        signals = [store.signals(row) for row in rows[start : start + 1024]]
-        found.append(_embedded(classifier, signals, command.batch_size))
-        progress(start + len(signals), len(rows))
+    with progress_bar("enroll") as progress:
+        for start in range(0, len(rows), 1024):
+            signals = [store.signals(row) for row in rows[start : start + 1024]]
+            found.append(_embedded(classifier, signals, command.batch_size))
+            progress(start + len(signals), len(rows))
     return np.concatenate(found)
 
 

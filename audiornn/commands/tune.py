@@ -32,10 +32,9 @@ class TuneCommand(DetectionOptions, MixtureConfig):
 def run(command: TuneCommand) -> int:
     """Choose thresholds, keep them in the model, print what they do."""
     from audiornn.commands.console import print_lines, print_table, progress_bar
-    from audiornn.corpora.same import corpus_of
+    from audiornn.commands.stores import store_for
     from audiornn.runs import resolve_model
     from audiornn.spec import read_spec, rewrite_settings
-    from audiornn.store import prepare
 
     folder = resolve_model(command.model_path, Path(command.runs_dir))
     spec = read_spec(folder)
@@ -44,13 +43,7 @@ def run(command: TuneCommand) -> int:
     from audiornn.tuning import tune
 
     classifier = load(folder, device=command.device)
-    with progress_bar("prepare") as progress:
-        store = prepare(
-            corpus_of(command.data, spec.training, folder),
-            data_dir=Path(command.data_dir),
-            sample_rate=classifier.sample_rate,
-            progress=progress,
-        )
+    store, _ = store_for(classifier, command.data, Path(command.data_dir), folder)
     config = MixtureConfig(**{field.name: getattr(command, field.name) for field in fields(MixtureConfig)})
     with progress_bar("tune") as progress:
         tuned = tune(
