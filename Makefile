@@ -32,7 +32,7 @@ $(STAMP): $(DEMO_STAMP)
 demo: $(DEMO_STAMP) ## synthesise speech, train on it, evaluate, predict (about 5 minutes on 2 cores)
 	$(BIN)/python scripts/demo.py --directory $(DEMO_DIR)
 
-test: $(STAMP) ## the default test suite (under 3 minutes)
+test: $(STAMP) ## the default test suite (about 4 minutes)
 	$(PYTEST)
 
 check: lint types test ## format, lint, types and tests

@@ -255,6 +255,7 @@ def model_of(place: Path) -> Path:
     return found
 
 
+@pytest.mark.slow
 def test_training_chooses_a_temperature_that_calibrate_finds_again(workplace):
     found = read_spec(model_of(workplace)).tasks[0].temperature
     assert found != 1
@@ -272,6 +273,7 @@ def write_others(folder: Path, seeds: range) -> None:
         write_wav(folder / f"chord_{seed}.wav", chord)
 
 
+@pytest.mark.slow
 def test_calibrate_has_the_model_reject_other_sounds_until_never_is_said(workplace, tmp_path):
     write_others(tmp_path / "others", range(12))
     write_others(tmp_path / "more", range(100, 120))

@@ -45,6 +45,7 @@ def test_picture_is_drawn_of_any_number_of_equal_embeddings_and_any_label(count)
         assert image.format == "PNG" and image.size[0] > 600
 
 
+@pytest.mark.slow
 def test_classes_have_colours_until_there_are_too_many(rng):
     matrix = rng.normal(size=(30, 4))
     pictures = [draw_embeddings(matrix, labels, method=TSNE) for labels in (["a"] * 30, [str(i) for i in range(30)])]
@@ -79,6 +80,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("clips", ["clips", "clips/low"])
 def test_embed_draws_the_picture_beside_the_matrix(place, tmp_path, clips):
     picture = tmp_path / "new" / "map.png"

@@ -125,6 +125,7 @@ def test_events_come_while_the_input_still_runs_and_are_those_of_the_library(mod
         assert process.stderr.read() == b"%d events\n" % len(wanted)
 
 
+@pytest.mark.slow
 def test_ctrl_c_is_an_ordinary_end(model, tmp_path):
     with start(model, cwd=tmp_path) as process:
         until_listening(process)
