@@ -8,17 +8,13 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import os
 import platform
-import subprocess
 import sys
-import tempfile
 import time
 from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import soundfile
 from hydra import compose, initialize_config_dir
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -39,19 +35,6 @@ from audiornn.workers import available_cores  # noqa: E402
 
 ASKED = (1.0, 5.0, 20.0)
 CURVE = (1, 2, 5, 10, 20, 50, 100)
-_RUN = """
-import resource, sys, time
-from pathlib import Path
-import audiornn
-classifier = audiornn.load(sys.argv[1], device="cpu")
-start = time.perf_counter()
-count = len(classifier.detect(sys.argv[2]))
-usage = resource.getrusage(resource.RUSAGE_SELF)
-wall, used = time.perf_counter() - start, usage.ru_utime + usage.ru_stime
-# Not ru_maxrss, which begins at what the process that started this one has.
-[memory] = [int(line.split()[1]) / 1024 for line in Path("/proc/self/status").open() if line.startswith("VmHWM")]
-print(count, wall, used, memory, classifier.engine.description)
-"""
 
 
 def sc8u(folder: Path) -> SpeechCommands:
@@ -73,30 +56,6 @@ def noises(folder: Path, split: str, rate: int) -> dict[str, np.ndarray]:
 def fewest_misses(curve: list[DetPoint], per_hour: float) -> str:
     usable = [point.counts for point in curve if point.counts.false_alarms <= per_hour * point.counts.hours + 1e-9]
     return f"{100 * min(counts.misses_share for counts in usable):.1f}"
-
-
-def speed(model: Path, blocks: list[np.ndarray], rate: int) -> str:
-    """An hour by a process of its own."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "hour.wav")
-        with soundfile.SoundFile(path, "w", rate, 1, "PCM_16") as file:
-            for block in blocks:
-                file.write(block)
-        seconds = soundfile.info(path).duration
-        environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_WAIT_POLICY": "PASSIVE"}
-        done = subprocess.run(
-            [sys.executable, "-c", _RUN, str(model), str(path)],
-            capture_output=True,
-            text=True,
-            check=True,
-            env=environment,
-        )
-    _, wall, used, memory, engine = done.stdout.strip().split(" ", 4)
-    return (
-        f"{seconds / 3600:.2f} hours of 16 kHz WAV take {float(wall):.0f} s by the clock and {float(used):.0f} s of "
-        f"the processors (loading the model too) and {float(memory):.0f} MiB at most, by {engine}, windows of 1 s "
-        "every 0.25 s"
-    )
 
 
 def measure(arguments: argparse.Namespace) -> list[str]:
@@ -154,10 +113,7 @@ def measure(arguments: argparse.Namespace) -> list[str]:
         lines.append(f"| test, {name} | " + " | ".join(fewest_misses(curve, per_hour) for per_hour in CURVE) + " |")
     if arguments.picture:
         draw(arguments.picture, curves)
-    config = MixtureConfig(hours=1.0, snr_db=[10.0], seed=2)
-    mixture = Mixture(config, clips_of(store, task, settings, "test"), [], rate)
-    told = speed(arguments.model, [block.samples for block in mixture.blocks()], rate)
-    return [*lines, "", "## Speed", "", f"{told}; load of the machine before: {os.getloadavg()[0]:.1f}."]
+    return lines
 
 
 def draw(path: Path, curves: dict[str, list[DetPoint]]) -> None:
