@@ -1,8 +1,8 @@
 """How fast an hour is heard: ``python benchmarks/long_recording.py`` writes `benchmarks/long_recording.md`.
 
 Noise with the loudness of speech goes through what `audiornn detect` calls, in windows of 1 s every 0.25 s. The network
-is the one that `audiornn train` makes when nothing is said, with random weights; both engines run it in turns, each time
-in a process of its own.
+is the one that `audiornn train` makes when nothing is said, with random weights; both engines run it in turns, each
+time in a process of its own.
 """
 
 from __future__ import annotations

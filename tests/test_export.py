@@ -225,6 +225,12 @@ def test_light_install_predicts_and_embeds_without_torch(exported, clips, tmp_pa
         assert done.returncode == 0, done.stderr
         return done.stdout
 
+    def light_refusal(*words: str) -> str:
+        command = [str(python), "-m", "audiornn", *words]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
+        return done.stderr
+
     missing = (
         "import importlib.util as u; print([m for m in ('torch', 'scipy', 'lightning', 'onnx') if u.find_spec(m)])"
     )
@@ -236,13 +242,9 @@ def test_light_install_predicts_and_embeds_without_torch(exported, clips, tmp_pa
         succeed("predict", f"model={file}", f"input={clips}", f"output=whole.{ending}", "top_k=2", cwd=tmp_path)
         assert (tmp_path / f"light.{ending}").read_text() == (tmp_path / f"whole.{ending}").read_text()
     light("-m", "audiornn", "embed", f"model={file}", f"input={clips}", "output=light.npz")
+    told = light_refusal("predict", f"model={file}", f"input={clips}", "output=light.parquet")
+    assert "expected pyarrow for 'light.parquet'" in told
     code = f"import audiornn; print(audiornn.load({str(file)!r}).predict({str(next(clips.rglob('*.wav')))!r}).label)"
     assert light("-c", code).strip() in LABELS
-    refused = subprocess.run(
-        [str(python), "-m", "audiornn", "predict", f"model={write_model(tmp_path / 'plain')}", f"input={clips}"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
-    assert refused.returncode == 2 and "expected torch to run the model" in refused.stderr, refused.stderr
-    assert refused.stderr.count("\n") == 1
+    told = light_refusal("predict", f"model={write_model(tmp_path / 'plain')}", f"input={clips}")
+    assert "expected torch to run the model" in told

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import secrets
 from collections.abc import Iterator, Sequence
@@ -84,11 +85,13 @@ def checked_suffix(path: str | os.PathLike[str], suffixes: Sequence[str]) -> str
     """The path's ending in lower case.
 
     Raises:
-        ConfigError: it is none of ``suffixes``.
+        ConfigError: it is none of ``suffixes``, or ``.parquet`` in an installation without pyarrow.
     """
     suffix = Path(path).suffix.lower()
     if suffix not in suffixes:
         raise ConfigError(f"expected a file ending in {', '.join(suffixes[:-1])} or {suffixes[-1]}, got '{path}'")
+    if suffix == ".parquet" and importlib.util.find_spec("pyarrow") is None:
+        raise ConfigError(f"expected pyarrow for '{path}', found none; pip install pyarrow, or name another ending")
     return suffix
 
 
