@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import runpy
+import signal
 import subprocess
 import sys
 import tempfile
@@ -98,4 +99,6 @@ def _child(words: tuple[str, ...], cwd: Path, environment: dict[str, str], outpu
     os.environ.clear()
     os.environ.update(environment)
     sys.argv = ["audiornn", *words]
+    # A shell has commands that it starts in the background ignore it, and the suite may be one.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     runpy.run_module("audiornn", run_name="__main__", alter_sys=True)
