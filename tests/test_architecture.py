@@ -10,6 +10,11 @@ from pathlib import Path
 import pytest
 
 import audiornn
+from audiornn.checkpoint import build_model, save_model
+from audiornn.features.config import FeaturesConfig
+from audiornn.models.config import EncoderConfig, ModelConfig, PoolingConfig, StemConfig
+from audiornn.spec import ModelSpec
+from audiornn.tasks import multiclass_task
 
 PACKAGE = Path(audiornn.__file__).parent
 
@@ -91,6 +96,21 @@ def modules_after(statement: str) -> set[str]:
 def test_cheap_imports_stay_cheap(statement, absent):
     loaded = modules_after(statement)
     assert not absent & loaded
+
+
+def test_loading_a_model_imports_no_compiler(tmp_path):
+    """``torch._dynamo`` takes as long to import as the rest of torch; a sketch of a network may ask for it."""
+    spec = ModelSpec(
+        features=FeaturesConfig(),
+        model=ModelConfig(
+            encoder=EncoderConfig(stem=StemConfig(channels=[4])), pooling=PoolingConfig(kind="multihead_attention")
+        ),
+        tasks=[multiclass_task(["no", "yes"])],
+    )
+    save_model(tmp_path / "model", build_model(spec), spec)
+    folder = str(tmp_path / "model")
+    statement = f"import audiornn, numpy; audiornn.load({folder!r}).predict(numpy.ones(900), sample_rate=16000)"
+    assert "torch" in (loaded := modules_after(statement)) and "torch._dynamo" not in loaded
 
 
 def test_public_names_exist_and_are_documented():
