@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol
@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from audiornn.inputs import StreamConfig
 from audiornn.sequences import Signals
 
 Floats = NDArray[np.float32]
@@ -70,3 +71,18 @@ def pad_rows(rows: Sequence[NDArray[Any]], trailing: tuple[int, ...] = ()) -> tu
     for padded, row in zip(batch, rows, strict=True):
         padded[: len(row)] = row
     return batch, lengths
+
+
+def pad_streams(
+    signals: Sequence[Signals], streams: Mapping[str, StreamConfig]
+) -> dict[str, tuple[Floats, NDArray[np.int64]]]:
+    """The sequences of a batch by name, padded; a signal without one has no frame of it.
+
+    Shape:
+        -> float32 ``(batch, longest, features)`` and int64 lengths ``(batch,)`` each.
+    """
+    padded = {}
+    for name, stream in streams.items():
+        none = np.zeros((0, stream.num_features), dtype=np.float32)
+        padded[name] = pad_rows([each.sequences.get(name, none) for each in signals], (stream.num_features,))
+    return padded

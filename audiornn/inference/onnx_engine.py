@@ -8,10 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from audiornn.errors import ConfigError, ModelError
-from audiornn.inference.engines import ONNX, Answer, pad_rows
+from audiornn.inference.engines import ONNX, Answer, pad_rows, pad_streams
 from audiornn.sequences import Signals
 from audiornn.spec import MAX_CONFIG_BYTES, ModelSpec, check_document, parse_spec
 from audiornn.workers import available_cores
@@ -56,10 +54,8 @@ class OnnxEngine:
         feed: dict[str, Any] = {}
         if self._reads_audio:
             feed["waveforms"], feed["lengths"] = pad_rows([each.waveform for each in signals])
-        for name, stream in self._sequences.items():
-            none = np.zeros((0, stream.num_features), dtype=np.float32)
-            rows = [each.sequences.get(name, none) for each in signals]
-            feed[name], feed[f"{name}_lengths"] = pad_rows(rows, (stream.num_features,))
+        for name, (values, lengths) in pad_streams(signals, self._sequences).items():
+            feed[name], feed[f"{name}_lengths"] = values, lengths
         found = dict(zip(self._outputs, self._session.run(self._outputs, feed), strict=True))
         return Answer(
             logits=found["logits"],

@@ -8,10 +8,11 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from audiornn.errors import ConfigError
-from audiornn.inference.engines import TORCH, Answer, Floats, pad_rows
+from audiornn.inference.engines import TORCH, Answer, Floats, pad_rows, pad_streams
 from audiornn.inputs import Inputs
 from audiornn.models.classifier import RecurrentClassifier
 from audiornn.sequences import Signals
@@ -58,12 +59,8 @@ class TorchEngine:
     @torch.inference_mode()
     def answer(self, signals: Sequence[Signals]) -> Answer:
         """Of one batch."""
-        waveforms, lengths = self._batch([each.waveform for each in signals], ())
-        sequences = {}
-        for name, stream in self._sequences.items():
-            none = np.zeros((0, stream.num_features), dtype=np.float32)
-            rows = [each.sequences.get(name, none) for each in signals]
-            sequences[name] = self._batch(rows, (stream.num_features,))
+        waveforms, lengths = self._moved(*pad_rows([each.waveform for each in signals]))
+        sequences = {name: self._moved(*padded) for name, padded in pad_streams(signals, self._sequences).items()}
         # Asked here, where it costs nothing, and not on a GPU.
         has_gaps = any(bool(np.isnan(each.waveform.sum())) for each in signals)
         output = self.network(waveforms, lengths, sequences, has_gaps=has_gaps)
@@ -89,8 +86,7 @@ class TorchEngine:
             # It was set for the thread that asked, but for MKL, where it holds for all.
             torch.set_num_threads(before)
 
-    def _batch(self, rows: Sequence[Floats], trailing: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-        values, lengths = pad_rows(rows, trailing)
+    def _moved(self, values: Floats, lengths: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         return torch.from_numpy(values).to(self.device), torch.from_numpy(lengths).to(self.device)
 
 
