@@ -13,7 +13,7 @@ from tokenize import TokenError
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from audiornn.audio.reading import list_files, paths_below
+from audiornn.audio.finding import list_files, paths_below
 from audiornn.clock import Clock
 from audiornn.errors import AudioError
 

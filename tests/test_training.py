@@ -292,7 +292,7 @@ def test_option_of_the_engine_trains(data_dir, tmp_path, plain_weights, change):
 
 def test_average_forgets_its_beginning_faster_than_its_decay():
     """Update n keeps min(decay, (1 + n) / (10 + n)) of the average."""
-    from audiornn.engine import averaged
+    from audiornn.engine.callbacks import averaged
 
     average = torch.tensor(0.0)
     expected = 0.0

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from audiornn.audio.blocks import read_blocks
 from audiornn.audio.faults import NOTABLE_OFFSET, Faults, find_faults, find_faults_of_each
+from audiornn.audio.finding import AUDIO_SUFFIXES, UNREADABLE_SUFFIXES, find_audio, list_files
 from audiornn.audio.reading import (
-    AUDIO_SUFFIXES,
     DEFAULT_SAMPLE_RATE,
-    UNREADABLE_SUFFIXES,
     AudioInfo,
     audio_duration,
     audio_info,
-    find_audio,
     is_silent,
-    list_files,
     prepare_recording,
     read_audio,
     read_recording,

@@ -13,8 +13,8 @@ import soxr
 from numpy.typing import NDArray
 
 from audiornn.audio.containers import Pcm16Layout, check_whole
+from audiornn.audio.finding import AnyPath
 from audiornn.audio.reading import (
-    AnyPath,
     check_is_file,
     mix_to_mono,
     open_sound,

@@ -20,6 +20,7 @@ import soxr
 from numpy.typing import NDArray
 
 from audiornn.audio.containers import Pcm16Layout, check_whole
+from audiornn.audio.finding import UNREADABLE_SUFFIXES, AnyPath
 from audiornn.audio.recording import (
     NO_GAPS,
     Gaps,
@@ -36,22 +37,7 @@ from audiornn.audio.recording import (
 )
 from audiornn.errors import AudioError
 
-AnyPath = str | os.PathLike[str]
-
 DEFAULT_SAMPLE_RATE = 16_000
-
-AUDIO_SUFFIXES = frozenset(
-    {".wav", ".wave", ".w64", ".rf64", ".flac", ".ogg", ".oga", ".opus", ".mp3"}
-    | {".aiff", ".aif", ".aifc", ".au", ".snd", ".caf", ".sph", ".nist", ".voc"}
-)
-"""Lower-case file name endings of formats that are read. The content decides, not the name."""
-
-UNREADABLE_SUFFIXES = frozenset(
-    {".m4a", ".aac", ".wma", ".amr", ".mka", ".ac3", ".ape", ".wv"}
-    | {".mp4", ".m4v", ".mkv", ".webm", ".mov", ".avi", ".3gp"}
-)
-"""Endings of audio, and of films, that libsndfile has no decoder for: listed so that such files are reported instead of
-overlooked."""
 
 _BLOCK_SAMPLES = 1 << 20
 _SILENCE_SAMPLES = 64
@@ -228,69 +214,6 @@ def audio_info(path: AnyPath) -> AudioInfo:
 def audio_duration(path: AnyPath) -> float:
     """Length in seconds by the header."""
     return audio_info(path).duration_seconds
-
-
-def find_audio(folder: AnyPath) -> list[str]:
-    """Every audio file below ``folder`` by its ending (any case), sorted; hidden files and folders are left out.
-
-    Links are followed, except into a folder that holds them.
-
-    Raises:
-        AudioError: no such folder, one that can't be read, or no audio in it.
-    """
-    if not Path(folder).is_dir():
-        raise AudioError(
-            f"expected a folder, got {'a file' if Path(folder).exists() else 'nothing'} at {str(folder)!r}"
-        )
-    names = list_files(folder, AUDIO_SUFFIXES)
-    if not names:
-        raise AudioError(f"expected audio files below '{os.fspath(folder)}', found none")
-    return paths_below(folder, names)
-
-
-def paths_below(folder: AnyPath, names: Iterable[str]) -> list[str]:
-    """As text, of which a million take a tenth of the memory that as many `Path` objects do."""
-    start = os.fspath(Path(folder, "_"))[:-1]
-    return [start + name for name in names]
-
-
-def list_files(folder: AnyPath, suffixes: Iterable[str]) -> list[str]:
-    """Paths below ``folder`` whose lower-case ending is in ``suffixes``: relative, with forward slashes, sorted.
-
-    Raises:
-        AudioError: a folder can't be read. One that vanishes is passed over.
-    """
-    endings = tuple(suffixes)
-    found: list[str] = []
-    pending: list[tuple[str, str, frozenset[tuple[int, int]]]] = [(os.fspath(folder), "", frozenset())]
-    while pending:
-        directory, prefix, above = pending.pop()
-        try:
-            status = Path(directory).stat()
-            inside = above | {(status.st_dev, status.st_ino)}
-            if len(inside) == len(above):
-                continue
-            with os.scandir(directory) as entries:
-                for entry in entries:
-                    if entry.name.startswith("."):
-                        continue
-                    if _is_folder(entry):
-                        pending.append((entry.path, f"{prefix}{entry.name}/", inside))
-                    elif entry.name.lower().endswith(endings):
-                        found.append(prefix + entry.name)
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            raise AudioError(f"expected a folder that can be read, got {error.strerror} at {directory!r}") from None
-    found.sort()
-    return found
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link to itself
-        return False
 
 
 def check_is_file(path: AnyPath) -> None:

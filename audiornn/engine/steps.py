@@ -1,18 +1,14 @@
-"""The Lightning module and the wiring of its Trainer: nothing else in the package knows the engine."""
+"""What Lightning runs: training and validation steps, and the batches for them."""
 
 from __future__ import annotations
 
 import logging
-import os
-import signal
-import sys
 import time
-import warnings
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
+import lightning.pytorch as pl
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -21,33 +17,13 @@ from torch.utils.data import DataLoader
 
 from audiornn.augment import Augmenter
 from audiornn.data import Batch, LoaderConfig, Targets, evaluation_loader, training_loader
-from audiornn.errors import ConfigError
-from audiornn.files.tables import write_rows
 from audiornn.models.classifier import RecurrentClassifier
 from audiornn.objectives import Objective
 from audiornn.objectives.objective import Outcome
 from audiornn.optimization import OptimizerConfig, ScheduleConfig, build_optimizer, build_schedule
 from audiornn.padding import Frames
-from audiornn.runs import LOG_FORMAT, RunFolder
 from audiornn.store import Store
-from audiornn.trainer_config import PRECISIONS, TrainerConfig
-
-# Lightning tells news of its cloud on start, and its tips on every run.
-os.environ.setdefault("LIGHTNING_DISABLE_TIPS", "1")
-import lightning.pytorch as pl
-from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import Trainer
-from lightning.pytorch.accelerators import CPUAccelerator
-from lightning.pytorch.callbacks import (
-    Callback,
-    EarlyStopping,
-    ModelCheckpoint,
-    RichProgressBar,
-    WeightAveraging,
-)
-from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.profilers import AdvancedProfiler, Profiler, SimpleProfiler
-from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
+from audiornn.trainer_config import PRECISIONS
 
 logger = logging.getLogger(__name__)
 
@@ -246,174 +222,3 @@ class StoreLoaders(pl.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[Batch]:
         return evaluation_loader(self._store, self._config, self._targets, "validation")
-
-
-class HistoryTable(Callback):
-    """Writes ``metrics.csv``, one row per epoch, whole and atomically each time: a resumed run has one table."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        assert isinstance(pl_module, ClassifierTraining)
-        if trainer.is_global_zero and pl_module.history:
-            write_rows(self._path, pl_module.history)
-
-
-class LogOfOtherProcess(Callback):
-    """Has the first of several training processes log as the one that started it."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        del pl_module, stage
-        if trainer.is_global_zero and not logger.hasHandlers():
-            logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-            handler = logging.FileHandler(self._path, encoding="utf-8")
-            handler.setFormatter(logging.Formatter(LOG_FORMAT))
-            logging.getLogger("audiornn").addHandler(handler)
-
-
-class MovableCheckpoint(ModelCheckpoint):
-    """A `ModelCheckpoint` that remembers what the best epoch was when the run's folder has been moved."""
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        folder = Path(str(self.dirpath))
-
-        def moved(path: str) -> str:
-            return str(folder / Path(path).name) if path else path
-
-        paths = ("best_model_path", "kth_best_model_path", "last_model_path")
-        super().load_state_dict(
-            {
-                **state_dict,
-                **{name: moved(state_dict[name]) for name in paths},
-                "dirpath": self.dirpath,
-                "best_k_models": {moved(path): score for path, score in state_dict["best_k_models"].items()},
-            }
-        )
-
-
-def averaged(average: Tensor, current: Tensor, count: Tensor | int, *, decay: float) -> Tensor:
-    """One update of an exponential moving average of weights.
-
-    The decay of update n is at most ``(1 + n) / (10 + n)``, so that a short run does not end on its initial weights.
-    """
-    if not average.is_floating_point():  # a counter
-        return current
-    return torch.lerp(average, current, 1 - min(decay, (1 + float(count)) / (10 + float(count))))
-
-
-def build_trainer(
-    config: TrainerConfig, run_dir: Path, *, monitor: tuple[str, str], tensorboard: bool = True
-) -> Trainer:
-    """A Lightning Trainer that writes checkpoints, ``metrics.csv`` and TensorBoard files into ``run_dir``.
-
-    Args:
-        config: its settings.
-        run_dir: folder of the run.
-        monitor: the figure that the best checkpoint and early stopping go by, and ``min`` or ``max``.
-        tensorboard: whether to write its files.
-
-    Raises:
-        ConfigError: the machine has no such device, or Lightning refuses the combination.
-    """
-    if config.num_threads:
-        torch.set_num_threads(config.num_threads)
-    folder = run_dir / "checkpoints"
-    figure, mode = monitor
-    callbacks: list[Callback] = [
-        LogOfOtherProcess(RunFolder(run_dir).log),
-        HistoryTable(run_dir / "metrics.csv"),
-        MovableCheckpoint(folder, "best", monitor=figure, mode=mode, enable_version_counter=False),
-        # Of its own: `save_last` of the one above writes nothing in an epoch that is not the best.
-        MovableCheckpoint(folder, "last", enable_version_counter=False),
-    ]
-    if config.ema_decay:
-        callbacks.append(WeightAveraging(avg_fn=partial(averaged, decay=config.ema_decay)))
-    if config.early_stopping_patience:
-        callbacks.append(EarlyStopping(figure, patience=config.early_stopping_patience, mode=mode))
-    interactive = sys.stderr.isatty()
-    if interactive:
-        callbacks.append(RichProgressBar())
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    build = partial(_trainer, config, run_dir, callbacks, tensorboard=tensorboard, interactive=interactive)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=".*AMP with fp16 is not supported on CPU.*")  # refused below
-            trainer = build(config.strategy)
-        if trainer.world_size > 1 and config.strategy in ("auto", "ddp"):
-            # The usual launcher would repeat the command line in each process: preparing, printing, a run folder each.
-            trainer = build("ddp_spawn")
-    except (MisconfigurationException, ValueError) as error:
-        raise ConfigError(f"trainer: {str(error).strip()}") from error
-    launcher = trainer.strategy.launcher
-    if launcher is not None and not isinstance(launcher, _MultiProcessingLauncher):
-        raise ConfigError(
-            f"trainer: expected a strategy that starts its processes itself, such as ddp, got {config.strategy!r}"
-        )
-    if "TORCHELASTIC_RUN_ID" in os.environ:
-        raise ConfigError("expected to be started once, got torchrun; give trainer.devices=N instead")
-    if config.precision == "16" and isinstance(trainer.accelerator, CPUAccelerator):
-        raise ConfigError("trainer: expected a GPU for precision=16, got the processor; take bf16 or 32")
-    return trainer
-
-
-def _trainer(
-    config: TrainerConfig,
-    run_dir: Path,
-    callbacks: list[Callback],
-    strategy: str,
-    *,
-    tensorboard: bool,
-    interactive: bool,
-) -> Trainer:
-    return Trainer(
-        default_root_dir=run_dir,
-        max_epochs=config.max_epochs,
-        limit_train_batches=config.max_batches or None,
-        gradient_clip_val=config.gradient_clip or None,
-        accumulate_grad_batches=config.accumulate_batches,
-        precision=PRECISIONS[config.precision],  # type: ignore[arg-type]
-        accelerator=config.accelerator,
-        devices=int(config.devices) if config.devices.lstrip("-").isdigit() else config.devices,
-        strategy=strategy,
-        deterministic=config.deterministic,
-        profiler=_build_profiler(config.profiler, run_dir),
-        fast_dev_run=config.fast_dev_run,
-        callbacks=callbacks,
-        logger=TensorBoardLogger(run_dir, name="", version="tensorboard") if tensorboard else False,
-        enable_progress_bar=interactive,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        log_every_n_steps=10,
-        use_distributed_sampler=False,
-    )
-
-
-def _build_profiler(name: str, run_dir: Path) -> Profiler | None:
-    if name == "none":
-        return None
-    kind = AdvancedProfiler if name == "advanced" else SimpleProfiler
-    return kind(dirpath=run_dir, filename="profile")
-
-
-def fit(trainer: Trainer, module: ClassifierTraining, loaders: StoreLoaders, *, resume_from: Path | None) -> None:
-    """Train, from a checkpoint when given."""
-    with warnings.catch_warnings():
-        # Few-core machines load fastest without workers, and small corpora have few batches: both are meant.
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        warnings.filterwarnings("ignore", message=".*number of training batches.*")
-        warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
-        warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")  # the frozen ones
-        warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
-        try:
-            trainer.fit(module, datamodule=loaders, ckpt_path=resume_from, weights_only=True)
-        except SystemExit as error:
-            # Lightning turns Ctrl-C into an exit of its own, and leaves the signal ignored.
-            if isinstance(error.__context__, KeyboardInterrupt):
-                signal.signal(signal.SIGINT, signal.default_int_handler)
-                raise KeyboardInterrupt from None
-            raise

@@ -1,0 +1,13 @@
+"""Training by Lightning: nothing else in the package knows the engine."""
+
+from __future__ import annotations
+
+import os
+
+# Lightning tells news of its cloud on start, and its tips on every run.
+os.environ.setdefault("LIGHTNING_DISABLE_TIPS", "1")
+
+from audiornn.engine.steps import ClassifierTraining, StoreLoaders
+from audiornn.engine.trainer import build_trainer, fit
+
+__all__ = ["ClassifierTraining", "StoreLoaders", "build_trainer", "fit"]

@@ -1,0 +1,76 @@
+"""What is done beside the steps: the table of epochs, logs of further processes, checkpoints, averaged weights."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from torch import Tensor
+
+from audiornn.engine.steps import ClassifierTraining
+from audiornn.files.tables import write_rows
+from audiornn.runs import LOG_FORMAT
+
+logger = logging.getLogger(__name__)
+
+
+class HistoryTable(Callback):
+    """Writes ``metrics.csv``, one row per epoch, whole and atomically each time: a resumed run has one table."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, ClassifierTraining)
+        if trainer.is_global_zero and pl_module.history:
+            write_rows(self._path, pl_module.history)
+
+
+class LogOfOtherProcess(Callback):
+    """Has the first of several training processes log as the one that started it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        del pl_module, stage
+        if trainer.is_global_zero and not logger.hasHandlers():
+            logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+            handler = logging.FileHandler(self._path, encoding="utf-8")
+            handler.setFormatter(logging.Formatter(LOG_FORMAT))
+            logging.getLogger("audiornn").addHandler(handler)
+
+
+class MovableCheckpoint(ModelCheckpoint):
+    """A `ModelCheckpoint` that remembers what the best epoch was when the run's folder has been moved."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        folder = Path(str(self.dirpath))
+
+        def moved(path: str) -> str:
+            return str(folder / Path(path).name) if path else path
+
+        paths = ("best_model_path", "kth_best_model_path", "last_model_path")
+        super().load_state_dict(
+            {
+                **state_dict,
+                **{name: moved(state_dict[name]) for name in paths},
+                "dirpath": self.dirpath,
+                "best_k_models": {moved(path): score for path, score in state_dict["best_k_models"].items()},
+            }
+        )
+
+
+def averaged(average: Tensor, current: Tensor, count: Tensor | int, *, decay: float) -> Tensor:
+    """One update of an exponential moving average of weights.
+
+    The decay of update n is at most ``(1 + n) / (10 + n)``, so that a short run does not end on its initial weights.
+    """
+    if not average.is_floating_point():  # a counter
+        return current
+    return torch.lerp(average, current, 1 - min(decay, (1 + float(count)) / (10 + float(count))))

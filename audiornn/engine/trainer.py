@@ -1,0 +1,140 @@
+"""The wiring of Lightning's Trainer."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import warnings
+from functools import partial
+from pathlib import Path
+
+import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Trainer
+from lightning.pytorch.accelerators import CPUAccelerator
+from lightning.pytorch.callbacks import Callback, EarlyStopping, RichProgressBar, WeightAveraging
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.profilers import AdvancedProfiler, Profiler, SimpleProfiler
+from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
+
+from audiornn.engine.callbacks import HistoryTable, LogOfOtherProcess, MovableCheckpoint, averaged
+from audiornn.engine.steps import ClassifierTraining, StoreLoaders
+from audiornn.errors import ConfigError
+from audiornn.runs import RunFolder
+from audiornn.trainer_config import PRECISIONS, TrainerConfig
+
+
+def build_trainer(
+    config: TrainerConfig, run_dir: Path, *, monitor: tuple[str, str], tensorboard: bool = True
+) -> Trainer:
+    """A Lightning Trainer that writes checkpoints, ``metrics.csv`` and TensorBoard files into ``run_dir``.
+
+    Args:
+        config: its settings.
+        run_dir: folder of the run.
+        monitor: the figure that the best checkpoint and early stopping go by, and ``min`` or ``max``.
+        tensorboard: whether to write its files.
+
+    Raises:
+        ConfigError: the machine has no such device, or Lightning refuses the combination.
+    """
+    if config.num_threads:
+        torch.set_num_threads(config.num_threads)
+    folder = run_dir / "checkpoints"
+    figure, mode = monitor
+    callbacks: list[Callback] = [
+        LogOfOtherProcess(RunFolder(run_dir).log),
+        HistoryTable(run_dir / "metrics.csv"),
+        MovableCheckpoint(folder, "best", monitor=figure, mode=mode, enable_version_counter=False),
+        # Of its own: `save_last` of the one above writes nothing in an epoch that is not the best.
+        MovableCheckpoint(folder, "last", enable_version_counter=False),
+    ]
+    if config.ema_decay:
+        callbacks.append(WeightAveraging(avg_fn=partial(averaged, decay=config.ema_decay)))
+    if config.early_stopping_patience:
+        callbacks.append(EarlyStopping(figure, patience=config.early_stopping_patience, mode=mode))
+    interactive = sys.stderr.isatty()
+    if interactive:
+        callbacks.append(RichProgressBar())
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    build = partial(_trainer, config, run_dir, callbacks, tensorboard=tensorboard, interactive=interactive)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*AMP with fp16 is not supported on CPU.*")  # refused below
+            trainer = build(config.strategy)
+        if trainer.world_size > 1 and config.strategy in ("auto", "ddp"):
+            # The usual launcher would repeat the command line in each process: preparing, printing, a run folder each.
+            trainer = build("ddp_spawn")
+    except (MisconfigurationException, ValueError) as error:
+        raise ConfigError(f"trainer: {str(error).strip()}") from error
+    launcher = trainer.strategy.launcher
+    if launcher is not None and not isinstance(launcher, _MultiProcessingLauncher):
+        raise ConfigError(
+            f"trainer: expected a strategy that starts its processes itself, such as ddp, got {config.strategy!r}"
+        )
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        raise ConfigError("expected to be started once, got torchrun; give trainer.devices=N instead")
+    if config.precision == "16" and isinstance(trainer.accelerator, CPUAccelerator):
+        raise ConfigError("trainer: expected a GPU for precision=16, got the processor; take bf16 or 32")
+    return trainer
+
+
+def _trainer(
+    config: TrainerConfig,
+    run_dir: Path,
+    callbacks: list[Callback],
+    strategy: str,
+    *,
+    tensorboard: bool,
+    interactive: bool,
+) -> Trainer:
+    return Trainer(
+        default_root_dir=run_dir,
+        max_epochs=config.max_epochs,
+        limit_train_batches=config.max_batches or None,
+        gradient_clip_val=config.gradient_clip or None,
+        accumulate_grad_batches=config.accumulate_batches,
+        precision=PRECISIONS[config.precision],  # type: ignore[arg-type]
+        accelerator=config.accelerator,
+        devices=int(config.devices) if config.devices.lstrip("-").isdigit() else config.devices,
+        strategy=strategy,
+        deterministic=config.deterministic,
+        profiler=_build_profiler(config.profiler, run_dir),
+        fast_dev_run=config.fast_dev_run,
+        callbacks=callbacks,
+        logger=TensorBoardLogger(run_dir, name="", version="tensorboard") if tensorboard else False,
+        enable_progress_bar=interactive,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        log_every_n_steps=10,
+        use_distributed_sampler=False,
+    )
+
+
+def _build_profiler(name: str, run_dir: Path) -> Profiler | None:
+    if name == "none":
+        return None
+    kind = AdvancedProfiler if name == "advanced" else SimpleProfiler
+    return kind(dirpath=run_dir, filename="profile")
+
+
+def fit(trainer: Trainer, module: ClassifierTraining, loaders: StoreLoaders, *, resume_from: Path | None) -> None:
+    """Train, from a checkpoint when given."""
+    with warnings.catch_warnings():
+        # Few-core machines load fastest without workers, and small corpora have few batches: both are meant.
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        warnings.filterwarnings("ignore", message=".*number of training batches.*")
+        warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
+        warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")  # the frozen ones
+        warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+        try:
+            trainer.fit(module, datamodule=loaders, ckpt_path=resume_from, weights_only=True)
+        except SystemExit as error:
+            # Lightning turns Ctrl-C into an exit of its own, and leaves the signal ignored.
+            if isinstance(error.__context__, KeyboardInterrupt):
+                signal.signal(signal.SIGINT, signal.default_int_handler)
+                raise KeyboardInterrupt from None
+            raise
