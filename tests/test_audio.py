@@ -21,6 +21,7 @@ from audiornn.audio import (
     is_silent,
     prepare_recording,
     read_audio,
+    read_blocks,
     read_recording,
     resample,
     to_int16,
@@ -238,6 +239,18 @@ def test_infinite_samples_are_refused(tmp_path: Path) -> None:
     waveform[500] = np.inf
     with pytest.raises(AudioError, match="finite"):
         read_audio(write(tmp_path, "wav-float", waveform), sample_rate=16_000)
+
+
+@pytest.mark.parametrize("rate", [1, 100, 2_000_000, float("nan"), 0, -16_000])
+def test_rate_that_can_only_be_a_mistake_is_refused_and_not_resampled_for_hours(rate: float, tmp_path: Path) -> None:
+    with pytest.raises(AudioError, match=f"got {rate} Hz to be resampled to 16000 Hz"):
+        prepare_recording(tone(5.0, 1.0, sample_rate=100), rate, 16_000)  # type: ignore[arg-type]
+    if rate >= 1:
+        path = write(tmp_path, "wav", tone(5.0, 1.0, sample_rate=100), int(rate))
+        with pytest.raises(AudioError, match=f"got {rate} Hz to be resampled to 16000 Hz"):
+            read_audio(path, sample_rate=16_000)
+        with pytest.raises(AudioError, match=f"got {rate} Hz to be resampled to 16000 Hz"):
+            next(read_blocks(path, sample_rate=16_000))
 
 
 def test_single_sample_is_read_and_too_short_to_resample(tmp_path: Path) -> None:

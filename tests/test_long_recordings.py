@@ -34,7 +34,7 @@ from audiornn.recordings import (
     windows,
     windows_of_blocks,
 )
-from audiornn.recordings.writing import EVENT_COLUMNS
+from audiornn.recordings.writing import EVENT_COLUMNS, open_events
 from audiornn.spec import ModelSpec, read_spec, rewrite_settings
 from audiornn.tasks import TaskSpec, multiclass_task
 
@@ -354,6 +354,17 @@ def test_label_track_and_rttm_hold_the_same_events(model, place):
     ends = [float(turn[3]) + float(turn[4]) for turn in turns]
     assert ends == pytest.approx([float(row["end_seconds"]) for row in rows], abs=1e-3)
     assert [turn[7] for turn in turns] == [row["label"] for row in rows]
+
+
+def test_no_two_recordings_have_one_name_in_rttm(tmp_path):
+    paths = ["a b.wav", "a_b.wav", "x y/c.wav", "x_y/c.wav", "x/d.wav", "d_2.wav"]
+    with open_events(tmp_path / "events.rttm", paths) as events:
+        for path in paths:
+            events.event(path, Event(start_seconds=0.0, end_seconds=1.0, label="up", probability=0.9))
+            events.finish(path, found=1)
+    names = [line.split(" ")[1] for line in (tmp_path / "events.rttm").read_text().splitlines()]
+    assert len(set(names)) == len(paths)
+    assert names[4:] == ["d", "d_2"]
 
 
 @pytest.mark.parametrize("name", ["out.jsonl", "out.rttm"])

@@ -16,6 +16,7 @@ from audiornn.audio.containers import Pcm16Layout, check_whole
 from audiornn.audio.finding import AnyPath
 from audiornn.audio.reading import (
     check_is_file,
+    check_rates,
     mix_to_mono,
     open_sound,
     reason_of,
@@ -99,8 +100,7 @@ class _Converter:
     """One channel at another rate, as it comes."""
 
     def __init__(self, from_rate: int, to_rate: int) -> None:
-        if from_rate < 1 or to_rate < 1:
-            raise AudioError(f"expected sample rates of at least 1 Hz, got {from_rate} and {to_rate}")
+        check_rates(from_rate, to_rate)
         self._rates = from_rate, to_rate
         self._resampler = (
             None if from_rate == to_rate else soxr.ResampleStream(from_rate, to_rate, 1, dtype="float32", quality="HQ")

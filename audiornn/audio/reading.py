@@ -42,6 +42,8 @@ DEFAULT_SAMPLE_RATE = 16_000
 _BLOCK_SAMPLES = 1 << 20
 _SILENCE_SAMPLES = 64
 _WAV = (b"RIFF", b"RF64", b"BW64")
+# A header of 1 Hz would make hours of a few samples. Recorders and instruments lie far inside, at any rate of a model.
+_RATE_RATIO = 100
 # A float recording may pass full scale a little and is clipped; integers stored as floats would become a square wave.
 _PEAK_LIMIT = 8.0
 _CHANNEL_LIMIT = 64
@@ -179,9 +181,12 @@ def mix_to_mono(samples: NDArray[Any]) -> Waveform:
 
 
 def resample(waveform: Waveform, from_rate: int, to_rate: int) -> Waveform:
-    """``(samples,)`` at another rate, soxr HQ; the same array where the rates are equal."""
-    if from_rate < 1 or to_rate < 1:
-        raise AudioError(f"expected sample rates of at least 1 Hz, got {from_rate} and {to_rate}")
+    """``(samples,)`` at another rate, soxr HQ; the same array where the rates are equal.
+
+    Raises:
+        AudioError: see `check_rates`; too little audio for a sample.
+    """
+    check_rates(from_rate, to_rate)
     if from_rate == to_rate:
         return waveform
     resampled: Waveform = soxr.resample(np.ascontiguousarray(waveform, np.float32), from_rate, to_rate, quality="HQ")
@@ -190,6 +195,19 @@ def resample(waveform: Waveform, from_rate: int, to_rate: int) -> Waveform:
             f"expected enough audio for 1 sample at {to_rate} Hz, got {waveform.size} samples at {from_rate} Hz"
         )
     return resampled
+
+
+def check_rates(from_rate: float, to_rate: float) -> None:
+    """Refuse to resample by more than a factor of 100.
+
+    Raises:
+        AudioError: it is, or a rate is no number of at least 1.
+    """
+    if not (1 <= from_rate <= _RATE_RATIO * to_rate and 1 <= to_rate <= _RATE_RATIO * from_rate):  # nan is neither
+        raise AudioError(
+            f"expected sample rates that differ by a factor of {_RATE_RATIO} at most, got {from_rate} Hz to be "
+            f"resampled to {to_rate} Hz"
+        )
 
 
 def is_silent(waveform: NDArray[Any]) -> bool:

@@ -185,12 +185,27 @@ def _audacity_reason(path: str, reason: str) -> str:
 
 def _rttm_line(name: str, event: Event) -> str:
     duration = event.end_seconds - event.start_seconds
-    label = "_".join(event.label.split())
+    label = _joined(event.label)
     return f"SPEAKER {name} 1 {event.start_seconds:.3f} {duration:.3f} <NA> <NA> {label} {event.probability:.4f} <NA>\n"
 
 
 def _rttm_names(paths: Sequence[str]) -> dict[str, str]:
-    """What stands for each recording: the file's name without its ending, or the path where two have the same; no
-    spaces, which the format has between its fields."""
-    stems = Counter(Path(path).stem for path in set(paths))
-    return {path: "_".join((Path(path).stem if stems[Path(path).stem] == 1 else path).split()) for path in paths}
+    """What stands for each recording: the file's name without its ending, or the path where two would have the same,
+    and a number behind it where these have too; no spaces, which the format has between its fields."""
+    distinct = list(dict.fromkeys(paths))
+    stems = {path: _joined(Path(path).stem) for path in distinct}
+    counts = Counter(stems.values())
+    names: dict[str, str] = {}
+    taken: set[str] = set()
+    for path, stem in stems.items():
+        name = stem if counts[stem] == 1 else _joined(path)
+        number = 1
+        while (own := name if number == 1 else f"{name}_{number}") in taken:
+            number += 1
+        names[path] = own
+        taken.add(own)
+    return names
+
+
+def _joined(text: str) -> str:
+    return "_".join(text.split())
