@@ -85,7 +85,7 @@ def speaker_of(split: str) -> str:
 
 
 def left_to_training(name: str, count: int) -> str:
-    return rf"{name}_list\.txt to name the 35 clips that the rule .* holds back, got {count} of them left to training, such"
+    return rf"{name}_list\.txt to name the 35 clips that the rule .* holds back, got {count} of them left to training, "
 
 
 DAMAGES: dict[str, tuple[PublicCorpus, Damage, str]] = {

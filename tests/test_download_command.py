@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from commandline import assert_refused, run, succeed
+from hostile import zip_bytes
 from miniatures import pack
 from serving import Server, serving
 
@@ -70,6 +71,11 @@ def offer(corpus: PublicCorpus, minis: Path, server: Server) -> PublicCorpus:
             return tuple(copies)
 
     return Miniature(**{field.name: getattr(corpus, field.name) for field in fields(corpus)})
+
+
+def part_of(folder: Path, pattern: str) -> bytes:
+    """An archive of the right layout that lacks most of the corpus."""
+    return zip_bytes({f"top/{path.relative_to(folder)}": path.read_bytes() for path in folder.glob(pattern)})
 
 
 ALL = (
@@ -164,13 +170,19 @@ def test_command_line_downloads_and_tells(minis: Path, server: Server, tmp_path:
 
 def test_another_corpus_by_the_name_of_the_archive_can_be_got_rid_of(minis: Path, tmp_path: Path) -> None:
     (name, content), (_, other) = archive_of(Fsdd().copies()[0], minis), archive_of(Esc50().copies()[0], minis)
-    (tmp_path / "mirror").mkdir()
-    (tmp_path / "mirror" / name).write_bytes(content)
-    data = tmp_path / "data"
+    mirror, data = tmp_path / "mirror", tmp_path / "data"
     by_hand = data / "downloads" / name
-    by_hand.parent.mkdir(parents=True)
-    by_hand.write_bytes(other)
+    for place in (mirror / name, by_hand):
+        place.parent.mkdir(parents=True)
+        place.write_bytes(other)
     words = ("data=fsdd", "mirror=mirror")
+    wrong = "got an archive of something else, without 'recordings/*.wav' in it"
+    assert_refused("download", *words, cwd=tmp_path, says=f"{wrong} at '{by_hand}'; remove it to have it fetched again")
+    by_hand.unlink()
+    assert wrong in run("download", *words, cwd=tmp_path).stderr
+    assert not [path for path in data.rglob("*") if path.suffix != ".lock" and path != by_hand.parent]
+    (mirror / name).write_bytes(content)
+    by_hand.write_bytes(part_of(minis / "free-spoken-digit-dataset", "recordings/[0-8]_*.wav"))
     for _ in range(2):  # the folder is made, and then there
         refusal = run("download", *words, cwd=tmp_path).stderr.splitlines()[-1]
         assert refusal.endswith(f"remove '{data / 'free-spoken-digit-dataset'}' and '{by_hand}'")

@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hostile import zip_bytes
+from hostile import tar_bytes, zip_bytes
 from limits import read_only_folder, small_files
 from serving import CERTIFICATE, Answer, Server, serving
 
 import audiornn.downloads.transfer
 from audiornn.downloads import Archive, Fetched, Patience, Source, fetch, install, read_installed
+from audiornn.downloads.fetching import one_at_a_time
 from audiornn.errors import CorpusError
 
 CONTENT = random.Random(0).randbytes(300_000)
@@ -499,6 +500,39 @@ def test_archives_go_when_they_are_not_to_be_kept(tmp_path: Path, archives: list
     assert list((tmp_path / "downloads").iterdir()) == []
 
 
+HALF_A_ZIP = zip_bytes(CLIPS)[:-40]
+WRONG = {
+    "a web page": (b"\n<!DOCTYPE html><title>Log in</title>", "got a web page"),
+    "half a zip": (HALF_A_ZIP, "got no archive to be unpacked (expected a whole zip or tar archive, got BadZipFile"),
+    "half a tar": (tar_bytes(CLIPS, "tar.gz")[:-9], "got no archive to be unpacked (expected a whole zip or tar"),
+    "nothing": (b"", "got no archive to be unpacked"),
+    "text": (b"File not found", "got no archive to be unpacked"),
+    "something else": (zip_bytes({"t/a/1.mp3": b"x"}), "got an archive of something else, without 'a/*.wav' in it"),
+    "a path that leads out": (zip_bytes({"../a/1.wav": b"x"}), "expected paths below one folder, got '../a/1.wav'"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_what_no_digest_tells_is_read_before_it_gets_its_name(wrong: str, server: Server, tmp_path: Path) -> None:
+    content, says = WRONG[wrong]
+    url = server.add("/clips.zip", zip_bytes(CLIPS))
+    source = Source(file_name="clips.zip", urls=(url,), page="https://example.org/clips")
+    archive = Archive(source=source, strip=1, holds=("a/*.wav", "list.csv"))
+    downloads, corpus = tmp_path / "downloads", tmp_path / "corpus"
+    server.answers.append(Answer(body=content))
+    with pytest.raises(CorpusError) as refusal:
+        install([archive], corpus, downloads=downloads, patience=PATIENCE)
+    assert says in str(refusal.value) and f"from {url}; try again, or get it by other means" in str(refusal.value)
+    assert not corpus.exists() and not list(downloads.glob("clips.zip*"))
+    downloads.mkdir(exist_ok=True)
+    (downloads / "clips.zip").write_bytes(content)
+    with pytest.raises(CorpusError, match=r"at '.*clips\.zip'; remove it to have it fetched again") as refusal:
+        install([archive], corpus, downloads=downloads, patience=PATIENCE)
+    assert says in str(refusal.value) and not corpus.exists()
+    (downloads / "clips.zip").unlink()
+    assert install([archive], corpus, downloads=downloads, patience=PATIENCE).num_files == 3
+
+
 def test_only_the_chosen_files_are_unpacked(server: Server, tmp_path: Path) -> None:
     archive = archive_of(server, "clips.zip", CLIPS, strip=1, only=lambda name: name.startswith("clips-main/a/"))
     assert install([archive], tmp_path / "corpus", downloads=tmp_path).num_files == 1
@@ -529,7 +563,7 @@ def test_one_refused_archive_leaves_no_corpus(server: Server, tmp_path: Path, ar
     hostile = archive_of(server, "hostile.zip", {"../../escaped": b"!"}, unpack_to="more")
     with pytest.raises(CorpusError, match=r"got '../../escaped' from '.*hostile.zip'; nothing of it was unpacked"):
         install([*archives, hostile], tmp_path / "data" / "corpus", downloads=tmp_path / "downloads")
-    assert [path.name for path in (tmp_path / "data").iterdir()] == [".corpus.lock"]
+    assert list((tmp_path / "data").iterdir()) == []
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "downloads"]
 
 
@@ -577,6 +611,23 @@ def test_two_at_once_install_once(server: Server, tmp_path: Path, archives: list
         first, second = pool.map(work, range(2))
     assert first == second
     assert len(server.requests) == 2 and len(opened) == 4
+
+
+def test_one_at_a_time_works_and_no_lock_file_stays(tmp_path: Path) -> None:
+    inside = []
+
+    def work(number: int) -> int:
+        with contextlib.suppress(ZeroDivisionError), one_at_a_time(tmp_path / "lock", tmp_path / "result"):
+            inside.append(number)
+            assert (len(inside), len(list(tmp_path.iterdir()))) == (1, 1)
+            time.sleep(0.002)
+            inside.remove(number)
+            1 / (number % 2)  # noqa: B018 - half of them fail
+        return number
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(work, range(40))) == list(range(40))
+    assert list(tmp_path.iterdir()) == []
 
 
 def fetching(url: str, folder: Path) -> contextlib.AbstractContextManager[subprocess.Popen[bytes]]:

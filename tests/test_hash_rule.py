@@ -68,5 +68,5 @@ def test_the_official_lists_of_real_recordings_are_fine_and_cut_ones_are_not(rea
     (folder / "testing_list.txt").write_text(whole)
     assert len(corpus.utterances(tmp_path)) >= 9540
     (folder / "testing_list.txt").write_text("".join(whole.splitlines(keepends=True)[:1000]))
-    with pytest.raises(CorpusError, match="testing_list.txt to name the 1,558 clips .* got 558 of them"):
+    with pytest.raises(CorpusError, match=r"testing_list\.txt to name the 1,558 clips .* got 558 of them"):
         corpus.utterances(tmp_path)

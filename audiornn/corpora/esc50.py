@@ -34,6 +34,7 @@ class Esc50(FoldedCorpus):
         Archive(
             source=Source(file_name=f"ESC-50-{_COMMIT}.zip", urls=(f"{HOME}/archive/{_COMMIT}.zip",), page=HOME),
             strip=1,
+            holds=(_TABLE, "audio/*.wav"),
         ),
     )
 

@@ -46,8 +46,8 @@ def check_lists(folder: Path, splits: Mapping[str, str]) -> None:
         strays = [name for name in held if splits[name] == "train"]
         if len(strays) > _STRAY_SHARE * len(held):
             raise CorpusError(
-                f"expected {list_name} to name the {len(held):,} clips that the rule of Speech Commands holds back, got "
-                f"{len(strays):,} of them left to training, such as {min(strays)!r}, in {str(folder)!r}; take the list "
+                f"expected {list_name} to name the {len(held):,} clips that the rule of Speech Commands holds back, "
+                f"got {len(strays):,} of them left to training, such as {min(strays)!r}, in {str(folder)!r}; take the list "
                 "from the archive of this very version again (lists of your own: data=folder)"
             )
 
