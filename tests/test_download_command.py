@@ -15,6 +15,7 @@ from miniatures import pack
 from serving import Server, serving
 
 from audiornn.commands.console import print_published, published_lines
+from audiornn.corpora import CORPORA
 from audiornn.corpora.arabic_speech_commands import ArabicSpeechCommands
 from audiornn.corpora.audio_mnist import AudioMnist
 from audiornn.corpora.corpus import Corpus
@@ -27,6 +28,7 @@ from audiornn.corpora.ravdess import Ravdess
 from audiornn.corpora.speech_commands import SpeechCommands
 from audiornn.corpora.urban_sound8k import UrbanSound8k
 from audiornn.errors import CorpusError
+from audiornn.help import conf_dir, verb_help
 from audiornn.store import prepare
 
 TOPS = {
@@ -133,6 +135,11 @@ def test_an_archive_put_there_by_hand_is_taken_and_kept(minis: Path, server: Ser
     with pytest.raises(CorpusError, match=r"see https://fluent\.ai.* put it at '(.*)'") as refusal:
         corpus.download(tmp_path)
     place = Path(str(refusal.value).split("'")[-2])
+    with pytest.raises(
+        CorpusError, match=r"get fluent_.* by hand \(see https://fluent\.ai.*, put it at '(.*)', and run"
+    ) as told:
+        corpus.utterances(tmp_path)
+    assert str(place) in str(told.value)
     place.parent.mkdir(exist_ok=True)
     place.write_bytes(server.files[f"/{place.name}"])
     corpus.download(tmp_path)
@@ -206,6 +213,38 @@ def test_prepare_downloads_when_asked(minis: Path, tmp_path: Path) -> None:
     printed = succeed(*words, "download=true", cwd=tmp_path)
     assert "(made)" in printed and "expected counts differ" in printed
     assert_refused("train", "data=folder", "data.path=x", "download=true", cwd=tmp_path, says="published corpus")
+
+
+def test_prepare_and_train_take_the_settings_of_a_download(minis: Path, tmp_path: Path) -> None:
+    name, content = archive_of(Fsdd().copies()[0], minis)
+    (tmp_path / "mirror").mkdir()
+    (tmp_path / "mirror" / name).write_bytes(content)
+    words = ("data=fsdd", "mirror=mirror")
+    printed = succeed(
+        "prepare", *words, "sample_rate=8000", "num_workers=0", "download=true", "keep_archives=true", cwd=tmp_path
+    )
+    assert "(made)" in printed and (tmp_path / "data" / "downloads" / name).read_bytes() == content
+    assert_refused("prepare", *words, cwd=tmp_path, says="expected mirror with download=true only")
+    assert_refused("train", "data=fsdd", "keep_archives=true", cwd=tmp_path, says="expected keep_archives with")
+    (tmp_path / "empty").mkdir()
+    train = run("train", "data=esc50", "download=true", "mirror=empty", cwd=tmp_path)
+    assert train.returncode == 2 and f"No such file or directory from {Path('empty')}/ESC-50-" in train.stderr
+
+
+def test_the_corpora_that_are_offered_are_those_that_are_published(tmp_path: Path) -> None:
+    refusal = run("download", cwd=tmp_path).stderr
+    offered = set(refusal.partition("one of ")[2].rpartition(", got")[0].split(", "))
+    listed = {
+        name for name in verb_help("download").partition("  data=\n")[2].split() if name in offered | set(CORPORA)
+    }
+    options = {path.stem for path in (conf_dir() / "data").glob("*.yaml")} - {"same"}
+    assert (
+        offered
+        == listed
+        == {name for name in options if name not in CORPORA or issubclass(CORPORA[name], PublicCorpus)}
+    )
+    assert "folder, fsdd, manifest, ravdess, speech" in run("prepare", "data=none", cwd=tmp_path).stderr
+    assert ", same, " in run("evaluate", "data=none", "model=x", cwd=tmp_path).stderr
 
 
 def test_published_counts_are_compared_with_what_is_listed(

@@ -108,6 +108,14 @@ def test_tries_are_counted_from_the_last_that_brought_something(server: Server, 
     assert server.ranges == [None, *(f"bytes={20_000 * number}-" for number in range(1, 15))]
 
 
+def test_the_tries_that_are_left_are_told(server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    source = source_of(server.add("/clips.zip", CONTENT))
+    server.answers.extend(Answer(status=503) for _ in range(4))
+    with caplog.at_level("INFO", logger="audiornn"):
+        refused(source, tmp_path, "(4 tries)")
+    assert [line.rpartition(": ")[2] for line in caplog.messages if "tries left" in line] == ["3", "2", "1"]
+
+
 def test_a_server_that_never_comes_further_is_given_up(server: Server, tmp_path: Path) -> None:
     source = source_of(server.add("/clips.zip", CONTENT))
     server.answers.extend(Answer(cut_after=20_000, ignores_range=True) for _ in range(50))
@@ -622,7 +630,7 @@ def test_one_at_a_time_works_and_no_lock_file_stays(tmp_path: Path) -> None:
             assert (len(inside), len(list(tmp_path.iterdir()))) == (1, 1)
             time.sleep(0.002)
             inside.remove(number)
-            1 / (number % 2)  # noqa: B018 - half of them fail
+            1 / (number % 2)
         return number
 
     with ThreadPoolExecutor(8) as pool:

@@ -47,8 +47,8 @@ def check_lists(folder: Path, splits: Mapping[str, str]) -> None:
         if len(strays) > _STRAY_SHARE * len(held):
             raise CorpusError(
                 f"expected {list_name} to name the {len(held):,} clips that the rule of Speech Commands holds back, "
-                f"got {len(strays):,} of them left to training, such as {min(strays)!r}, in {str(folder)!r}; take the list "
-                "from the archive of this very version again (lists of your own: data=folder)"
+                f"got {len(strays):,} of them left to training, such as {min(strays)!r}, in {str(folder)!r}; take the "
+                "list from the archive of this very version again (lists of your own: data=folder)"
             )
 
 

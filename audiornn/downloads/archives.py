@@ -60,12 +60,10 @@ def extract(
             raise
 
 
-def inspect(
-    archive: Path, *, limits: Limits | None = None, holds: Sequence[str] = (), strip: int = 0
-) -> str:
+def inspect(archive: Path, *, limits: Limits | None = None, holds: Sequence[str] = (), strip: int = 0) -> str:
     """What is wrong with an archive that no digest vouches for, in words to follow "got"; empty for nothing.
 
-    Refuses what `extract` does, short of what only unpacking shows. Of a zip its directory is read, a tar archive whole.
+    Refuses what `extract` does, short of what only unpacking shows: of a zip the directory is read, of a tar all.
 
     Args:
         archive: the file.

@@ -101,10 +101,14 @@ def _fetch(
             continue
         part.finish()
         return Fetched(path=target, num_bytes=found.num_bytes, sha256=found.sha256, md5=found.md5)
-    got = "; ".join(failures) or "no address that a program may use"
     page = f" (see {source.page})" if source.page else ""
+    if not failures:
+        raise CorpusError(
+            f"expected to fetch {source.file_name}, got no address that a program may use; get it by hand{page}, "
+            f"put it at '{target}', and try again"
+        )
     raise CorpusError(
-        f"expected to fetch {source.file_name}, got {got}; "
+        f"expected to fetch {source.file_name}, got {'; '.join(failures)}; "
         f"try again, or get it by other means{page} and put it at '{target}'"
     )
 

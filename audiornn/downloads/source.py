@@ -25,8 +25,8 @@ class Fetched:
 class Source:
     """A file that can be fetched; what is known of it is checked.
 
-    Without a digest any whole file is taken that passes the check of `audiornn.downloads.fetch`; `Fetched` then says what
-    came, to be printed and kept.
+    Without a digest any whole file is taken that passes the check of `audiornn.downloads.fetch`; `Fetched` then says
+    what came, to be printed and kept.
     """
 
     file_name: str

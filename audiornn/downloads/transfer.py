@@ -78,8 +78,8 @@ def transfer(url: str, part: Part, source: Source, patience: Patience, progress:
                 left, furthest = full, part.num_bytes
             if not left.total:
                 raise UnavailableError(f"{broken} ({patience.retries + 1} tries)")
+            _logger.info("%s: %s; tries left: %s", url, broken, left.total)
             left = left.increment()
-            _logger.info("%s: %s; %s tries left", url, broken, left.total)
             _wait(left, broken.response, patience)
 
 
