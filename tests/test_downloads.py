@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import random
+import re
 import shutil
 import socket
 import subprocess
@@ -401,7 +402,7 @@ def test_an_address_that_is_none_is_one_line(tmp_path: Path, url: str) -> None:
 def test_a_full_disk_is_one_line_and_the_rest_can_follow(server: Server, tmp_path: Path) -> None:
     source = source_of(server.add("/clips.zip", CONTENT))
     with small_files(100_000):
-        refused(source, tmp_path, "got File too large at ", "clips.zip")
+        refused(source, tmp_path, "got File too large at ", "clips.zip", "; free space, or set another data_dir")
     assert len(server.requests) == 1
     get(source, tmp_path)
     assert_whole(tmp_path)
@@ -430,8 +431,11 @@ def test_a_folder_that_cant_be_written_is_one_line(server: Server, tmp_path: Pat
     (tmp_path / "file").touch()
     refused(source, tmp_path / "file" / "folder", "expected to write", "Not a directory")
     with read_only_folder() as folder:
-        refused(source, folder, "Permission denied")
-        refused(source, folder / "new", "Permission denied")
+        remedy = f"got Permission denied at '{folder}'; allow it to be written, or set another data_dir"
+        refused(source, folder, remedy)
+        refused(source, folder / "new", remedy)
+        with pytest.raises(CorpusError, match=re.escape(remedy)):
+            install([Archive(source=source)], folder / "corpus", downloads=tmp_path)
     assert server.requests == []
 
 

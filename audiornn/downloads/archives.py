@@ -12,6 +12,7 @@ from pathlib import Path
 
 from audiornn.downloads.members import Limits, Member, read_members, refusal
 from audiornn.errors import CorpusError
+from audiornn.files.atomic import remedy_of
 from audiornn.progress import Progress
 
 _LONGEST_NAME_BYTES = 255
@@ -230,5 +231,5 @@ def _errors(archive: Path, folder: Path) -> Iterator[None]:
     except OSError as error:
         raise CorpusError(
             f"expected to unpack '{archive}' to '{folder}', got {error.strerror} at '{error.filename or archive}'; "
-            "nothing of it was unpacked"
+            f"nothing of it was unpacked; {remedy_of(error, 'set another data_dir')}"
         ) from error

@@ -15,6 +15,7 @@ from audiornn.downloads.part import Part, Version
 from audiornn.downloads.source import Fetched, Source
 from audiornn.downloads.transfer import Patience, UnavailableError, transfer
 from audiornn.errors import CorpusError
+from audiornn.files.atomic import remedy_of
 from audiornn.progress import Progress
 
 _logger = logging.getLogger(__name__)
@@ -170,5 +171,8 @@ def write_errors(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        place = error.filename or target
-        raise CorpusError(f"expected to write '{target}', got {error.strerror or error} at '{place}'") from error
+        what, place = error.strerror or error, Path(error.filename or target)
+        if isinstance(error, PermissionError) and not os.path.lexists(place):
+            place = place.parent  # the one that refuses
+        remedy = remedy_of(error, "set another data_dir")
+        raise CorpusError(f"expected to write '{target}', got {what} at '{place}'; {remedy}") from error

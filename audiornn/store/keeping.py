@@ -58,6 +58,8 @@ class KeptStore:
     """Seconds since 1970."""
     used: float | None = None
     """When it was last asked for, seconds since 1970."""
+    path: str | None = None
+    """Where its files were, as the corpus was told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,14 @@ def _describe(folder: Path) -> KeptStore:
         sample_rate=rate,
         made=_time_of(folder / DESCRIPTION_NAME),
         used=_time_of(folder / USED_NAME),
+        path=_path_of(said),
     )
+
+
+def _path_of(said: Mapping[str, Any]) -> str | None:
+    settings = said.get("corpus")
+    path = settings.get("path") if isinstance(settings, dict) else None
+    return ", ".join(map(str, path)) if isinstance(path, list) else None if path is None else str(path)
 
 
 def _describe_archive(folder: Path) -> KeptStore:
