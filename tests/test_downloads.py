@@ -197,11 +197,22 @@ def test_a_process_killed_before_the_last_step_asks_for_nothing_more(server: Ser
     assert server.requests == []
 
 
-@pytest.mark.parametrize("note", [None, "{", "[]", '{"url": 1, "size": 2}', '{"url": "http://elsewhere/clips.zip"}'])
+@pytest.mark.parametrize(
+    "note",
+    [
+        None,
+        "{",
+        "[]",
+        "[" * 100_000,
+        '{"url": "URL", "etag": 1}',
+        '{"url": 1, "size": 2}',
+        '{"url": "http://elsewhere/clips.zip"}',
+    ],
+)
 def test_a_beginning_of_unknown_origin_is_not_gone_on_with(server: Server, tmp_path: Path, note: str | None) -> None:
     (tmp_path / "clips.zip.part").write_bytes(bytes(1000))
     if note is not None:
-        (tmp_path / "clips.zip.part.json").write_text(note)
+        (tmp_path / "clips.zip.part.json").write_text(note.replace("URL", f"{server.url}/clips.zip"))
     get(source_of(server.add("/clips.zip", CONTENT)), tmp_path)
     assert_whole(tmp_path)
     assert server.ranges == [None]
@@ -373,6 +384,38 @@ def test_a_mirror_takes_the_place_of_all_addresses(server: Server, tmp_path: Pat
         CorpusError, match=r"got (HTTP 404|No such file).* from .*mirror/other.zip; try again, or get it"
     ):
         fetch(Source(file_name="other.zip", urls=(url,)), tmp_path / "other.zip", mirror=place)
+
+
+def test_the_login_of_a_mirror_is_used_and_neither_shown_nor_kept(
+    server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.add("/mirror/clips.zip", CONTENT)
+    mirror = server.url.replace("://", "://me:secret@") + "/mirror/?token=1"
+    server.answers.extend([Answer(cut_after=100_000), Answer(status=503)])
+    with caplog.at_level("INFO", logger="audiornn"):
+        refused(
+            source_of(),
+            tmp_path,
+            f"from {server.url}/mirror/clips.zip?token=1",
+            mirror=mirror,
+            patience=Patience(retries=0),
+        )
+        assert b"secret" not in (tmp_path / "clips.zip.part.json").read_bytes()
+        get(source_of(), tmp_path, mirror=mirror)
+    assert_whole(tmp_path)
+    assert server.ranges == [None, "bytes=100000-", "bytes=100000-"]
+    assert {request.path for request in server.requests} == {"/mirror/clips.zip?token=1"}
+    assert {request.authorization for request in server.requests} == {"Basic bWU6c2VjcmV0"}
+    assert "secret" not in caplog.text
+
+
+def test_a_mirror_that_is_none_and_a_folder_in_the_place_of_a_file_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match=r"expected an address or a folder as the mirror of clips\.zip, got nothing"):
+        get(source_of(), tmp_path, mirror="")
+    refused(source_of(), tmp_path, "got an address that is neither http nor https from ftp://x/", mirror="ftp://x")
+    (tmp_path / "clips.zip").mkdir()
+    with pytest.raises(CorpusError, match=r"expected clips\.zip, got a folder at '.*clips\.zip'; move it away"):
+        get(source_of(), tmp_path)
 
 
 def test_no_network_names_the_address_and_the_place(tmp_path: Path) -> None:

@@ -143,8 +143,17 @@ def test_verify_reports_any_damage_of_what_describes_a_store(clips: Path, tmp_pa
         assert [damage.file for damage in verify_store(store.folder)] == [name]
         path.write_bytes(content)
     said = json.loads((store.folder / "store.json").read_text())
-    (store.folder / "store.json").write_text(json.dumps({**said, "parts": [{"name": 3}]}))
-    assert [damage.file for damage in verify_store(store.folder)] == ["store.json"]
+    odd: list[dict[str, object]] = [
+        {"num_samples": "3"},
+        {"format": "x"},
+        {"corpus": [1]},
+        {"sample_rate": [1]},
+        {"name": 5},
+    ]
+    for told in [json.dumps({**said, **change}) for change in [{"parts": [{"name": 3}]}, *odd]] + ["[" * 100_000]:
+        (store.folder / "store.json").write_text(told)
+        assert [damage.file for damage in verify_store(store.folder)] == ["store.json"]
+        assert [each.state for each in list_stores(tmp_path)] == ["damaged"]
 
 
 def test_verify_names_the_rows_of_a_damaged_part(clips: Path, tmp_path: Path) -> None:
@@ -327,6 +336,7 @@ def test_unpacked_archives_are_listed_and_removed_when_asked_for(clips: Path, tm
         (["list", "damaged=true"], "expected damaged with `store remove` only"),
         (["list", "store=x"], "expected store= with `store verify`"),
         (["remove", "older_than_days=-1"], "older_than_days must be at least 0"),
+        (["remove", "older_than_days=nan"], "older_than_days must be at least 0"),
         (["verify", "store=nowhere"], "got nothing at 'nowhere'"),
     ],
 )

@@ -12,7 +12,7 @@ from urllib.parse import quote, urlsplit
 from urllib.request import url2pathname
 
 from audiornn.downloads.part import Part, Version
-from audiornn.downloads.source import Fetched, Source
+from audiornn.downloads.source import Fetched, Source, without_login
 from audiornn.downloads.transfer import Patience, UnavailableError, transfer
 from audiornn.errors import CorpusError
 from audiornn.files.atomic import remedy_of
@@ -69,6 +69,8 @@ def _find(source: Source, target: Path, mismatch: Callable[[Fetched], str]) -> F
     """The file if it is there; a wrong one may be the user's, so it is not replaced."""
     if not target.exists():
         return None
+    if target.is_dir():
+        raise CorpusError(f"expected {source.file_name}, got a folder at '{target}'; move it away")
     found = source.measure(target)
     if wrong := mismatch(found):
         raise CorpusError(f"expected {source.file_name}, got {wrong} at '{target}'; remove it to have it fetched again")
@@ -86,7 +88,7 @@ def _fetch(
     places = source.urls if mirror is None else (_on_mirror(mirror, source.file_name),)
     failures = []
     for place in places:
-        _logger.info("fetching %s", place)
+        _logger.info("fetching %s", without_login(place))
         part = Part(target)
         try:
             if (local := _local_path(place)) is None:
@@ -98,7 +100,7 @@ def _fetch(
                 part.discard()
                 raise UnavailableError(wrong)
         except UnavailableError as error:
-            failures.append(f"{error} from {place}")
+            failures.append(without_login(f"{error} from {place}"))
             continue
         part.finish()
         return Fetched(path=target, num_bytes=found.num_bytes, sha256=found.sha256, md5=found.md5)
@@ -115,7 +117,12 @@ def _fetch(
 
 
 def _on_mirror(mirror: str, file_name: str) -> str:
-    return f"{mirror.rstrip('/')}/{quote(file_name) if '://' in mirror else file_name}"
+    if not mirror:
+        raise CorpusError(f"expected an address or a folder as the mirror of {file_name}, got nothing")
+    if "://" not in mirror:
+        return str(Path(mirror, file_name))
+    parts = urlsplit(mirror)  # what follows a question mark may be a token
+    return parts._replace(path=f"{parts.path.rstrip('/')}/{quote(file_name)}").geturl()
 
 
 def _local_path(place: str) -> Path | None:

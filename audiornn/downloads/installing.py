@@ -120,7 +120,7 @@ def read_installed(folder: Path) -> Installed | None:
     try:
         marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
         return Installed(archives=[InstalledArchive(**archive) for archive in marker["archives"]])
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None
 
 
