@@ -27,6 +27,8 @@ def explain(error: BaseException, verb: str) -> str:
         # OmegaConf tells the whole name in a line of its own.
         full = re.search(r"full_key: (\S+)", text)
         name = (full[1] if full else missing[1] or missing[2]).replace("model_path", "model")
+        if verb == "download" and name.startswith("data."):  # only one's own corpora have to be told where they are
+            return "expected a published corpus to download, got one of your own; see `audiornn download --help`"
         return f"expected a value for {name}, got none; give {name}=..., see `audiornn {verb} --help`"
     if choice := re.search(r"You must specify '(\w+)'", text):
         return f"expected {choice[1]}= one of {', '.join(_options(text, verb, choice[1]))}, got none"

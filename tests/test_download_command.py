@@ -150,6 +150,8 @@ def test_an_archive_put_there_by_hand_is_taken_and_kept(minis: Path, server: Ser
 def test_what_is_not_published_is_not_downloaded(name: str, tmp_path: Path) -> None:
     words = [f"data={name}", *(["data.path=clips"] if name == "folder" else [])]
     assert_refused("download", *words, cwd=tmp_path, says=[f"data={name}", "published"])
+    if name == "folder":
+        assert_refused("download", "data=folder", cwd=tmp_path, says="expected a published corpus to download")
     corpus: Corpus = FolderCorpus(path="clips")
     with pytest.raises(CorpusError, match="published corpus to download, got data=folder"):
         corpus.download(tmp_path)
