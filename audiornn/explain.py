@@ -10,7 +10,7 @@ from hydra.core.config_store import ConfigNode, ConfigStore
 from omegaconf import DictConfig
 
 from audiornn.errors import AudiornnError
-from audiornn.help import nearest
+from audiornn.help import is_of_use, nearest
 
 
 def explain(error: BaseException, verb: str) -> str:
@@ -27,11 +27,13 @@ def explain(error: BaseException, verb: str) -> str:
         # OmegaConf tells the whole name in a line of its own.
         full = re.search(r"full_key: (\S+)", text)
         name = (full[1] if full else missing[1] or missing[2]).replace("model_path", "model")
+        if verb == "download" and name.startswith("data."):  # only one's own corpora have to be told where they are
+            return "expected a published corpus to download, got one of your own; see `audiornn download --help`"
         return f"expected a value for {name}, got none; give {name}=..., see `audiornn {verb} --help`"
     if choice := re.search(r"You must specify '(\w+)'", text):
-        return f"expected {choice[1]}= one of {', '.join(_options(text))}, got none"
+        return f"expected {choice[1]}= one of {', '.join(_options(text, verb, choice[1]))}, got none"
     if option := re.search(r"Could not find '([\w/]+)/([^'/]+)'", text):
-        options = _options(text)
+        options = _options(text, verb, option[1])
         return f"expected {option[1]}= one of {', '.join(options)}, got {option[2]!r}{nearest(option[2], options)}"
     if key := re.search(r"Key '([^']+)' not in|Could not override '([^']+)'", text):
         name = key[1] or key[2]
@@ -45,10 +47,11 @@ def explain(error: BaseException, verb: str) -> str:
     return "; ".join(line for line in dict.fromkeys(lines) if not line.startswith(("full_key", "object_type")))
 
 
-def _options(text: str) -> list[str]:
-    """Those of a group that Hydra lists."""
+def _options(text: str, verb: str, group: str) -> list[str]:
+    """Those of a group that Hydra lists, and the verb has a use for."""
     known = [line.strip() for line in text.splitlines() if line.startswith("\t")]
-    return [name for name in known if name.isidentifier() and not name.startswith("schema")]
+    names = [name for name in known if name.isidentifier() and not name.startswith("schema")]
+    return [name for name in names if is_of_use(verb, group, name)]
 
 
 def _hint(name: str) -> str:

@@ -30,6 +30,9 @@ VERBS = {
     "gates": "show what gates are for: gradients through time, and one bit carried",
 }
 
+# Corpora that are brought, or made on the spot; named here because their modules are above this one.
+_NOT_PUBLISHED = ("demo", "demo_sequences", "folder", "manifest")
+
 _FOOTER = """
 Settings are given as NAME=VALUE; a group's option as GROUP=OPTION, a field of it as GROUP.FIELD=VALUE.
 `--cfg job` prints the composed settings.
@@ -76,18 +79,24 @@ def verb_help(verb: str) -> str:
         lines += ["", "Groups (the option when left out is marked *):"]
         for group, chosen in groups:
             lines.append(f"  {group}=")
-            lines += _options(group, chosen)
+            lines += _options(verb, group, chosen)
         lines.append(f"`audiornn {verb} --cfg job` lists the fields of each group, with their values.")
     return "\n".join(lines) + "\n" + _FOOTER
 
 
-def _options(group: str, chosen: str) -> list[str]:
+def is_of_use(verb: str, group: str, option: str) -> bool:
+    """Whether an option of a group makes sense under a verb, and so is listed."""
+    if group == "data" and option == "same":  # stands for the corpus of a trained model
+        _, _, groups = _parse((conf_dir() / f"{verb}.yaml").read_text("utf-8"))
+        return dict(groups).get(group) in ("same", "null")
+    return not (group == "data" and verb == "download" and option in _NOT_PUBLISHED)
+
+
+def _options(verb: str, group: str, chosen: str) -> list[str]:
     rows = []
-    paths = sorted((conf_dir() / group).glob("*.yaml"))
+    paths = [path for path in sorted((conf_dir() / group).glob("*.yaml")) if is_of_use(verb, group, path.stem)]
     width = max(24, 1 + max(len(path.stem) for path in paths))
     for path in paths:
-        if path.stem == "same" and chosen not in ("same", "null"):
-            continue  # only where there is a trained model
         comments = [
             line for line in path.read_text("utf-8").splitlines() if line.startswith("# ") and "@package" not in line
         ]

@@ -49,6 +49,7 @@ class Request:
     range: str | None
     if_range: str | None
     accept_encoding: str | None
+    authorization: str | None
 
 
 class Server:
@@ -120,9 +121,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         served = self.server.served
-        names = ("Range", "If-Range", "Accept-Encoding")
-        asked, condition, encoding = (self.headers.get(name) for name in names)
-        served.requests.append(Request(path=self.path, range=asked, if_range=condition, accept_encoding=encoding))
+        names = ("Range", "If-Range", "Accept-Encoding", "Authorization")
+        asked, condition, encoding, login = (self.headers.get(name) for name in names)
+        request = Request(
+            path=self.path, range=asked, if_range=condition, accept_encoding=encoding, authorization=login
+        )
+        served.requests.append(request)
         answer = served.answers.popleft() if served.answers else Answer()
         content = served.files.get(self.path.split("?")[0])
         if answer.status is not None or content is None:

@@ -17,7 +17,7 @@ from audiornn.corpora.fluent_speech_commands import FluentSpeechCommands
 from audiornn.corpora.fsdd import Fsdd
 from audiornn.corpora.public import PublicCorpus
 from audiornn.corpora.ravdess import Ravdess
-from audiornn.corpora.speech_commands import SpeechCommands
+from audiornn.corpora.speech_commands import WORDS, SpeechCommands
 from audiornn.corpora.urban_sound8k import UrbanSound8k
 from audiornn.errors import CorpusError
 from audiornn.manifest import check_utterances
@@ -58,21 +58,34 @@ def added(*names: str) -> Damage:
     return lambda data_dir: write_clips(data_dir, names)
 
 
+def with_lines(pattern: str, wanted: Callable[[int, str], bool]) -> Damage:
+    """With the lines of lists that are wanted, by their index and what they say."""
+
+    def damage(data_dir: Path) -> None:
+        for path in data_dir.glob(pattern):
+            lines = path.read_text().splitlines(keepends=True)
+            path.unlink()
+            path.write_text("".join(line for index, line in enumerate(lines) if wanted(index, line)))
+
+    return damage
+
+
 def forgetting(word: str) -> Damage:
     """As if the word had never been in a copy of Speech Commands."""
 
     def damage(data_dir: Path) -> None:
-        shutil.rmtree(next(data_dir.glob(f"*/{word}")))
-        for path in data_dir.glob("*/*_list.txt"):
-            lines = path.read_text().splitlines(keepends=True)
-            path.unlink()
-            path.write_text("".join(line for line in lines if not line.startswith(f"{word}/")))
+        without(f"*/{word}")(data_dir)
+        with_lines("*/*_list.txt", lambda _, line: not line.startswith(f"{word}/"))(data_dir)
 
     return damage
 
 
 def speaker_of(split: str) -> str:
     return speakers_of(split, 1)[0]
+
+
+def left_to_training(name: str, count: int) -> str:
+    return rf"{name}_list\.txt to name the 35 clips that the rule .* holds back, got {count} of them left to training, "
 
 
 DAMAGES: dict[str, tuple[PublicCorpus, Damage, str]] = {
@@ -83,6 +96,27 @@ DAMAGES: dict[str, tuple[PublicCorpus, Damage, str]] = {
         ALL_WORDS,
         edited("*/testing_list.txt", *map(speaker_of, ("test", "validation"))),
         "in both of",
+    ),
+    "a clip twice in a list": (
+        SpeechCommands(),
+        edited("*/testing_list.txt", "no/", "yes/"),
+        r"line 2 of '.*/testing_list\.txt': expected each file once, got 'yes/.*' as in line 1",
+    ),
+    "an emptied list": (
+        SpeechCommands(),
+        with_lines("*/testing_list.txt", lambda *_: False),
+        left_to_training("testing", 35),
+    ),
+    "emptied lists": (ALL_WORDS, with_lines("*/*_list.txt", lambda *_: False), left_to_training("validation", 35)),
+    "a list cut off": (
+        SpeechCommands(),
+        with_lines("*/validation_list.txt", lambda index, _: index < 17),
+        left_to_training("validation", 18),
+    ),
+    "a list of the older version": (
+        SpeechCommands(),
+        with_lines("*/testing_list.txt", lambda _, line: line.split("/")[0] in WORDS["v0.01"]),
+        left_to_training("testing", 5),
     ),
     "no words": (SpeechCommands(), without("*/[a-z]*/"), "folders of words"),
     "no background": (SpeechCommands(), without("*/_background_noise_"), "at least 3 background .* silence=false"),
@@ -124,13 +158,21 @@ DAMAGES: dict[str, tuple[PublicCorpus, Damage, str]] = {
         edited("*/meta/*", ".wav,1,0", ".wav,one,0"),
         "line 2 .* whole number in column 'fold'",
     ),
-    "a fold too many": (Esc50(), edited("*/meta/*", ".wav,1,0", ".wav,6,0"), "folds 1 to 5 in data=esc50, got 6"),
+    "a fold too many": (
+        Esc50(),
+        edited("*/meta/*", ".wav,1,1", ".wav,6,1"),
+        r"line 3 of '.*/esc50\.csv': expected one of 1, 2, 3, 4, 5 in column 'fold', got '6'",
+    ),
     "a class less": (Esc50(), edited("*/meta/*", "class_49", "class_48", everywhere=True), "50 classes, got 49"),
     "a cell less": (Esc50(), edited("*/meta/*", ",7,A", ",7"), "line 2 .* expected 7 cells"),
     "an empty cell": (Esc50(), edited("*/meta/*", "class_0", ""), "line 2 .* value in column 'category'"),
     "a quote too many": (Esc50(), edited("*/meta/*", "class_0", '"class_0'), "unexpected end of data"),
     "Latin-1": (Esc50(), edited("*/meta/*", "class_0", "b\xe4r", encoding="latin-1"), "UTF-8"),
-    "a row twice": (Esc50(), edited("*/meta/*", "2-2000-A-0.wav", "1-1000-A-0.wav"), "'audio/1-1000-A-0.wav' twice"),
+    "a row twice": (
+        Esc50(),
+        edited("*/meta/*", "2-2000-A-0.wav", "1-1000-A-0.wav"),
+        r"line 52 of '.*/esc50\.csv': expected each recording once, got '1-1000-A-0\.wav' as in line 2",
+    ),
     "a fold of sounds less": (UrbanSound8k(), without("*/audio/fold3"), "10 missing .*'audio/fold3/"),
     "a kind of sound less": (
         UrbanSound8k(),

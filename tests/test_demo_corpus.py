@@ -239,7 +239,9 @@ def test_failure_half_way_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_data_dir_that_is_a_file_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "data").touch()
-    with pytest.raises(CorpusError, match=r"^expected to write '[^\n]*data/demo[^\n]*', got .* at '[^\n]*data'$"):
+    with pytest.raises(
+        CorpusError, match=r"^expected to write '[^\n]*data/demo[^\n]*', got .* at '[^\n]*data'; set another data_dir$"
+    ):
         TINY.make(tmp_path / "data")
 
 

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 from commandline import assert_refused, run, succeed
+from hostile import zip_bytes
 from miniatures import pack
 from serving import Server, serving
 
 from audiornn.commands.console import print_published, published_lines
+from audiornn.corpora import CORPORA
 from audiornn.corpora.arabic_speech_commands import ArabicSpeechCommands
 from audiornn.corpora.audio_mnist import AudioMnist
 from audiornn.corpora.corpus import Corpus
@@ -26,6 +28,7 @@ from audiornn.corpora.ravdess import Ravdess
 from audiornn.corpora.speech_commands import SpeechCommands
 from audiornn.corpora.urban_sound8k import UrbanSound8k
 from audiornn.errors import CorpusError
+from audiornn.help import conf_dir, verb_help
 from audiornn.store import prepare
 
 TOPS = {
@@ -70,6 +73,11 @@ def offer(corpus: PublicCorpus, minis: Path, server: Server) -> PublicCorpus:
             return tuple(copies)
 
     return Miniature(**{field.name: getattr(corpus, field.name) for field in fields(corpus)})
+
+
+def part_of(folder: Path, pattern: str) -> bytes:
+    """An archive of the right layout that lacks most of the corpus."""
+    return zip_bytes({f"top/{path.relative_to(folder)}": path.read_bytes() for path in folder.glob(pattern)})
 
 
 ALL = (
@@ -127,6 +135,11 @@ def test_an_archive_put_there_by_hand_is_taken_and_kept(minis: Path, server: Ser
     with pytest.raises(CorpusError, match=r"see https://fluent\.ai.* put it at '(.*)'") as refusal:
         corpus.download(tmp_path)
     place = Path(str(refusal.value).split("'")[-2])
+    with pytest.raises(
+        CorpusError, match=r"get fluent_.* by hand \(see https://fluent\.ai.*, put it at '(.*)', and run"
+    ) as told:
+        corpus.utterances(tmp_path)
+    assert str(place) in str(told.value)
     place.parent.mkdir(exist_ok=True)
     place.write_bytes(server.files[f"/{place.name}"])
     corpus.download(tmp_path)
@@ -137,6 +150,8 @@ def test_an_archive_put_there_by_hand_is_taken_and_kept(minis: Path, server: Ser
 def test_what_is_not_published_is_not_downloaded(name: str, tmp_path: Path) -> None:
     words = [f"data={name}", *(["data.path=clips"] if name == "folder" else [])]
     assert_refused("download", *words, cwd=tmp_path, says=[f"data={name}", "published"])
+    if name == "folder":
+        assert_refused("download", "data=folder", cwd=tmp_path, says="expected a published corpus to download")
     corpus: Corpus = FolderCorpus(path="clips")
     with pytest.raises(CorpusError, match="published corpus to download, got data=folder"):
         corpus.download(tmp_path)
@@ -164,13 +179,19 @@ def test_command_line_downloads_and_tells(minis: Path, server: Server, tmp_path:
 
 def test_another_corpus_by_the_name_of_the_archive_can_be_got_rid_of(minis: Path, tmp_path: Path) -> None:
     (name, content), (_, other) = archive_of(Fsdd().copies()[0], minis), archive_of(Esc50().copies()[0], minis)
-    (tmp_path / "mirror").mkdir()
-    (tmp_path / "mirror" / name).write_bytes(content)
-    data = tmp_path / "data"
+    mirror, data = tmp_path / "mirror", tmp_path / "data"
     by_hand = data / "downloads" / name
-    by_hand.parent.mkdir(parents=True)
-    by_hand.write_bytes(other)
+    for place in (mirror / name, by_hand):
+        place.parent.mkdir(parents=True)
+        place.write_bytes(other)
     words = ("data=fsdd", "mirror=mirror")
+    wrong = "got an archive of something else, without 'recordings/*.wav' in it"
+    assert_refused("download", *words, cwd=tmp_path, says=f"{wrong} at '{by_hand}'; remove it to have it fetched again")
+    by_hand.unlink()
+    assert wrong in run("download", *words, cwd=tmp_path).stderr
+    assert not [path for path in data.rglob("*") if path.suffix != ".lock" and path != by_hand.parent]
+    (mirror / name).write_bytes(content)
+    by_hand.write_bytes(part_of(minis / "free-spoken-digit-dataset", "recordings/[0-8]_*.wav"))
     for _ in range(2):  # the folder is made, and then there
         refusal = run("download", *words, cwd=tmp_path).stderr.splitlines()[-1]
         assert refusal.endswith(f"remove '{data / 'free-spoken-digit-dataset'}' and '{by_hand}'")
@@ -194,6 +215,38 @@ def test_prepare_downloads_when_asked(minis: Path, tmp_path: Path) -> None:
     printed = succeed(*words, "download=true", cwd=tmp_path)
     assert "(made)" in printed and "expected counts differ" in printed
     assert_refused("train", "data=folder", "data.path=x", "download=true", cwd=tmp_path, says="published corpus")
+
+
+def test_prepare_and_train_take_the_settings_of_a_download(minis: Path, tmp_path: Path) -> None:
+    name, content = archive_of(Fsdd().copies()[0], minis)
+    (tmp_path / "mirror").mkdir()
+    (tmp_path / "mirror" / name).write_bytes(content)
+    words = ("data=fsdd", "mirror=mirror")
+    printed = succeed(
+        "prepare", *words, "sample_rate=8000", "num_workers=0", "download=true", "keep_archives=true", cwd=tmp_path
+    )
+    assert "(made)" in printed and (tmp_path / "data" / "downloads" / name).read_bytes() == content
+    assert_refused("prepare", *words, cwd=tmp_path, says="expected mirror with download=true only")
+    assert_refused("train", "data=fsdd", "keep_archives=true", cwd=tmp_path, says="expected keep_archives with")
+    (tmp_path / "empty").mkdir()
+    train = run("train", "data=esc50", "download=true", "mirror=empty", cwd=tmp_path)
+    assert train.returncode == 2 and f"No such file or directory from {Path('empty')}/ESC-50-" in train.stderr
+
+
+def test_the_corpora_that_are_offered_are_those_that_are_published(tmp_path: Path) -> None:
+    refusal = run("download", cwd=tmp_path).stderr
+    offered = set(refusal.partition("one of ")[2].rpartition(", got")[0].split(", "))
+    listed = {
+        name for name in verb_help("download").partition("  data=\n")[2].split() if name in offered | set(CORPORA)
+    }
+    options = {path.stem for path in (conf_dir() / "data").glob("*.yaml")} - {"same"}
+    assert (
+        offered
+        == listed
+        == {name for name in options if name not in CORPORA or issubclass(CORPORA[name], PublicCorpus)}
+    )
+    assert "folder, fsdd, manifest, ravdess, speech" in run("prepare", "data=none", cwd=tmp_path).stderr
+    assert ", same, " in run("evaluate", "data=none", "model=x", cwd=tmp_path).stderr
 
 
 def test_published_counts_are_compared_with_what_is_listed(

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import random
+import re
 import shutil
 import socket
 import subprocess
@@ -16,12 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hostile import zip_bytes
+from hostile import tar_bytes, zip_bytes
 from limits import read_only_folder, small_files
 from serving import CERTIFICATE, Answer, Server, serving
 
 import audiornn.downloads.transfer
 from audiornn.downloads import Archive, Fetched, Patience, Source, fetch, install, read_installed
+from audiornn.downloads.fetching import one_at_a_time
 from audiornn.errors import CorpusError
 
 CONTENT = random.Random(0).randbytes(300_000)
@@ -107,6 +109,14 @@ def test_tries_are_counted_from_the_last_that_brought_something(server: Server, 
     assert server.ranges == [None, *(f"bytes={20_000 * number}-" for number in range(1, 15))]
 
 
+def test_the_tries_that_are_left_are_told(server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    source = source_of(server.add("/clips.zip", CONTENT))
+    server.answers.extend(Answer(status=503) for _ in range(4))
+    with caplog.at_level("INFO", logger="audiornn"):
+        refused(source, tmp_path, "(4 tries)")
+    assert [line.rpartition(": ")[2] for line in caplog.messages if "tries left" in line] == ["3", "2", "1"]
+
+
 def test_a_server_that_never_comes_further_is_given_up(server: Server, tmp_path: Path) -> None:
     source = source_of(server.add("/clips.zip", CONTENT))
     server.answers.extend(Answer(cut_after=20_000, ignores_range=True) for _ in range(50))
@@ -187,11 +197,22 @@ def test_a_process_killed_before_the_last_step_asks_for_nothing_more(server: Ser
     assert server.requests == []
 
 
-@pytest.mark.parametrize("note", [None, "{", "[]", '{"url": 1, "size": 2}', '{"url": "http://elsewhere/clips.zip"}'])
+@pytest.mark.parametrize(
+    "note",
+    [
+        None,
+        "{",
+        "[]",
+        "[" * 100_000,
+        '{"url": "URL", "etag": 1}',
+        '{"url": 1, "size": 2}',
+        '{"url": "http://elsewhere/clips.zip"}',
+    ],
+)
 def test_a_beginning_of_unknown_origin_is_not_gone_on_with(server: Server, tmp_path: Path, note: str | None) -> None:
     (tmp_path / "clips.zip.part").write_bytes(bytes(1000))
     if note is not None:
-        (tmp_path / "clips.zip.part.json").write_text(note)
+        (tmp_path / "clips.zip.part.json").write_text(note.replace("URL", f"{server.url}/clips.zip"))
     get(source_of(server.add("/clips.zip", CONTENT)), tmp_path)
     assert_whole(tmp_path)
     assert server.ranges == [None]
@@ -365,6 +386,38 @@ def test_a_mirror_takes_the_place_of_all_addresses(server: Server, tmp_path: Pat
         fetch(Source(file_name="other.zip", urls=(url,)), tmp_path / "other.zip", mirror=place)
 
 
+def test_the_login_of_a_mirror_is_used_and_neither_shown_nor_kept(
+    server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    server.add("/mirror/clips.zip", CONTENT)
+    mirror = server.url.replace("://", "://me:secret@") + "/mirror/?token=1"
+    server.answers.extend([Answer(cut_after=100_000), Answer(status=503)])
+    with caplog.at_level("INFO", logger="audiornn"):
+        refused(
+            source_of(),
+            tmp_path,
+            f"from {server.url}/mirror/clips.zip?token=1",
+            mirror=mirror,
+            patience=Patience(retries=0),
+        )
+        assert b"secret" not in (tmp_path / "clips.zip.part.json").read_bytes()
+        get(source_of(), tmp_path, mirror=mirror)
+    assert_whole(tmp_path)
+    assert server.ranges == [None, "bytes=100000-", "bytes=100000-"]
+    assert {request.path for request in server.requests} == {"/mirror/clips.zip?token=1"}
+    assert {request.authorization for request in server.requests} == {"Basic bWU6c2VjcmV0"}
+    assert "secret" not in caplog.text
+
+
+def test_a_mirror_that_is_none_and_a_folder_in_the_place_of_a_file_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match=r"expected an address or a folder as the mirror of clips\.zip, got nothing"):
+        get(source_of(), tmp_path, mirror="")
+    refused(source_of(), tmp_path, "got an address that is neither http nor https from ftp://x/", mirror="ftp://x")
+    (tmp_path / "clips.zip").mkdir()
+    with pytest.raises(CorpusError, match=r"expected clips\.zip, got a folder at '.*clips\.zip'; move it away"):
+        get(source_of(), tmp_path)
+
+
 def test_no_network_names_the_address_and_the_place(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # and does not listen
@@ -392,7 +445,7 @@ def test_an_address_that_is_none_is_one_line(tmp_path: Path, url: str) -> None:
 def test_a_full_disk_is_one_line_and_the_rest_can_follow(server: Server, tmp_path: Path) -> None:
     source = source_of(server.add("/clips.zip", CONTENT))
     with small_files(100_000):
-        refused(source, tmp_path, "got File too large at ", "clips.zip")
+        refused(source, tmp_path, "got File too large at ", "clips.zip", "; free space, or set another data_dir")
     assert len(server.requests) == 1
     get(source, tmp_path)
     assert_whole(tmp_path)
@@ -421,8 +474,11 @@ def test_a_folder_that_cant_be_written_is_one_line(server: Server, tmp_path: Pat
     (tmp_path / "file").touch()
     refused(source, tmp_path / "file" / "folder", "expected to write", "Not a directory")
     with read_only_folder() as folder:
-        refused(source, folder, "Permission denied")
-        refused(source, folder / "new", "Permission denied")
+        remedy = f"got Permission denied at '{folder}'; allow it to be written, or set another data_dir"
+        refused(source, folder, remedy)
+        refused(source, folder / "new", remedy)
+        with pytest.raises(CorpusError, match=re.escape(remedy)):
+            install([Archive(source=source)], folder / "corpus", downloads=tmp_path)
     assert server.requests == []
 
 
@@ -499,6 +555,39 @@ def test_archives_go_when_they_are_not_to_be_kept(tmp_path: Path, archives: list
     assert list((tmp_path / "downloads").iterdir()) == []
 
 
+HALF_A_ZIP = zip_bytes(CLIPS)[:-40]
+WRONG = {
+    "a web page": (b"\n<!DOCTYPE html><title>Log in</title>", "got a web page"),
+    "half a zip": (HALF_A_ZIP, "got no archive to be unpacked (expected a whole zip or tar archive, got BadZipFile"),
+    "half a tar": (tar_bytes(CLIPS, "tar.gz")[:-9], "got no archive to be unpacked (expected a whole zip or tar"),
+    "nothing": (b"", "got no archive to be unpacked"),
+    "text": (b"File not found", "got no archive to be unpacked"),
+    "something else": (zip_bytes({"t/a/1.mp3": b"x"}), "got an archive of something else, without 'a/*.wav' in it"),
+    "a path that leads out": (zip_bytes({"../a/1.wav": b"x"}), "expected paths below one folder, got '../a/1.wav'"),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_what_no_digest_tells_is_read_before_it_gets_its_name(wrong: str, server: Server, tmp_path: Path) -> None:
+    content, says = WRONG[wrong]
+    url = server.add("/clips.zip", zip_bytes(CLIPS))
+    source = Source(file_name="clips.zip", urls=(url,), page="https://example.org/clips")
+    archive = Archive(source=source, strip=1, holds=("a/*.wav", "list.csv"))
+    downloads, corpus = tmp_path / "downloads", tmp_path / "corpus"
+    server.answers.append(Answer(body=content))
+    with pytest.raises(CorpusError) as refusal:
+        install([archive], corpus, downloads=downloads, patience=PATIENCE)
+    assert says in str(refusal.value) and f"from {url}; try again, or get it by other means" in str(refusal.value)
+    assert not corpus.exists() and not list(downloads.glob("clips.zip*"))
+    downloads.mkdir(exist_ok=True)
+    (downloads / "clips.zip").write_bytes(content)
+    with pytest.raises(CorpusError, match=r"at '.*clips\.zip'; remove it to have it fetched again") as refusal:
+        install([archive], corpus, downloads=downloads, patience=PATIENCE)
+    assert says in str(refusal.value) and not corpus.exists()
+    (downloads / "clips.zip").unlink()
+    assert install([archive], corpus, downloads=downloads, patience=PATIENCE).num_files == 3
+
+
 def test_only_the_chosen_files_are_unpacked(server: Server, tmp_path: Path) -> None:
     archive = archive_of(server, "clips.zip", CLIPS, strip=1, only=lambda name: name.startswith("clips-main/a/"))
     assert install([archive], tmp_path / "corpus", downloads=tmp_path).num_files == 1
@@ -529,7 +618,7 @@ def test_one_refused_archive_leaves_no_corpus(server: Server, tmp_path: Path, ar
     hostile = archive_of(server, "hostile.zip", {"../../escaped": b"!"}, unpack_to="more")
     with pytest.raises(CorpusError, match=r"got '../../escaped' from '.*hostile.zip'; nothing of it was unpacked"):
         install([*archives, hostile], tmp_path / "data" / "corpus", downloads=tmp_path / "downloads")
-    assert [path.name for path in (tmp_path / "data").iterdir()] == [".corpus.lock"]
+    assert list((tmp_path / "data").iterdir()) == []
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "downloads"]
 
 
@@ -577,6 +666,23 @@ def test_two_at_once_install_once(server: Server, tmp_path: Path, archives: list
         first, second = pool.map(work, range(2))
     assert first == second
     assert len(server.requests) == 2 and len(opened) == 4
+
+
+def test_one_at_a_time_works_and_no_lock_file_stays(tmp_path: Path) -> None:
+    inside = []
+
+    def work(number: int) -> int:
+        with contextlib.suppress(ZeroDivisionError), one_at_a_time(tmp_path / "lock", tmp_path / "result"):
+            inside.append(number)
+            assert (len(inside), len(list(tmp_path.iterdir()))) == (1, 1)
+            time.sleep(0.002)
+            inside.remove(number)
+            1 / (number % 2)
+        return number
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(work, range(40))) == list(range(40))
+    assert list(tmp_path.iterdir()) == []
 
 
 def fetching(url: str, folder: Path) -> contextlib.AbstractContextManager[subprocess.Popen[bytes]]:

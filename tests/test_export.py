@@ -198,6 +198,7 @@ def test_command_compares_on_clips_of_a_corpus(tmp_path):
     [
         (("output=model.bin",), "expected an output that ends in .onnx, got 'model.bin'"),
         (("model=nothing",), "expected a model folder, found none at 'nothing'"),
+        (("compare=true", "data=fsdd", "output=model/config.json/a.onnx"), "is not a directory; name another place"),
         (("compare=true", "split=holdout"), "split must be one of train, validation, test, got 'holdout'"),
     ],
 )

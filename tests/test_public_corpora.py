@@ -78,6 +78,7 @@ def test_every_public_corpus_has_a_miniature_and_says_where_it_is_from() -> None
             for archive in copy.archives:
                 assert archive.source.page.startswith("https://")
                 assert archive.source.urls or archive.source.is_checked
+                assert archive.holds or archive.source.is_checked
     files = [archive.source.file_name for case in CASES.values() for copy in case.copies() for archive in copy.archives]
     assert len(set(files)) == 12  # of the eight corpora; a name on a mirror belongs to one archive
 

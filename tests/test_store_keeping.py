@@ -79,7 +79,16 @@ def test_list_says_what_there_is(clips: Path, tmp_path: Path) -> None:
     files = [path.stat().st_size for path in store.folder.iterdir()]
     seconds = store.num_samples.sum() / 16_000
     assert first == KeptStore(
-        store.folder, "whole", sum(files), "folder", CLIPS, pytest.approx(seconds / 3600), 16_000, first.made, None
+        store.folder,
+        "whole",
+        sum(files),
+        "folder",
+        CLIPS,
+        pytest.approx(seconds / 3600),
+        16_000,
+        first.made,
+        None,
+        str(clips),
     )
     assert make(clips, tmp_path).folder == store.folder
     (again,) = list_stores(tmp_path)
@@ -134,8 +143,17 @@ def test_verify_reports_any_damage_of_what_describes_a_store(clips: Path, tmp_pa
         assert [damage.file for damage in verify_store(store.folder)] == [name]
         path.write_bytes(content)
     said = json.loads((store.folder / "store.json").read_text())
-    (store.folder / "store.json").write_text(json.dumps({**said, "parts": [{"name": 3}]}))
-    assert [damage.file for damage in verify_store(store.folder)] == ["store.json"]
+    odd: list[dict[str, object]] = [
+        {"num_samples": "3"},
+        {"format": "x"},
+        {"corpus": [1]},
+        {"sample_rate": [1]},
+        {"name": 5},
+    ]
+    for told in [json.dumps({**said, **change}) for change in [{"parts": [{"name": 3}]}, *odd]] + ["[" * 100_000]:
+        (store.folder / "store.json").write_text(told)
+        assert [damage.file for damage in verify_store(store.folder)] == ["store.json"]
+        assert [each.state for each in list_stores(tmp_path)] == ["damaged"]
 
 
 def test_verify_names_the_rows_of_a_damaged_part(clips: Path, tmp_path: Path) -> None:
@@ -260,6 +278,34 @@ def test_commands_list_verify_and_remove(clips: Path, tmp_path: Path) -> None:
     assert list((tmp_path / "data" / ".audiornn").iterdir()) == []
 
 
+def test_list_says_to_a_newcomer_what_is_what(clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from audiornn.commands.store import StoreCommand, run
+
+    data_dir = tmp_path / "data"
+    list_them = StoreCommand(data_dir=str(data_dir))
+    run(list_them)
+    assert capsys.readouterr().out == f"no prepared corpora in '{data_dir}': there is no such folder\n"
+    for action in ({"action": "verify"}, {"action": "remove", "damaged": True}):
+        with pytest.raises(CorpusError, match=r"expected a data folder, got nothing at '.*data'; set data_dir"):
+            run(StoreCommand(data_dir=str(data_dir), **action))  # type: ignore[arg-type]
+    data_dir.mkdir()
+    run(list_them)
+    assert "`audiornn prepare` and `train` make them\n" in capsys.readouterr().out
+    store = make(clips, data_dir)
+    run(StoreCommand(data_dir="nowhere", action="verify", store=str(store.folder)))
+    (listed,) = list_stores(data_dir)
+    assert (listed.corpus, listed.path) == ("folder", str(clips))
+    capsys.readouterr()
+    run(list_them)
+    assert capsys.readouterr().out.endswith(f"1 prepared corpus in '{data_dir}', {listed.num_bytes / 1000:.1f} kB\n")
+    (store.folder / "part-00000000.arrow").unlink()
+    leave_unfinished(clips, data_dir)
+    run(list_them)
+    hints = capsys.readouterr().out.splitlines()[-2:]
+    assert hints[0].startswith("1 damaged") and hints[0].endswith("`audiornn store remove damaged=true`")
+    assert hints[1].startswith("1 unfinished") and hints[1].endswith("`audiornn store remove unfinished=true`")
+
+
 def test_unpacked_archives_are_listed_and_removed_when_asked_for(clips: Path, tmp_path: Path) -> None:
     data_dir = tmp_path / "data"
     archive = shutil.make_archive(str(tmp_path / "packed"), "zip", clips)
@@ -290,6 +336,7 @@ def test_unpacked_archives_are_listed_and_removed_when_asked_for(clips: Path, tm
         (["list", "damaged=true"], "expected damaged with `store remove` only"),
         (["list", "store=x"], "expected store= with `store verify`"),
         (["remove", "older_than_days=-1"], "older_than_days must be at least 0"),
+        (["remove", "older_than_days=nan"], "older_than_days must be at least 0"),
         (["verify", "store=nowhere"], "got nothing at 'nowhere'"),
     ],
 )
@@ -358,7 +405,10 @@ def test_data_folder_that_cannot_be_written_is_read_or_refused_in_a_line(clips: 
         with unprivileged():
             assert make(corpus_folder, shared).folder == folder
             assert [each.state for each in list_stores(shared)] == ["whole"]
-            with pytest.raises(CorpusError, match=r"could not write .*Permission denied.*another data_dir") as error:
+            with pytest.raises(
+                CorpusError,
+                match=r"could not write .*Permission denied; allow it to be written, or set another data_dir",
+            ) as error:
                 make(corpus_folder, shared, sample_rate=8000)
             assert "\n" not in str(error.value)
             with pytest.raises(CorpusError, match=r"could not remove .*Permission denied"):

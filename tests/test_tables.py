@@ -201,7 +201,7 @@ def test_places_that_cannot_be_written_are_named_in_one_line(tmp_path, monkeypat
                 refuse(path)
             assert "\n" not in str(caught.value)
     monkeypatch.setattr(os, "access", lambda *_: False)
-    with pytest.raises(ConfigError, match="is not writable"):
+    with pytest.raises(ConfigError, match="is not writable; allow it to be written, or name another place"):
         check_output(tmp_path / "rows.csv")
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from audiornn.corpora.corpus import Corpus
-from audiornn.errors import CorpusError
+from audiornn.errors import ConfigError, CorpusError
 from audiornn.manifest import NOISE, SPLITS, Utterance
 
 if TYPE_CHECKING:
@@ -41,6 +41,17 @@ def run(command: DownloadCommand) -> int:
         ]
     )
     return 0
+
+
+def check_download(download: bool, *, mirror: str | None, keep_archives: bool) -> None:
+    """Refuse settings of a download beside ``download=false``.
+
+    Raises:
+        ConfigError: they would do nothing.
+    """
+    if not download and (mirror is not None or keep_archives):
+        name = "keep_archives" if mirror is None else "mirror"
+        raise ConfigError(f"expected {name} with download=true only, got it without; give download=true")
 
 
 def fetch_corpus(

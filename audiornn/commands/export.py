@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from audiornn.corpora.corpus import Corpus
 from audiornn.errors import ConfigError, CorpusError
+from audiornn.files.atomic import check_writable
 from audiornn.manifest import SPLITS
+from audiornn.runs import ONNX_FILE
 
 if TYPE_CHECKING:
     from audiornn.export import Exported
@@ -43,11 +45,13 @@ def run(command: ExportCommand) -> int:
     if not folder.is_dir():
         raise ConfigError(f"expected a model folder to export, got the file '{folder}'")
 
+    output = None if command.output is None else Path(command.output)
+    check_writable(output or folder / ONNX_FILE)
+
     from audiornn.export import export_model
     from audiornn.inference import load
     from audiornn.inference.engines import TORCH
 
-    output = None if command.output is None else Path(command.output)
     if not command.compare:
         for each in export_model(folder, output, int8=command.int8):
             print_lines([f"{_size(each)}; {each.agreement}, on synthesised signals"])

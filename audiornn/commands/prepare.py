@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from audiornn.audio import DEFAULT_SAMPLE_RATE, AudioConfig
+from audiornn.commands.download import check_download, fetch_corpus
 from audiornn.corpora.corpus import Corpus
 
 
@@ -23,12 +24,16 @@ class PrepareCommand:
     strict: bool = False
     num_workers: int | None = None
     download: bool = False
+    mirror: str | None = None
+    keep_archives: bool = False
+
+    def __post_init__(self) -> None:
+        check_download(self.download, mirror=self.mirror, keep_archives=self.keep_archives)
 
 
 def run(command: PrepareCommand) -> int:
     """Prepare the corpus and print what is in it."""
     from audiornn.commands.console import print_lines, print_store, progress_bar
-    from audiornn.commands.download import fetch_corpus
     from audiornn.inputs import SEQUENCE, parse_streams
     from audiornn.store import prepare
 
@@ -36,7 +41,7 @@ def run(command: PrepareCommand) -> int:
     clocks = {name: stream.clock for name, stream in streams.items() if stream.kind == SEQUENCE}
     data_dir = Path(command.data_dir)
     if command.download:
-        fetch_corpus(command.data, data_dir)
+        fetch_corpus(command.data, data_dir, mirror=command.mirror, keep_archives=command.keep_archives)
     with progress_bar("prepare") as progress:
         store = prepare(
             command.data,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from audiornn.errors import ConfigError
+from audiornn.errors import ConfigError, CorpusError
 from audiornn.help import nearest
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ class StoreCommand:
 def run(command: StoreCommand) -> int:
     """Carry out the action; 1 where `verify` finds damage."""
     data_dir = Path(command.data_dir)
+    if command.action != "list" and command.store is None and not data_dir.is_dir():
+        raise CorpusError(f"expected a data folder, got nothing at {str(data_dir)!r}; set data_dir")
     if command.action == "verify":
         return _verify(data_dir, command.store)
     if command.action == "remove":
@@ -59,24 +62,44 @@ def _list(data_dir: Path) -> int:
 
     kept = list_stores(data_dir)
     print_table(f"prepared corpora in {data_dir}", [_row(store) for store in kept])
+    if not kept:
+        why = "`audiornn prepare` and `train` make them" if data_dir.is_dir() else "there is no such folder"
+        print_lines([f"no prepared corpora in '{data_dir}': {why}"])
+        return 0
     archives = [store for store in kept if store.state == ARCHIVE]
     what = _counted(len(kept) - len(archives), "prepared corpus", "prepared corpora")
     if archives:
         what += f" and {_counted(len(archives), 'unpacked archive', 'unpacked archives')}"
     print_lines([f"{what} in '{data_dir}', {_size(sum(store.num_bytes for store in kept))}"])
+    print_lines(_hints(kept))
     return 0
+
+
+def _hints(kept: Sequence[KeptStore]) -> Iterable[str]:
+    """What to do about those that are not whole."""
+    from audiornn.store.keeping import DAMAGED, NEWER, OLDER, UNFINISHED
+
+    texts = {
+        OLDER: "of an older format, which is not read any more: `audiornn store remove older_format=true`",
+        NEWER: "of a newer format, which a newer audiornn reads",
+        DAMAGED: "damaged, and made again when asked for: `audiornn store remove damaged=true`",
+        UNFINISHED: "unfinished, which the next `prepare` of the same goes on with: "
+        "`audiornn store remove unfinished=true`",
+    }
+    counts = Counter(store.state for store in kept)
+    return [f"{counts[state]} {text}" for state, text in texts.items() if counts[state]]
 
 
 def _row(store: KeptStore) -> dict[str, Any]:
     return {
         "store": store.folder.name,
-        "corpus": store.corpus,
+        "corpus": store.corpus if store.path is None else f"{store.corpus} {store.path}",
         "clips": None if store.clips is None else f"{store.clips:,}",
-        "hours": None if store.hours is None else f"{store.hours:.2f}",
+        "hours": None if store.hours is None else f"{store.hours:.{2 if store.hours >= 0.1 else 4}f}",
         "rate Hz": store.sample_rate,
         "size": _size(store.num_bytes),
         "made": _day(store.made),
-        "last used": _day(store.used),
+        "last used": _day(store.used or store.made),
         "state": store.state,
     }
 

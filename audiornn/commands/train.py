@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from audiornn.commands.console import log_to_file, print_lines, print_store, print_table, progress_bar
-from audiornn.commands.download import fetch_corpus
+from audiornn.commands.download import check_download, fetch_corpus
 from audiornn.corpora.corpus import Corpus
 from audiornn.crossvalidation import TABLE, choose_folds, cross_validate, prepare_folds
 from audiornn.errors import CorpusError
@@ -35,6 +35,12 @@ class TrainCommand(TrainConfig):
     folds: Any = None
     evaluate_test: bool = False
     download: bool = False
+    mirror: str | None = None
+    keep_archives: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_download(self.download, mirror=self.mirror, keep_archives=self.keep_archives)
 
 
 def run(command: TrainCommand, *, settings_yaml: str, overrides: list[str]) -> float:
@@ -49,7 +55,8 @@ def run(command: TrainCommand, *, settings_yaml: str, overrides: list[str]) -> f
     run_folder = RunFolder(Path(command.run_dir))
     check_writable(run_folder.config)
     if command.download:
-        fetch_corpus(command.data, Path(command.data_dir))
+        data_dir = Path(command.data_dir)
+        fetch_corpus(command.data, data_dir, mirror=command.mirror, keep_archives=command.keep_archives)
     run_once = _run_once if command.folds is None else _run_folds
     return run_once(command, TrainConfig(**settings), run_folder, settings_yaml, overrides)
 

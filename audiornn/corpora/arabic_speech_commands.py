@@ -46,6 +46,7 @@ class ArabicSpeechCommands(PublicCorpus):
                 page=HOME,
             ),
             strip=1,
+            holds=(*_TABLES.values(), "dataset/*.wav"),
         ),
     )
 

@@ -55,6 +55,7 @@ class AudioMnist(FoldedCorpus):
         Archive(
             source=Source(file_name=f"AudioMNIST-{_COMMIT}.zip", urls=(f"{HOME}/archive/{_COMMIT}.zip",), page=HOME),
             strip=1,
+            holds=(_META, "data/01/*.wav"),
         ),
     )
 

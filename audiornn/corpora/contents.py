@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from audiornn.audio import list_files
@@ -38,17 +38,21 @@ def whole_recording(
     )
 
 
-def read_table(path: Path, columns: Sequence[str], *, numbers: Sequence[str] = ()) -> list[dict[str, str]]:
+def read_table(
+    path: Path, columns: Sequence[str], *, numbers: Mapping[str, Collection[int]] | None = None
+) -> list[dict[str, str]]:
     """The rows of a CSV file of a corpus.
 
     Args:
         path: of the file.
-        columns: that must be there, with a value in every row.
-        numbers: columns that must be there and hold whole numbers.
+        columns: that must be there, with a value in every row; the first is that of the recordings, a row for each.
+        numbers: columns that must be there, and which whole numbers they may hold.
 
     Raises:
-        CorpusError: no such file, one that can't be read, a missing column or value, a row of another length.
+        CorpusError: no such file, one that can't be read, a missing column or value, a row of another length, a
+            recording that was listed before. What is wrong with a row is said with its line.
     """
+    numbers = numbers or {}
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True)
@@ -56,9 +60,15 @@ def read_table(path: Path, columns: Sequence[str], *, numbers: Sequence[str] = (
             if missing := [name for name in (*columns, *numbers) if name not in header]:
                 raise CorpusError(f"expected a column {missing[0]!r}, got {header} in {str(path)!r}")
             rows = []
+            lines: dict[str, int] = {}
             for row in reader:
                 if problem := _problem(row, len(header), columns, numbers):
                     raise CorpusError(f"line {reader.line_num} of {str(path)!r}: expected {problem}")
+                if (before := lines.setdefault(row[columns[0]], reader.line_num)) != reader.line_num:
+                    raise CorpusError(
+                        f"line {reader.line_num} of {str(path)!r}: expected each recording once, got "
+                        f"{row[columns[0]]!r} as in line {before}"
+                    )
                 rows.append(row)
             return rows
     except OSError as error:
@@ -67,13 +77,18 @@ def read_table(path: Path, columns: Sequence[str], *, numbers: Sequence[str] = (
         raise CorpusError(f"expected a table in UTF-8, got {error} in {str(path)!r}") from None
 
 
-def _problem(row: dict[str, str], num_cells: int, columns: Sequence[str], numbers: Sequence[str]) -> str:
+def _problem(
+    row: dict[str, str], num_cells: int, columns: Sequence[str], numbers: Mapping[str, Collection[int]]
+) -> str:
     if None in row or None in row.values():
         return f"{num_cells} cells"
     if empty := [name for name in columns if not row[name]]:
         return f"a value in column {empty[0]!r}, got none"
-    if odd := [name for name in numbers if not _WHOLE_NUMBER.fullmatch(row[name])]:
-        return f"a whole number in column {odd[0]!r}, got {row[odd[0]]!r}"
+    for name, allowed in numbers.items():
+        if not _WHOLE_NUMBER.fullmatch(row[name]):
+            return f"a whole number in column {name!r}, got {row[name]!r}"
+        if int(row[name]) not in allowed:
+            return f"one of {', '.join(map(str, allowed))} in column {name!r}, got {row[name]!r}"
     return ""
 
 

@@ -113,13 +113,23 @@ def corpus_folder(path: str) -> Path:
 def read_list(path: Path) -> list[str]:
     """The lines of an official file list: paths relative to the corpus, with forward slashes.
 
-    A byte-order mark and backslashes, as of a list that was written under Windows, are fine.
+    A byte-order mark, empty lines and backslashes, as of a list that was written under Windows, are fine.
+
+    Raises:
+        CorpusError: it can't be read, or names a file twice.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-        return [line.strip().replace("\\", "/") for line in lines if line.strip()]
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise CorpusError(f"expected a list of file names, got {error} from {str(path)!r}") from None
+    lines: dict[str, int] = {}
+    for number, line in enumerate(text.splitlines(), start=1):
+        name = line.strip().replace("\\", "/")
+        if name and (before := lines.setdefault(name, number)) != number:
+            raise CorpusError(
+                f"line {number} of {str(path)!r}: expected each file once, got {name!r} as in line {before}"
+            )
+    return list(lines)
 
 
 def splits_from_lists(folder: Path, present: set[str], found_by: str = "files") -> dict[str, str]:

@@ -34,6 +34,7 @@ class Esc50(FoldedCorpus):
         Archive(
             source=Source(file_name=f"ESC-50-{_COMMIT}.zip", urls=(f"{HOME}/archive/{_COMMIT}.zip",), page=HOME),
             strip=1,
+            holds=(_TABLE, "audio/*.wav"),
         ),
     )
 
@@ -41,7 +42,9 @@ class Esc50(FoldedCorpus):
         return dict.fromkeys((1, 2, 3, 4, 5), 80 if self.esc10 else 400)
 
     def rows(self, folder: Path) -> list[Utterance]:
-        table = read_table(folder / _TABLE, ["filename", "category", "esc10", "src_file"], numbers=["fold"])
+        table = read_table(
+            folder / _TABLE, ["filename", "category", "esc10", "src_file"], numbers={"fold": self.fold_sizes()}
+        )
         check_present(folder, {_TABLE: [f"audio/{row['filename']}" for row in table]})
         if (classes := len({row["category"] for row in table})) != 50:
             raise CorpusError(f"expected 50 classes, got {classes} in {str(folder / _TABLE)!r}")

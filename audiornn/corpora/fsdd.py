@@ -43,6 +43,7 @@ class Fsdd(PublicCorpus):
                 page=HOME,
             ),
             strip=1,
+            holds=("recordings/*.wav",),
         ),
     )
 

@@ -114,9 +114,15 @@ class PublicCorpus(Corpus):
             raise CorpusError(f"expected a corpus folder, got nothing at {copy.path!r}")
         tried = " or ".join(repr(str(data_dir / name)) for name in copy.folders)
         settings = "".join(f" data.{name}={getattr(self, name)}" for name in self.SOURCE_SETTINGS)
+        by_hand = [archive.source for archive in copy.archives if not archive.source.urls]
+        first = "".join(
+            f"get {source.file_name} by hand (see {source.page}), put it at "
+            f"{str(data_dir / DOWNLOADS / source.file_name)!r}, and "
+            for source in by_hand
+        )
         raise CorpusError(
-            f"expected a corpus folder, got nothing at {tried}; run `audiornn download data={self.name}{settings}`, or "
-            "put a copy there, or set data.path or data_dir"
+            f"expected a corpus folder, got nothing at {tried}; put a copy there, or set data.path or data_dir, or "
+            f"{first}run `audiornn download data={self.name}{settings}`"
         )
 
     def download(

@@ -15,6 +15,7 @@ from audiornn.audio import list_files
 from audiornn.corpora.background_noise import BackgroundNoise
 from audiornn.corpora.contents import whole_recording
 from audiornn.corpora.corpus import splits_from_lists
+from audiornn.corpora.hash_rule import check_lists
 from audiornn.corpora.public import Copy, PublicCorpus
 from audiornn.downloads import Archive, Source
 from audiornn.errors import ConfigError, CorpusError
@@ -242,8 +243,10 @@ def _list_clips(folder: Path) -> list[_Clip]:
             names += [f"{word}/{name}" for name in list_files(folder / word, [".wav"]) if "/" not in name]
     if not names:
         raise CorpusError(f"expected folders of words with .wav files in them, got none in {str(folder)!r}")
-    splits = splits_from_lists(folder, set(names), "recordings")
-    return [_Clip(name, name.partition("/")[0], splits.get(name, "train")) for name in names]
+    listed = splits_from_lists(folder, set(names), "recordings")
+    splits = {name: listed.get(name, "train") for name in names}
+    check_lists(folder, splits)
+    return [_Clip(name, name.partition("/")[0], split) for name, split in splits.items()]
 
 
 def _check_version(version: str, present: set[str], folder: Path) -> None:

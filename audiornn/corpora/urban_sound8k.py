@@ -48,7 +48,8 @@ class UrbanSound8k(FoldedCorpus):
         return {"classID": map(str, range(10))}
 
     def rows(self, folder: Path) -> list[Utterance]:
-        table = read_table(folder / _TABLE, ["slice_file_name", "class", *_COLUMNS], numbers=["fold"])
+        folds = {"fold": self.fold_sizes()}
+        table = read_table(folder / _TABLE, ["slice_file_name", "class", *_COLUMNS], numbers=folds)
         names = [f"audio/fold{row['fold']}/{row['slice_file_name']}" for row in table]
         check_present(folder, {_TABLE: names})
         return [

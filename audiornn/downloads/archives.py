@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from audiornn.downloads.members import Limits, Member, read_members, refusal
 from audiornn.errors import CorpusError
+from audiornn.files.atomic import remedy_of
 from audiornn.progress import Progress
 
 _LONGEST_NAME_BYTES = 255
@@ -57,6 +59,33 @@ def extract(
         except BaseException:
             _remove_content(folder)
             raise
+
+
+def inspect(archive: Path, *, limits: Limits | None = None, holds: Sequence[str] = (), strip: int = 0) -> str:
+    """What is wrong with an archive that no digest vouches for, in words to follow "got"; empty for nothing.
+
+    Refuses what `extract` does, short of what only unpacking shows: of a zip the directory is read, of a tar all.
+
+    Args:
+        archive: the file.
+        limits: by default those of `Limits`.
+        holds: patterns of paths, without the folders taken off; some file must fit each.
+        strip: leading folders to take off every path.
+    """
+    with archive.open("rb") as file:
+        if file.read(64).lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+            return "a web page"  # of a login, or of a hotel's network
+    wanted = set(holds)
+    try:
+        with closing(_checked_members(archive, limits or Limits(), None)) as members:
+            for member, parts in members:
+                if member.kind == "file" and wanted:
+                    path = "/".join(parts[strip:])
+                    wanted -= {pattern for pattern in wanted if fnmatchcase(path, pattern)}
+    except CorpusError as error:
+        return f"no archive to be unpacked ({error})"
+    missing = [pattern for pattern in holds if pattern in wanted]
+    return f"an archive of something else, without {missing[0]!r} in it" if missing else ""
 
 
 def _unpack(
@@ -202,5 +231,5 @@ def _errors(archive: Path, folder: Path) -> Iterator[None]:
     except OSError as error:
         raise CorpusError(
             f"expected to unpack '{archive}' to '{folder}', got {error.strerror} at '{error.filename or archive}'; "
-            "nothing of it was unpacked"
+            f"nothing of it was unpacked; {remedy_of(error, 'set another data_dir')}"
         ) from error

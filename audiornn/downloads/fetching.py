@@ -5,15 +5,17 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 from urllib.request import url2pathname
 
 from audiornn.downloads.part import Part, Version
-from audiornn.downloads.source import Fetched, Source
+from audiornn.downloads.source import Fetched, Source, without_login
 from audiornn.downloads.transfer import Patience, UnavailableError, transfer
 from audiornn.errors import CorpusError
+from audiornn.files.atomic import remedy_of
 from audiornn.progress import Progress
 
 _logger = logging.getLogger(__name__)
@@ -27,6 +29,7 @@ def fetch(
     mirror: str | None = None,
     patience: Patience | None = None,
     progress: Progress | None = None,
+    check: Callable[[Path], str] | None = None,
 ) -> Fetched:
     """Have the file of ``source`` at ``target``, whose size and digest are compared before it gets that name.
 
@@ -39,35 +42,53 @@ def fetch(
         mirror: an address or a folder to take ``<mirror>/<file_name>`` from, and from nowhere else.
         patience: by default that of `Patience`.
         progress: called with the bytes done and in all; as long as their number is not known, with the first twice.
+        check: says what is wrong with the file, in words to follow "got", where no digest does; empty for nothing.
 
     Raises:
         CorpusError: it could not be had, is not what it should be, or can't be written. What it says ends with where to
             put the file by hand.
     """
     target = target.absolute()
+    mismatch = partial(_mismatch, source, check)
     with write_errors(target):
-        if (there := _find(source, target)) is not None:
+        if (there := _find(source, target, mismatch)) is not None:
             return there
         target.parent.mkdir(parents=True, exist_ok=True)
         with one_at_a_time(target.with_name(f"{target.name}.lock"), target):
-            return _find(source, target) or _fetch(source, target, mirror, patience or Patience(), progress)
+            there = _find(source, target, mismatch)
+            return there or _fetch(source, target, mirror, patience or Patience(), progress, mismatch)
 
 
-def _find(source: Source, target: Path) -> Fetched | None:
+def _mismatch(source: Source, check: Callable[[Path], str] | None, found: Fetched) -> str:
+    """What is wrong with a file, in words to follow "got"; empty when nothing is."""
+    wrong = source.mismatch(found)
+    return wrong or ("" if check is None or source.is_checked else check(found.path))
+
+
+def _find(source: Source, target: Path, mismatch: Callable[[Fetched], str]) -> Fetched | None:
     """The file if it is there; a wrong one may be the user's, so it is not replaced."""
     if not target.exists():
         return None
+    if target.is_dir():
+        raise CorpusError(f"expected {source.file_name}, got a folder at '{target}'; move it away")
     found = source.measure(target)
-    if wrong := source.mismatch(found):
+    if wrong := mismatch(found):
         raise CorpusError(f"expected {source.file_name}, got {wrong} at '{target}'; remove it to have it fetched again")
     return found
 
 
-def _fetch(source: Source, target: Path, mirror: str | None, patience: Patience, progress: Progress | None) -> Fetched:
+def _fetch(
+    source: Source,
+    target: Path,
+    mirror: str | None,
+    patience: Patience,
+    progress: Progress | None,
+    mismatch: Callable[[Fetched], str],
+) -> Fetched:
     places = source.urls if mirror is None else (_on_mirror(mirror, source.file_name),)
     failures = []
     for place in places:
-        _logger.info("fetching %s", place)
+        _logger.info("fetching %s", without_login(place))
         part = Part(target)
         try:
             if (local := _local_path(place)) is None:
@@ -75,24 +96,33 @@ def _fetch(source: Source, target: Path, mirror: str | None, patience: Patience,
             else:
                 _copy(local, part, progress)
             found = source.measure(part.path)
-            if wrong := source.mismatch(found):
+            if wrong := mismatch(found):
                 part.discard()
                 raise UnavailableError(wrong)
         except UnavailableError as error:
-            failures.append(f"{error} from {place}")
+            failures.append(without_login(f"{error} from {place}"))
             continue
         part.finish()
         return Fetched(path=target, num_bytes=found.num_bytes, sha256=found.sha256, md5=found.md5)
-    got = "; ".join(failures) or "no address that a program may use"
     page = f" (see {source.page})" if source.page else ""
+    if not failures:
+        raise CorpusError(
+            f"expected to fetch {source.file_name}, got no address that a program may use; get it by hand{page}, "
+            f"put it at '{target}', and try again"
+        )
     raise CorpusError(
-        f"expected to fetch {source.file_name}, got {got}; "
+        f"expected to fetch {source.file_name}, got {'; '.join(failures)}; "
         f"try again, or get it by other means{page} and put it at '{target}'"
     )
 
 
 def _on_mirror(mirror: str, file_name: str) -> str:
-    return f"{mirror.rstrip('/')}/{quote(file_name) if '://' in mirror else file_name}"
+    if not mirror:
+        raise CorpusError(f"expected an address or a folder as the mirror of {file_name}, got nothing")
+    if "://" not in mirror:
+        return str(Path(mirror, file_name))
+    parts = urlsplit(mirror)  # what follows a question mark may be a token
+    return parts._replace(path=f"{parts.path.rstrip('/')}/{quote(file_name)}").geturl()
 
 
 def _local_path(place: str) -> Path | None:
@@ -121,10 +151,10 @@ def _copy(path: Path, part: Part, progress: Progress | None) -> None:
 
 @contextlib.contextmanager
 def one_at_a_time(lock_path: Path, result: Path) -> Iterator[None]:
-    """Waits until no other process is at the same work.
+    """Waits until no other process is at the same work. The lock file is there only meanwhile.
 
-    The lock file is removed once ``result`` is there, because a process that then has hold of the removed one finds the
-    work done. Before that it stays: two processes with a lock file each would both work.
+    It is removed while the lock is held. A process that waits for the removed one is told by `filelock` (3.21 or later)
+    when it gets it, and tries for the one that is there then.
     """
     import filelock
 
@@ -137,9 +167,8 @@ def one_at_a_time(lock_path: Path, result: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        if result.exists():
-            with contextlib.suppress(OSError):
-                lock_path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            lock_path.unlink(missing_ok=True)
         lock.release()
 
 
@@ -149,5 +178,8 @@ def write_errors(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        place = error.filename or target
-        raise CorpusError(f"expected to write '{target}', got {error.strerror or error} at '{place}'") from error
+        what, place = error.strerror or error, Path(error.filename or target)
+        if isinstance(error, PermissionError) and not os.path.lexists(place):
+            place = place.parent  # the one that refuses
+        remedy = remedy_of(error, "set another data_dir")
+        raise CorpusError(f"expected to write '{target}', got {what} at '{place}'; {remedy}") from error

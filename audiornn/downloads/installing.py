@@ -8,9 +8,10 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
-from audiornn.downloads.archives import extract
+from audiornn.downloads.archives import extract, inspect
 from audiornn.downloads.fetching import fetch, one_at_a_time, write_errors
 from audiornn.downloads.members import Limits
 from audiornn.downloads.source import Fetched, Source
@@ -35,6 +36,9 @@ class Archive:
     only: Callable[[str], bool] | None = None
     """Which files to unpack, by their paths in the archive."""
     limits: Limits | None = None
+    holds: tuple[str, ...] = ()
+    """Patterns of paths below its folder, such as ``audio/*.wav``; without a file that fits each it is the archive of
+    something else. Read where no digest tells."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,8 +104,11 @@ def install(
             fetched = []
             for archive in archives:
                 target = downloads / archive.source.file_name
+                check = partial(inspect, limits=archive.limits, holds=archive.holds, strip=archive.strip)
                 with _opened(progress, f"fetching {target.name}") as update:
-                    fetched.append(fetch(archive.source, target, mirror=mirror, patience=patience, progress=update))
+                    fetched.append(
+                        fetch(archive.source, target, mirror=mirror, patience=patience, progress=update, check=check)
+                    )
             installed = _unpack_all(archives, fetched, folder, progress)
             for one in () if keep_archives else fetched:
                 one.path.unlink(missing_ok=True)
@@ -113,7 +120,7 @@ def read_installed(folder: Path) -> Installed | None:
     try:
         marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
         return Installed(archives=[InstalledArchive(**archive) for archive in marker["archives"]])
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None
 
 

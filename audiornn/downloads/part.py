@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from audiornn.downloads.source import without_login
+
 
 @dataclass(frozen=True, kw_only=True)
 class Version:
@@ -49,9 +51,11 @@ class Part:
         """What the bytes belong to; None when there are none, or nothing is known of them."""
         try:
             note = json.loads(self._note.read_text(encoding="utf-8"))
-            return Version(**note) if self.num_bytes else None
-        except (OSError, ValueError, TypeError):
+            version = Version(**note)
+        except (OSError, ValueError, TypeError, RecursionError):
             return None
+        told = (version.url, version.etag, version.last_modified)
+        return version if self.num_bytes and all(isinstance(each, str | None) for each in told) else None
 
     def begin(self, version: Version) -> None:
         """Throw away what is there and start with the first byte of this version."""
@@ -94,4 +98,9 @@ class Part:
 
 def version_of(url: str, headers: Mapping[str, str], num_bytes: int | None) -> Version:
     """The version that an answer's headers speak of."""
-    return Version(url=url, etag=headers.get("ETag"), last_modified=headers.get("Last-Modified"), num_bytes=num_bytes)
+    return Version(
+        url=without_login(url),
+        etag=headers.get("ETag"),
+        last_modified=headers.get("Last-Modified"),
+        num_bytes=num_bytes,
+    )

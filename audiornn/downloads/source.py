@@ -10,6 +10,18 @@ from pathlib import Path
 _BLOCK_BYTES = 2**20
 
 
+_LOGIN = re.compile(r"(?<=://)[^/\s@]*@")
+
+
+def without_login(text: str) -> str:
+    """The same without the names and passwords in its addresses, for whatever is shown or kept.
+
+    >>> without_login("from https://me:secret@example.org/clips.zip")
+    'from https://example.org/clips.zip'
+    """
+    return _LOGIN.sub("", text)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Fetched:
     """A file that is there, whole."""
@@ -25,7 +37,8 @@ class Fetched:
 class Source:
     """A file that can be fetched; what is known of it is checked.
 
-    Without a digest any whole file is taken; `Fetched` then says what came, to be printed and kept.
+    Without a digest any whole file is taken that passes the check of `audiornn.downloads.fetch`; `Fetched` then says
+    what came, to be printed and kept.
     """
 
     file_name: str

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin
 
 from audiornn.downloads.part import Part, version_of
-from audiornn.downloads.source import Source
+from audiornn.downloads.source import Source, without_login
 from audiornn.progress import Progress
 
 if TYPE_CHECKING:
@@ -78,8 +78,8 @@ def transfer(url: str, part: Part, source: Source, patience: Patience, progress:
                 left, furthest = full, part.num_bytes
             if not left.total:
                 raise UnavailableError(f"{broken} ({patience.retries + 1} tries)")
+            _logger.info("%s: %s; tries left: %s", without_login(url), broken, left.total)
             left = left.increment()
-            _logger.info("%s: %s; %s tries left", url, broken, left.total)
             _wait(left, broken.response, patience)
 
 
@@ -110,6 +110,8 @@ def _network_errors() -> Iterator[None]:
         yield
     except requests.TooManyRedirects:
         raise UnavailableError("redirects without end") from None
+    except requests.exceptions.InvalidSchema:
+        raise UnavailableError("an address that is neither http nor https") from None
     except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError, HTTPError) as error:
         raise _BrokenError(_reason(error)) from error
     except requests.RequestException as error:  # a URL that is none
@@ -150,7 +152,7 @@ def _try_once(
     progress: Progress | None,
 ) -> None:
     version = part.version()
-    if version and version.url == url and version.num_bytes == part.num_bytes:
+    if version and version.url == without_login(url) and version.num_bytes == part.num_bytes:
         return  # it ended between the last byte and its name
     headers = {"Accept-Encoding": "identity", **_wanted_range(url, part, source)}
     timeout = (patience.connect_seconds, patience.read_seconds)
@@ -179,7 +181,7 @@ def _take_body(response: requests.Response, part: Part, num_bytes: int | None, p
 def _wanted_range(url: str, part: Part, source: Source) -> dict[str, str]:
     """Headers that ask for the rest where it is sure to fit, by a validator or by a digest in the end."""
     version = part.version()
-    if version is None or version.url != url or not (version.validator or source.is_checked):
+    if version is None or version.url != without_login(url) or not (version.validator or source.is_checked):
         return {}
     condition = {"If-Range": version.validator} if version.validator else {}
     return {"Range": f"bytes={part.num_bytes}-", **condition}

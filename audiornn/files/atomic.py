@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib.util
 import os
 import secrets
@@ -11,6 +12,15 @@ from pathlib import Path
 from typing import IO, Any
 
 from audiornn.errors import ConfigError
+
+_ALLOW = "allow it to be written"
+
+
+def remedy_of(error: OSError, other: str) -> str:
+    """What to do about a write that the system refused; ``other`` is what helps in any case."""
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return f"{_ALLOW}, or {other}"
+    return f"free space, or {other}" if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else other
 
 
 class AtomicFile:
@@ -45,7 +55,8 @@ class AtomicFile:
         try:
             yield
         except OSError as error:
-            raise ConfigError(f"expected to write '{self.path}', got: {error.strerror or error}") from error
+            what, remedy = error.strerror or error, remedy_of(error, "name another place")
+            raise ConfigError(f"expected to write '{self.path}', got: {what}; {remedy}") from error
 
     def commit(self) -> None:
         """Put the file in its place, on disk before it has its name."""
@@ -103,9 +114,11 @@ def check_writable(path: str | os.PathLike[str]) -> None:
     """
     target = Path(os.path.realpath(path))
     if target.is_dir():
-        raise ConfigError(f"expected to write '{path}', got: Is a directory")
+        raise ConfigError(f"expected to write '{path}', got: Is a directory; name a file")
     parent = next(folder for folder in target.parents if folder.exists())
     if not parent.is_dir():
-        raise ConfigError(f"expected to write '{path}', got: '{parent}' is not a directory")
+        raise ConfigError(f"expected to write '{path}', got: '{parent}' is not a directory; name another place")
     if not os.access(parent, os.W_OK | os.X_OK):
-        raise ConfigError(f"expected to write '{path}', got: '{parent}' is not writable")
+        raise ConfigError(
+            f"expected to write '{path}', got: '{parent}' is not writable; {_ALLOW}, or name another place"
+        )

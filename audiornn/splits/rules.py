@@ -34,12 +34,17 @@ def split_by_hash(key: str, *, validation_percent: float = 10, test_percent: flo
     ``key`` is the name of what stays together. In Speech Commands that is the speaker, the file's name without its
     folder and without what follows ``_nohash_``; seed 0 gives the official splits of that corpus.
     """
-    name = key if seed == 0 else f"{seed}:{key}"
-    digest = int(hashlib.sha1(name.encode(errors="surrogatepass"), usedforsecurity=False).hexdigest(), 16)
-    percent = digest % _HASH_RANGE * (100.0 / (_HASH_RANGE - 1))
+    percent = hash_percent(key, seed)
     if percent < validation_percent:
         return "validation"
     return "test" if percent < validation_percent + test_percent else "train"
+
+
+def hash_percent(key: str, seed: int = 0) -> float:
+    """Where `split_by_hash` sees a name between 0 and 100: validation takes the lowest, the test those above."""
+    name = key if seed == 0 else f"{seed}:{key}"
+    digest = int(hashlib.sha1(name.encode(errors="surrogatepass"), usedforsecurity=False).hexdigest(), 16)
+    return digest % _HASH_RANGE * (100.0 / (_HASH_RANGE - 1))
 
 
 def fold_by_hash(key: str, num_folds: int, *, seed: int = 0) -> int:

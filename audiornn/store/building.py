@@ -17,6 +17,7 @@ import numpy as np
 from audiornn.audio import Faults
 from audiornn.corpora.corpus import Corpus
 from audiornn.errors import ConfigError, CorpusError
+from audiornn.files.atomic import remedy_of
 from audiornn.files.unfinished import remove_abandoned, resumable_folder
 from audiornn.labels import order_labels
 from audiornn.manifest import NOISE, Utterance, check_utterances
@@ -352,5 +353,5 @@ def _write_errors(root: Path) -> Iterator[None]:
     except OSError as error:
         raise CorpusError(
             f"could not write the prepared corpus below {str(root)!r}: {error.strerror or error}; "
-            "free space and run it again, or set another data_dir"
+            f"{remedy_of(error, 'set another data_dir')}"
         ) from None

@@ -60,7 +60,7 @@ def read_any_description(folder: Path) -> dict[str, Any]:
     """``store.json`` as it is, of whatever format; empty where there is none that can be read."""
     try:
         description = json.loads((folder / DESCRIPTION_NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return description if isinstance(description, dict) else {}
 

@@ -58,6 +58,8 @@ class KeptStore:
     """Seconds since 1970."""
     used: float | None = None
     """When it was last asked for, seconds since 1970."""
+    path: str | None = None
+    """Where its files were, as the corpus was told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,22 +103,36 @@ def find_store(data_dir: Path, store: Path) -> Path:
 def _describe(folder: Path) -> KeptStore:
     said = read_any_description(folder)
     state = DAMAGED
-    if isinstance(said.get("format"), int) and said["format"] != FORMAT:
-        state = OLDER if said["format"] < FORMAT else NEWER
+    if (form := _whole_number(said, "format")) is not None and form != FORMAT:
+        state = OLDER if form < FORMAT else NEWER
     elif read_description(folder) is not None:
         state = WHOLE
-    samples, rate = said.get("num_samples"), said.get("sample_rate")
+    samples, rate = _whole_number(said, "num_samples"), _whole_number(said, "sample_rate")
+    name = said.get("name")
     return KeptStore(
         folder,
         state,
         _bytes_below(folder),
-        corpus=said.get("name"),
-        clips=said.get("num_utterances"),
+        corpus=name if isinstance(name, str) else None,
+        clips=_whole_number(said, "num_utterances"),
         hours=samples / rate / 3600 if samples is not None and rate else None,
         sample_rate=rate,
         made=_time_of(folder / DESCRIPTION_NAME),
         used=_time_of(folder / USED_NAME),
+        path=_path_of(said),
     )
+
+
+def _whole_number(said: Mapping[str, Any], name: str) -> int | None:
+    """What a description, perhaps a damaged one, says there."""
+    value = said.get(name)
+    return value if type(value) is int else None
+
+
+def _path_of(said: Mapping[str, Any]) -> str | None:
+    settings = said.get("corpus")
+    path = settings.get("path") if isinstance(settings, dict) else None
+    return ", ".join(map(str, path)) if isinstance(path, list) else None if path is None else str(path)
 
 
 def _describe_archive(folder: Path) -> KeptStore:
@@ -143,10 +159,8 @@ def verify_store(folder: Path, progress: Progress | None = None) -> list[Damage]
         CorpusError: there is no store, or one whose format has no checksums.
     """
     said = read_any_description(folder)
-    if said and said.get("format") != FORMAT:
-        raise CorpusError(
-            f"expected a prepared corpus of format {FORMAT}, got one of format {said.get('format')} at {str(folder)!r}"
-        )
+    if (form := _whole_number(said, "format")) is not None and form != FORMAT:
+        raise CorpusError(f"expected a prepared corpus of format {FORMAT}, got one of format {form} at {str(folder)!r}")
     if not any((folder / name).exists() for name in (DESCRIPTION_NAME, TABLE_NAME, FILES_NAME)):
         raise CorpusError(f"expected a prepared corpus, got none at {str(folder)!r}")
     if not is_as_written(said):
@@ -224,7 +238,7 @@ class Unwanted:
                 "expected what to remove, got nothing; give store=FOLDER, older_than_days=N, damaged=true, "
                 "older_format=true, unfinished=true or archives=true"
             )
-        if self.older_than_days is not None and self.older_than_days < 0:
+        if self.older_than_days is not None and not self.older_than_days >= 0:  # nor what is no number
             raise ConfigError(f"older_than_days must be at least 0, got {self.older_than_days}")
 
 
