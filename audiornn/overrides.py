@@ -18,7 +18,7 @@ _HOME = re.compile(r"(?<=[=\[,])\s*(~[\w.-]*)(?=[/,\]]|$)")
 _INTEGER = re.compile(r"[+-]?(0|[1-9]\d*)", re.ASCII)
 _NUMBER = re.compile(r"[+-]?(0|[1-9]\d*)\.\d+", re.ASCII)
 _WORDS: dict[str, bool | None] = {"true": True, "false": False, "null": None}
-_TEXT = re.compile(r"-|(?!(?:inf|nan)$)(?:[a-z_/*]|\.\.?/)[\w./*@%+-]*", re.ASCII | re.IGNORECASE)
+_TEXT = re.compile(r"-|(?!(?:inf|nan)$)(?:[a-z_/*]|\.\.?/)(?:[\w./*@%+ -]*[\w./*@%+-])?", re.ASCII | re.IGNORECASE)
 _QUOTED = re.compile(r"(['\"])([^'\"\\$\n]*)\1")
 
 
@@ -47,7 +47,7 @@ def names_as_text(word: str) -> str:
 
 
 def plain_value(text: str) -> bool | int | float | str | None:
-    """A value of one word, or in quotes: what Hydra reads it as, and YAML.
+    """A value of plain words, or in quotes: what Hydra reads it as, and YAML.
 
     >>> plain_value("clips/2024.wav"), plain_value("'2024'"), plain_value("0.5"), plain_value("null")
     ('clips/2024.wav', '2024', 0.5, None)

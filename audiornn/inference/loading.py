@@ -11,6 +11,7 @@ from audiornn.inference.classifier import Classifier
 from audiornn.inference.engines import ENGINES, ONNX, TORCH
 from audiornn.inference.onnx_engine import OnnxEngine, open_session
 from audiornn.inference.reading import AudioPath
+from audiornn.manifest.utterances import collector_paused
 from audiornn.runs import ONNX_FILE, ONNX_SUFFIX
 from audiornn.spec import ModelSpec, read_spec
 
@@ -78,8 +79,9 @@ def _from_file(path: Path, device: str | None) -> Classifier:
 
 def _from_folder(path: Path, spec: ModelSpec, device: str | None) -> Classifier:
     try:
-        from audiornn.checkpoint import load_network
-        from audiornn.inference.torch_engine import TorchEngine
+        with collector_paused():  # walking over what torch's modules hold is up to a tenth of importing them
+            from audiornn.checkpoint import load_network
+            from audiornn.inference.torch_engine import TorchEngine
     except ImportError as error:
         raise ConfigError(
             f"expected torch to run the model in '{path}', found none ({error}); "
