@@ -128,6 +128,11 @@ def load_model(folder: Path) -> tuple[RecurrentClassifier, ModelSpec]:
         ModelError: a file is missing, damaged, foreign, or does not fit the others.
     """
     spec = read_spec(folder)
+    return load_network(folder, spec), spec
+
+
+def load_network(folder: Path, spec: ModelSpec) -> RecurrentClassifier:
+    """`load_model` of a folder whose settings have been read."""
     path = folder / WEIGHTS_FILE
     if not path.is_file():
         raise ModelError(f"expected {WEIGHTS_FILE} in the model folder '{folder}', found none")
@@ -144,4 +149,4 @@ def load_model(folder: Path) -> tuple[RecurrentClassifier, ModelSpec]:
         raise ModelError(f"the weights in '{path}' are not the ones that {CONFIG_FILE} was written with")
     network = build_model(spec)
     network.load_state_dict(state)
-    return network.eval(), spec
+    return network.eval()

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 from audiornn.audio.recording import filled
 from audiornn.errors import ConfigError
 from audiornn.objectives import Objective, balanced_class_weights
-from audiornn.padding import pad_sequences
+from audiornn.sequences import pad_rows
 from audiornn.splits import hash_order
 from audiornn.store import Store
 
@@ -119,10 +119,14 @@ class StoreDataset(Dataset[int]):
             utterances=torch.from_numpy(rows),
             has_gaps=has_gaps,
             sequences={
-                name: pad_sequences([self.store.sequence(index, name) for index in indices], size)
+                name: _tensors(*pad_rows([self.store.sequence(index, name) for index in indices], (size,)))
                 for name, size in self.store.sequence_sizes.items()
             },
         )
+
+
+def _tensors(values: NDArray[np.float32], lengths: NDArray[np.int64]) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.from_numpy(values), torch.from_numpy(lengths)
 
 
 class BucketBatchSampler:

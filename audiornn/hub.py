@@ -17,6 +17,8 @@ MODEL_FILES = (CONFIG_FILE, WEIGHTS_FILE, CARD_FILE, ONNX_FILE)
 """Nothing else is fetched or sent."""
 
 _NAME = re.compile(r"(?P<repository>[\w-][\w.-]*/[\w-][\w.-]*)(@(?P<revision>[\w./-]+))?")
+# As the hub's client lays out what it has fetched.
+_CACHED = re.compile(r"/models--(?P<repository>[^/]+)/snapshots/[^/]+$")
 
 
 def is_hub_name(text: str) -> bool:
@@ -29,11 +31,37 @@ def is_hub_name(text: str) -> bool:
 
 
 def find_model(model: str, runs_dir: Path) -> Path:
-    """`audiornn.runs.resolve_model`, or the folder of a model of the hub.
+    """`audiornn.runs.resolve_model`, or the folder of a model of the hub: what every verb means by ``model=``.
 
     Raises what these raise.
     """
     return fetch_model(model) if is_hub_name(model) else resolve_model(model, runs_dir)
+
+
+def find_folder(model: str, runs_dir: Path, *, to_write: bool = False) -> Path:
+    """`find_model` for what takes a model folder, not an exported file.
+
+    Args:
+        model, runs_dir: as there.
+        to_write: whether something in it is to change. The hub's cache is shared, and fetched anew: it must stay.
+
+    Raises:
+        ModelError: a file, a folder of the hub's cache that is to change, or what `find_model` raises.
+    """
+    if to_write and is_hub_name(model):
+        raise ModelError(_copy_first(model, model))
+    path = find_model(model, runs_dir)
+    if not path.is_dir():
+        raise ModelError(f"expected a model folder, got the file '{path}'; name the folder that it was exported from")
+    if to_write and (cached := _CACHED.search(str(path.resolve()))):
+        raise ModelError(_copy_first(str(path), cached["repository"].replace("--", "/", 1)))
+    return path
+
+
+def _copy_first(model: str, name: str) -> str:
+    repository, _, revision = name.partition("@")
+    command = f"hf download {repository}{f' --revision {revision}' if revision else ''} --local-dir FOLDER"
+    return f"expected a model folder that may be changed, got {model!r}, which is the hub's; copy it first: {command}"
 
 
 def fetch_model(name: str) -> Path:

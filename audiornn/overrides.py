@@ -14,8 +14,12 @@ _NAMES = re.compile(
 _NO_TEXT = re.compile(r"(^|[\[,]\s*)([+-]?\.?\d[\w.+-]*|true|false|inf|nan)(?=\s*[],]|$)", re.IGNORECASE)
 """A value, or an element of a list, that is a number or a truth value to Hydra."""
 
-
 _HOME = re.compile(r"(?<=[=\[,])\s*(~[\w.-]*)(?=[/,\]]|$)")
+_INTEGER = re.compile(r"[+-]?(0|[1-9]\d*)", re.ASCII)
+_NUMBER = re.compile(r"[+-]?(0|[1-9]\d*)\.\d+", re.ASCII)
+_WORDS: dict[str, bool | None] = {"true": True, "false": False, "null": None}
+_TEXT = re.compile(r"-|(?!(?:inf|nan)$)(?:[a-z_/*]|\.\.?/)(?:[\w./*@%+ -]*[\w./*@%+-])?", re.ASCII | re.IGNORECASE)
+_QUOTED = re.compile(r"(['\"])([^'\"\\$\n]*)\1")
 
 
 def with_home(word: str) -> str:
@@ -40,6 +44,28 @@ def names_as_text(word: str) -> str:
     if match is None or re.search(r"['\"\\]", match[2]) or not re.fullmatch(r"\[.*\]|[^,\s]*", match[2]):
         return word
     return f"{match[1]}={_NO_TEXT.sub(lambda found: found[1] + quoted(found[2]), match[2])}"
+
+
+def plain_value(text: str) -> bool | int | float | str | None:
+    """A value of plain words, or in quotes: what Hydra reads it as, and YAML.
+
+    >>> plain_value("clips/2024.wav"), plain_value("'2024'"), plain_value("0.5"), plain_value("null")
+    ('clips/2024.wav', '2024', 0.5, None)
+
+    Raises:
+        ValueError: it may be anything else.
+    """
+    if text.lower() in _WORDS:
+        return _WORDS[text.lower()]
+    if _INTEGER.fullmatch(text):
+        return int(text)
+    if _NUMBER.fullmatch(text):
+        return float(text)
+    if _TEXT.fullmatch(text):
+        return text
+    if match := _QUOTED.fullmatch(text):
+        return match[2]
+    raise ValueError(text)
 
 
 def values_of(overrides: Sequence[str], name: str) -> list[str]:

@@ -6,15 +6,10 @@ holds, NaN included: padded values are *selected away*, never multiplied by zero
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
-
-from audiornn.errors import AudioError
 
 
 class Frames(NamedTuple):
@@ -204,31 +199,3 @@ def last_valid(x: Tensor, lengths: Tensor) -> Tensor:
     """
     index = (lengths - 1).clamp(min=0).reshape(-1, 1, 1).expand(-1, 1, x.shape[2])
     return x.gather(1, index).squeeze(1).masked_fill((lengths == 0).unsqueeze(1), 0.0)
-
-
-def pad_waveforms(waveforms: Sequence[NDArray[np.float32]]) -> tuple[Tensor, Tensor]:
-    """Waveforms of different lengths as one zero-padded batch.
-
-    Shape:
-        list of ``(samples,)`` -> float32 ``(batch, samples)`` and int64 lengths ``(batch,)``.
-    """
-    lengths = torch.tensor([len(waveform) for waveform in waveforms], dtype=torch.int64)
-    batch = torch.zeros(len(waveforms), int(lengths.max()) if len(waveforms) else 0)
-    for row, waveform in zip(batch, waveforms, strict=True):
-        row[: len(waveform)] = torch.from_numpy(np.ascontiguousarray(waveform, dtype=np.float32))
-    return batch, lengths
-
-
-def pad_sequences(sequences: Sequence[NDArray[np.float32]], num_features: int) -> tuple[Tensor, Tensor]:
-    """Sequences of different lengths as one zero-padded batch.
-
-    Shape:
-        list of ``(frames, features)`` -> float32 ``(batch, frames, features)`` and int64 lengths ``(batch,)``.
-    """
-    lengths = torch.tensor([len(sequence) for sequence in sequences], dtype=torch.int64)
-    batch = torch.zeros(len(sequences), int(lengths.max()) if len(sequences) else 0, num_features)
-    for row, sequence in zip(batch.numpy(), sequences, strict=True):
-        if sequence.shape[1] != num_features:
-            raise AudioError(f"expected sequences of {num_features} features, got {sequence.shape[1]}")
-        row[: len(sequence)] = sequence
-    return batch, lengths

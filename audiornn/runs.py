@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import os
-import platform
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -215,11 +213,14 @@ def _whole(run: RunFolder) -> RunFolder:
 
 def environment() -> dict[str, Any]:
     """What a result may depend on: versions, machine, command, git commit of the source tree if it is one."""
+    import platform
+    from importlib import metadata
+
     versions = {}
     for package in _RECORDED_PACKAGES:
         try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
             continue
     return {
         "audiornn": audiornn.__version__,

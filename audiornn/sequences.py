@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tokenize import TokenError
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -36,6 +37,26 @@ class Signals:
     """How long it lasts."""
     sequences: Mapping[str, FrameArray] = field(default_factory=dict)
     """By name; one that is not there is missing."""
+
+
+def pad_rows(
+    rows: Sequence[NDArray[Any]], trailing: tuple[int, ...] = ()
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Waveforms or sequences of different lengths as one zero-padded batch.
+
+    Shape:
+        list of ``(length, *trailing)`` -> float32 ``(batch, longest, *trailing)`` and int64 lengths ``(batch,)``.
+
+    Raises:
+        AudioError: frames of another size.
+    """
+    lengths = np.array([len(row) for row in rows], dtype=np.int64)
+    batch = np.zeros((len(rows), int(lengths.max(initial=0)), *trailing), dtype=np.float32)
+    for padded, row in zip(batch, rows, strict=True):
+        if row.shape[1:] != trailing:  # one feature would be repeated
+            raise AudioError(f"expected frames of shape {trailing}, got {row.shape[1:]}")
+        padded[: len(row)] = row
+    return batch, lengths
 
 
 def read_sequence(path: str | os.PathLike[str], *, start: int = 0, count: int | None = None) -> FrameArray:

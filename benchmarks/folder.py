@@ -8,8 +8,8 @@ busy machine slows all of them:
 - job: what `audiornn predict` does from the list of the files to the CSV file, on all cores, the model being loaded;
 - loop: files one at a time, soundfile and PyTorch on all cores, as in the examples that come with other programs.
 
-The limit is what decode and network would leave if they were spread over the cores without a loss. The start of one
-short file from the shell is measured apart.
+The limit is what decode and network would leave if they were spread over the cores without a loss. What one short file
+costs from the shell is in `benchmarks/start.md`.
 """
 
 from __future__ import annotations
@@ -204,22 +204,6 @@ def measure_engine(engine: str, model: Path, folder: Path, rounds: int) -> list[
     return lines
 
 
-def measure_start(engine: str, model: Path, clip: Path, rounds: int) -> str:
-    """One short file from the shell, from start to label."""
-    words = [sys.executable, "-m", "audiornn", "predict", f"model={model}", f"input={clip}", f"engine={engine}"]
-    walls, spent = [], []
-    for _ in range(rounds + 1):
-        before, begin = _processor_seconds(), time.perf_counter()
-        subprocess.run(words, capture_output=True, check=True)
-        walls.append(time.perf_counter() - begin)
-        spent.append(_processor_seconds() - before)
-    warm = slice(1, None)  # the first one reads the libraries from the disk
-    return (
-        f"| {engine} | {statistics.median(walls[warm]):.2f} | {min(walls[warm]):.2f} "
-        f"| {statistics.median(spent[warm]):.2f} |"
-    )
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--files", type=int, default=10_000)
@@ -245,7 +229,6 @@ def main() -> None:
             )
         engines = ["torch", *(["onnx"] if (model / ONNX_FILE).is_file() else [])]
         speeds = [line for engine in engines for line in measure_engine(engine, model, clips, arguments.rounds)]
-        starts = [measure_start(engine, model, clips / "000000.wav", arguments.rounds) for engine in engines]
         parameters = json.loads((model / "config.json").read_text())["num_parameters"]
     from audiornn.workers import available_cores
 
@@ -268,17 +251,7 @@ process held.
 | engine | clock | decode | network | limit | job | of the limit | loop | MiB |
 |---|---|---:|---:|---:|---:|---:|---:|---:|
 """  # noqa: E501
-    text += "\n".join(speeds)
-    text += """
-
-## One short file from the shell
-
-`audiornn predict model=... input=clip.wav`, from start to label, in seconds.
-
-| engine | median | least | processor |
-|---|---:|---:|---:|
-"""
-    text += "\n".join(starts) + "\n"
+    text += "\n".join(speeds) + "\n"
     arguments.output.write_text(text, encoding="utf-8")
     print(text)
 

@@ -8,11 +8,19 @@ from typing import Any
 
 import numpy as np
 import soundfile
+import torch
 from numpy.typing import NDArray
 
 from audiornn.audio import read_recording
+from audiornn.sequences import pad_rows
 
 Waveform = NDArray[np.float32]
+
+
+def pad_waveforms(waveforms: Sequence[Waveform]) -> tuple[torch.Tensor, torch.Tensor]:
+    """A zero-padded batch, as networks take it."""
+    batch, lengths = pad_rows(waveforms)
+    return torch.from_numpy(batch), torch.from_numpy(lengths)
 
 
 def _times(seconds: float, sample_rate: int) -> NDArray[np.float64]:

@@ -5,12 +5,11 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from signals import noise, tone, utterances
+from signals import noise, pad_waveforms, tone, utterances
 
 from audiornn import augment
 from audiornn.augment import AugmentConfig, Augmenter, NoiseBank
 from audiornn.errors import ConfigError
-from audiornn.padding import pad_waveforms
 
 ALL_ON = AugmentConfig(
     speed_percent=15, shift_ms=20, gain_db=6, noise_probability=0.5, time_masks=2, time_mask_frames=5, feature_masks=2

@@ -96,6 +96,8 @@ def test_settings_of_the_folder_count_and_weights_must_be_the_same(exported, tmp
     assert audiornn.load(other).engine.name == "torch"
     with pytest.raises(ModelError, match="was exported from other weights"):
         audiornn.load(other, engine="onnx")
+    (other / ONNX_FILE).write_bytes(b"nothing that can be opened")
+    assert audiornn.load(other).engine.name == "torch", "what names no weights of the folder is not opened"
 
 
 def test_file_that_disagrees_is_not_written(model, monkeypatch):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
-from signals import chirp, impulse, noise, silence, tone, utterances
+from signals import chirp, impulse, noise, pad_waveforms, silence, tone, utterances
 from torch import Tensor
 
 import audiornn.features.extractor
@@ -16,7 +16,7 @@ from audiornn.errors import AudioError, ConfigError
 from audiornn.features import PRESETS, FeatureExtractor, FeaturesConfig, FeatureStatistics
 from audiornn.features.deltas import compute_deltas
 from audiornn.features.mel import dct_matrix, hz_to_mel, mel_filter_bank, mel_to_hz
-from audiornn.padding import Frames, lengths_to_padding_mask, pad_waveforms
+from audiornn.padding import Frames, lengths_to_padding_mask
 
 OPTIONS = Path(__file__).parents[1] / "conf" / "features"
 EVERY_KIND = {

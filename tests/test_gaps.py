@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from signals import chirp, noise, tone, write_wav
+from signals import chirp, noise, pad_waveforms, tone, write_wav
 from toy import TINY_FEATURES, TINY_MODEL
 
 from audiornn import padding
@@ -29,7 +29,7 @@ from audiornn.models.config import CELLS, POOLINGS, EncoderConfig, PoolingConfig
 from audiornn.models.encoder import RecurrentEncoder
 from audiornn.models.pooling import build_pooling
 from audiornn.objectives.next_frame import NextFrameConfig, with_linear_prediction
-from audiornn.padding import absent_frames, pad_waveforms, with_missing, without_missing
+from audiornn.padding import absent_frames, with_missing, without_missing
 from audiornn.spec import ModelSpec
 from audiornn.store import prepare
 from audiornn.tasks import NEXT_FRAME, TaskSpec, multiclass_task

@@ -9,11 +9,13 @@ import sys
 
 import pytest
 import yaml
-from commandline import assert_refused, succeed
+from commandline import assert_refused, run, succeed
 from hub import Hub
 
 from audiornn.checkpoint import build_model, save_model
+from audiornn.errors import ModelError
 from audiornn.features.config import FeaturesConfig
+from audiornn.hub import find_folder
 from audiornn.models.config import EncoderConfig, ModelConfig
 from audiornn.spec import ModelSpec, read_config
 from audiornn.tasks import multiclass_task
@@ -71,6 +73,11 @@ def test_pushed_model_is_loaded_by_its_name_with_the_same_weights(model, hub, en
     assert load_twice_in_another_process("ann/words", env, tmp_path) == [digest, digest]
     # The second time from the cache: only whether it has changed is asked.
     assert sum(line.startswith("GET") and line.endswith("model.safetensors") for line in hub.log) == 1
+    # Which is read, and never changed.
+    (snapshot,) = (tmp_path / "cache" / "hub").glob("*/snapshots/*")
+    assert find_folder(str(snapshot), tmp_path) == snapshot
+    with pytest.raises(ModelError, match="hf download ann/words --local-dir FOLDER"):
+        find_folder(str(snapshot), tmp_path, to_write=True)
 
 
 def test_card_that_is_sent_holds_the_figures_of_these_weights(model, hub, env, tmp_path):
@@ -94,11 +101,28 @@ def test_card_that_is_sent_holds_the_figures_of_these_weights(model, hub, env, t
         (("embed", "model=ann/missing", "input=a.wav", "output=x.npz"), "found neither at 'ann/missing'"),
         (("embed", "model=ann/other", "input=a.wav", "output=x.npz"), "expected config.json in the model folder"),
         (("evaluate", "model=ann/words", "data=demo"), "expected output=FOLDER beside model=ann/words"),
+        (("calibrate", "model=ann/words", "data=demo"), "copy it first: hf download ann/words --local-dir FOLDER"),
+        (
+            ("tune", "model=ann/words@v1", "data=demo", "false_alarms_per_hour=1"),
+            "copy it first: hf download ann/words --revision v1 --local-dir FOLDER",
+        ),
     ],
 )
 def test_refusals_are_one_line(words, says, model, hub, env, tmp_path):
     hub.repositories["ann/other"] = {"README.md": b"# something else"}
     assert_refused(*(word.replace("MODEL", str(model)) for word in words), cwd=tmp_path, env=env, says=says)
+
+
+def test_listen_takes_a_model_of_the_hub(model, hub, env, tmp_path):
+    succeed("push", f"model={model}", "repository=ann/words", cwd=tmp_path, env=env)
+    done = run("listen", "input=-", "model=ann/words", cwd=tmp_path, env=env)
+    assert done.returncode == 2 and "listening at 16000 Hz" in done.stderr and "expected audio from '-'" in done.stderr
+
+
+def test_exported_file_is_no_model_folder(tmp_path):
+    (tmp_path / "words.onnx").touch()
+    with pytest.raises(ModelError, match="expected a model folder, got the file"):
+        find_folder(str(tmp_path / "words.onnx"), tmp_path)
 
 
 def test_hub_that_can_not_be_reached_is_one_line(model, env, tmp_path):

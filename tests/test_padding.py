@@ -5,6 +5,8 @@ import pytest
 import torch
 
 from audiornn import padding
+from audiornn.errors import AudioError
+from audiornn.sequences import pad_rows
 
 LENGTHS = torch.tensor([4, 1, 0, 7])
 
@@ -61,10 +63,16 @@ def test_last_valid_frame_is_picked_per_item(frames):
     assert torch.equal(last[0], frames[0, 3]) and torch.equal(last[3], frames[3, 6]) and last[2].eq(0).all()
 
 
-def test_pad_waveforms_keeps_samples_and_counts():
-    batch, lengths = padding.pad_waveforms([np.ones(3, np.float32), np.full(5, 2, np.float32)])
-    assert lengths.tolist() == [3, 5] and lengths.dtype == torch.int64
-    assert batch.tolist() == [[1, 1, 1, 0, 0], [2, 2, 2, 2, 2]]
+def test_padded_rows_keep_samples_and_counts():
+    batch, lengths = pad_rows([np.ones(3, np.float32), np.full(5, 2, np.float32)])
+    assert lengths.tolist() == [3, 5] and lengths.dtype == np.int64
+    assert batch.dtype == np.float32 and batch.tolist() == [[1, 1, 1, 0, 0], [2, 2, 2, 2, 2]]
+    assert pad_rows([], (4,))[0].shape == (0, 0, 4)
+
+
+def test_frames_of_another_size_are_not_padded_to_one():
+    with pytest.raises(AudioError, match="expected frames of shape"):
+        pad_rows([np.ones((2, 3), np.float32), np.ones((2, 1), np.float32)], (3,))
 
 
 def test_zeroing_in_place_is_the_same_item_by_item_and_through_a_mask(frames):

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 import torch
 from commandline import assert_refused, run, succeed
-from signals import noise, write_wav
+from signals import noise, pad_waveforms, write_wav
 from toy import TINY_FEATURES, TINY_MODEL, TINY_OVERRIDES, write_clip
 
 from audiornn import load
@@ -28,8 +28,8 @@ from audiornn.inputs import StreamConfig, parse_streams
 from audiornn.models.classifier import RecurrentClassifier
 from audiornn.objectives.next_frame import NextFrameConfig
 from audiornn.optimization import OptimizerConfig
-from audiornn.padding import Frames, pad_sequences, pad_waveforms
-from audiornn.sequences import find_sequences, read_sequence, sequence_files
+from audiornn.padding import Frames
+from audiornn.sequences import find_sequences, pad_rows, read_sequence, sequence_files
 from audiornn.store import prepare
 from audiornn.trainer_config import TrainerConfig
 from audiornn.training import TrainConfig, train
@@ -142,7 +142,8 @@ def network_and_signals():
 
 
 def pad(sequences):
-    return {"imu": pad_sequences(sequences, 3)}
+    values, lengths = pad_rows(sequences, (3,))
+    return {"imu": (torch.from_numpy(values), torch.from_numpy(lengths))}
 
 
 def test_network_with_streams_gives_each_item_what_it_gets_alone():

@@ -53,11 +53,11 @@ def run(command: CalibrateCommand) -> int:
     """Choose, rewrite the model's settings, print what it does."""
     from audiornn.commands.stores import store_for
     from audiornn.evaluation.recalibrating import recalibrate, replaced
-    from audiornn.runs import resolve_model
+    from audiornn.hub import find_folder
     from audiornn.spec import read_spec, rewrite_settings
 
     rule = _rule(command)
-    folder = resolve_model(command.model_path, Path(command.runs_dir))
+    folder = find_folder(command.model_path, Path(command.runs_dir), to_write=True)
     spec = read_spec(folder)
     if command.reject is None and any(task.reject for task in spec.tasks):
         raise ConfigError(
@@ -66,9 +66,9 @@ def run(command: CalibrateCommand) -> int:
         )
     sounds = _files(command.others)
 
-    from audiornn.inference import load  # torch: after everything that can be refused without it
+    from audiornn.inference.loading import load_folder  # torch: after everything that can be refused without it
 
-    classifier = load(folder, device=command.device)
+    classifier = load_folder(folder, spec, device=command.device)
     store, _ = store_for(classifier, command.data, Path(command.data_dir), folder, strict=command.strict)
     with progress_bar("calibrate") as progress:
         found = recalibrate(

@@ -10,19 +10,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import rich.progress
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    MofNCompleteColumn,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
-from rich.table import Column, Table
-
 from audiornn.manifest import SPLITS
 from audiornn.runs import LOG_FORMAT
 
@@ -43,6 +30,10 @@ def print_table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
     """A table whose columns are the keys of its first row; numbers stand right."""
     if not rows:
         return
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Table
+
     table = Table(title=escape(title), title_justify="left", title_style="bold")
     for name, value in rows[0].items():
         table.add_column(escape(name), justify="right" if isinstance(value, int | float) else "left", overflow="fold")
@@ -125,17 +116,22 @@ def print_evaluation(evaluation: SplitEvaluation, written: Mapping[str, Path]) -
 @contextmanager
 def progress_bar(description: str, *, in_bytes: bool = False) -> Iterator[Progress]:
     """A function of (done, total) that draws a bar; it does nothing when standard error is no terminal."""
+    if not sys.stderr.isatty():
+        yield lambda *_: None
+        return
+    from rich import progress as parts
+    from rich.console import Console
+    from rich.table import Column
+
     name, amount, rate = (Column(no_wrap=True, overflow="ellipsis", max_width=width) for width in (40, None, None))
     columns = (
-        TextColumn("{task.description}", table_column=name),
-        BarColumn(),
-        (DownloadColumn if in_bytes else MofNCompleteColumn)(table_column=amount),
-        TransferSpeedColumn(rate) if in_bytes else TextColumn("{task.fields[rate]}", table_column=rate),
-        TimeRemainingColumn(),
+        parts.TextColumn("{task.description}", table_column=name),
+        parts.BarColumn(),
+        (parts.DownloadColumn if in_bytes else parts.MofNCompleteColumn)(table_column=amount),
+        parts.TransferSpeedColumn(rate) if in_bytes else parts.TextColumn("{task.fields[rate]}", table_column=rate),
+        parts.TimeRemainingColumn(),
     )
-    with rich.progress.Progress(
-        *columns, console=Console(stderr=True), disable=not sys.stderr.isatty(), transient=True
-    ) as bar:
+    with parts.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(description, total=None, rate="")
 
         def update(done: int, total: int) -> None:

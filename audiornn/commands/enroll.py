@@ -51,23 +51,24 @@ def run(command: EnrollCommand) -> int:
 
     from audiornn.commands.inputs import expand_inputs
     from audiornn.files.atomic import check_writable
+    from audiornn.hub import find_folder
     from audiornn.inference.enrolment import ENROLLED_FILE, check_enrollable, enroll_words
-    from audiornn.runs import resolve_model
     from audiornn.spec import read_spec
 
     rows = _listed(Path(command.input))
     sounds = [] if command.others is None else expand_inputs(command.others)
-    folder = resolve_model(command.model_path, Path(command.runs_dir))
-    task = check_enrollable(read_spec(folder).tasks)
+    folder = find_folder(command.model_path, Path(command.runs_dir), to_write=command.output is None)
+    spec = read_spec(folder)
+    task = check_enrollable(spec.tasks)
     words = sorted({row.label for row in rows})
     if known := set(words) & {*task.labels, task.unknown}:
         raise ConfigError(f"expected words that the model does not know, got {min(known)!r} in '{command.input}'")
     output = Path(command.output) if command.output else folder / ENROLLED_FILE
     check_writable(output)
 
-    from audiornn.inference import load  # torch: after everything that can be refused without it
+    from audiornn.inference.loading import load_folder  # torch: after everything that can be refused without it
 
-    classifier = load(folder, device=command.device)
+    classifier = load_folder(folder, spec, device=command.device)
     embedded = _embeddings(classifier, rows, command.batch_size)
     clips = {
         word: np.stack([vector for row, vector in zip(rows, embedded, strict=True) if row.label == word])

@@ -35,15 +35,13 @@ class ExportCommand:
 def run(command: ExportCommand) -> int:
     """Export, compare, and print how far the file agrees with PyTorch."""
     from audiornn.commands.console import print_lines
-    from audiornn.hub import find_model, is_hub_name
+    from audiornn.hub import find_folder, is_hub_name
 
     if command.split not in SPLITS:
         raise ConfigError(f"split must be one of {', '.join(SPLITS)}, got {command.split!r}")
     if is_hub_name(command.model_path) and command.output is None:
         raise ConfigError(f"expected output=FILE beside model={command.model_path}, got none")
-    folder = find_model(command.model_path, Path(command.runs_dir))
-    if not folder.is_dir():
-        raise ConfigError(f"expected a model folder to export, got the file '{folder}'")
+    folder = find_folder(command.model_path, Path(command.runs_dir))
 
     output = None if command.output is None else Path(command.output)
     check_writable(output or folder / ONNX_FILE)

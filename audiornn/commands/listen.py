@@ -12,8 +12,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 from audiornn.commands.sounds import Ending, import_sounddevice, microphone_chunks, pcm_chunks
 from audiornn.errors import AudioError, ConfigError
+from audiornn.hub import find_model
 from audiornn.labels import SILENCE, UNKNOWN
-from audiornn.runs import resolve_model
 from audiornn.tasks import BINARY, FRAMES, MULTICLASS, MULTILABEL, TaskSpec
 
 if TYPE_CHECKING:
@@ -49,12 +49,12 @@ class ListenCommand:
 def run(command: ListenCommand) -> int:
     """Listen until the input ends or Ctrl-C; both are an ordinary end."""
     _check(command)
-    folder = resolve_model(command.model_path, Path(command.runs_dir))
+    model = find_model(command.model_path, Path(command.runs_dir))
     from audiornn.inference import load  # torch: after everything that can be refused without it
     from audiornn.streaming import Stream
     from audiornn.streaming.limits import WINDOW_SECONDS, reason_against
 
-    classifier = load(folder, device=command.device)
+    classifier = load(model, device=command.device)
     task = _task_with_events(classifier.tasks)
     window = command.window_seconds
     if window is None and (task.kind != FRAMES or reason_against(classifier.spec)):

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from audiornn.card import model_card
-from audiornn.hub import push_model
-from audiornn.runs import resolve_model
+from audiornn.hub import find_folder, push_model
 from audiornn.spec import read_config
 
 
@@ -41,7 +40,7 @@ def evaluations_of(folder: Path, weights_sha256: str) -> list[dict[str, Any]]:
 
 def run(command: PushCommand) -> int:
     """Send the model folder and a card, and print where it is."""
-    folder = resolve_model(command.model_path, Path(command.runs_dir))
+    folder = find_folder(command.model_path, Path(command.runs_dir))
     document = read_config(folder)
     evaluations = evaluations_of(folder, document["weights_sha256"])
     card = model_card(document, name=command.repository, evaluations=evaluations)

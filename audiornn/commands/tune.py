@@ -33,16 +33,16 @@ def run(command: TuneCommand) -> int:
     """Choose thresholds, keep them in the model, print what they do."""
     from audiornn.commands.console import print_lines, print_table, progress_bar
     from audiornn.commands.stores import store_for
-    from audiornn.runs import resolve_model
+    from audiornn.hub import find_folder
     from audiornn.spec import read_spec, rewrite_settings
 
-    folder = resolve_model(command.model_path, Path(command.runs_dir))
+    folder = find_folder(command.model_path, Path(command.runs_dir), to_write=True)
     spec = read_spec(folder)
 
-    from audiornn.inference import load  # torch: after everything that can be refused without it
+    from audiornn.inference.loading import load_folder  # torch: after everything that can be refused without it
     from audiornn.tuning import tune
 
-    classifier = load(folder, device=command.device)
+    classifier = load_folder(folder, spec, device=command.device)
     store, _ = store_for(classifier, command.data, Path(command.data_dir), folder)
     config = MixtureConfig(**{field.name: getattr(command, field.name) for field in fields(MixtureConfig)})
     with progress_bar("tune") as progress:

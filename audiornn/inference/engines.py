@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from audiornn.inputs import StreamConfig
-from audiornn.sequences import Signals
+from audiornn.sequences import Signals, pad_rows
 
 Floats = NDArray[np.float32]
 
@@ -58,19 +58,6 @@ class Engine(Protocol):
             count: how many; None = as many as there are cores, where those do the work.
         """
         ...
-
-
-def pad_rows(rows: Sequence[NDArray[Any]], trailing: tuple[int, ...] = ()) -> tuple[Floats, NDArray[np.int64]]:
-    """Arrays of different lengths as one zero-padded batch.
-
-    Shape:
-        list of ``(length, *trailing)`` -> float32 ``(batch, longest, *trailing)`` and int64 lengths ``(batch,)``.
-    """
-    lengths = np.array([len(row) for row in rows], dtype=np.int64)
-    batch = np.zeros((len(rows), int(lengths.max(initial=0)), *trailing), dtype=np.float32)
-    for padded, row in zip(batch, rows, strict=True):
-        padded[: len(row)] = row
-    return batch, lengths
 
 
 def pad_streams(

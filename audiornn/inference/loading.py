@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from pathlib import Path
 
 from audiornn.errors import ConfigError, ModelError
@@ -10,8 +11,9 @@ from audiornn.inference.classifier import Classifier
 from audiornn.inference.engines import ENGINES, ONNX, TORCH
 from audiornn.inference.onnx_engine import OnnxEngine, open_session
 from audiornn.inference.reading import AudioPath
+from audiornn.manifest.utterances import collector_paused
 from audiornn.runs import ONNX_FILE, ONNX_SUFFIX
-from audiornn.spec import read_spec
+from audiornn.spec import ModelSpec, read_spec
 
 
 def load(path: AudioPath, *, device: str | None = None, engine: str | None = None) -> Classifier:
@@ -35,20 +37,34 @@ def load(path: AudioPath, *, device: str | None = None, engine: str | None = Non
         if engine == TORCH:
             raise ConfigError(f"expected a model folder for engine=torch, got the file '{path}'")
         return _from_file(path, device)
-    spec = read_spec(path)
-    exported = path / ONNX_FILE
+    return load_folder(path, read_spec(path), device=device, engine=engine)
+
+
+def load_folder(folder: Path, spec: ModelSpec, *, device: str | None = None, engine: str | None = None) -> Classifier:
+    """`load` of a model folder whose settings have been read."""
+    exported = folder / ONNX_FILE
     if engine == ONNX or (engine is None and device in (None, "cpu") and exported.is_file()):
         if not exported.is_file():
             raise ModelError(
-                f"expected {ONNX_FILE} in '{path}' for engine=onnx, found none; audiornn export model={path}"
+                f"expected {ONNX_FILE} in '{folder}' for engine=onnx, found none; audiornn export model={folder}"
             )
-        classifier = _from_file(exported, device)
-        if classifier.spec.weights_sha256 == spec.weights_sha256:
-            # Thresholds may have been chosen anew since the export.
-            return Classifier(classifier.engine, spec, source=path)
+        if _names_weights(exported, spec):
+            classifier = _from_file(exported, device)
+            if classifier.spec.weights_sha256 == spec.weights_sha256:
+                # Thresholds may have been chosen anew since the export.
+                return Classifier(classifier.engine, spec, source=folder)
         if engine == ONNX:
-            raise ModelError(f"'{exported}' was exported from other weights; audiornn export model={path}")
-    return _from_folder(path, device)
+            raise ModelError(f"'{exported}' was exported from other weights; audiornn export model={folder}")
+    return _from_folder(folder, spec, device)
+
+
+def _names_weights(exported: Path, spec: ModelSpec) -> bool:
+    """Whether a file may have been exported from these weights, told without onnxruntime: their digest is in it."""
+    try:
+        with exported.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            return content.find(spec.weights_sha256.encode()) >= 0
+    except (OSError, ValueError):  # an empty file can't be mapped
+        return True  # what is wrong with it is told when it is opened
 
 
 def _from_file(path: Path, device: str | None) -> Classifier:
@@ -61,14 +77,14 @@ def _from_file(path: Path, device: str | None) -> Classifier:
         raise ModelError(f"{error} in '{path}'") from None
 
 
-def _from_folder(path: Path, device: str | None) -> Classifier:
+def _from_folder(path: Path, spec: ModelSpec, device: str | None) -> Classifier:
     try:
-        from audiornn.checkpoint import load_model
-        from audiornn.inference.torch_engine import TorchEngine
+        with collector_paused():  # walking over what torch's modules hold is up to a tenth of importing them
+            from audiornn.checkpoint import load_network
+            from audiornn.inference.torch_engine import TorchEngine
     except ImportError as error:
         raise ConfigError(
             f"expected torch to run the model in '{path}', found none ({error}); "
             "install it, or export the model to ONNX where it is"
         ) from None
-    network, spec = load_model(path)
-    return Classifier(TorchEngine(network, spec.inputs, device=device), spec, source=path)
+    return Classifier(TorchEngine(load_network(path, spec), spec.inputs, device=device), spec, source=path)

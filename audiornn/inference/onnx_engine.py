@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audiornn.errors import ConfigError, ModelError
-from audiornn.inference.engines import ONNX, Answer, pad_rows, pad_streams
-from audiornn.sequences import Signals
+from audiornn.inference.engines import ONNX, Answer, pad_streams
+from audiornn.sequences import Signals, pad_rows
 from audiornn.spec import MAX_CONFIG_BYTES, ModelSpec, check_document, parse_spec
 from audiornn.workers import available_cores
 

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from audiornn.errors import ConfigError
-from audiornn.inference.engines import TORCH, Answer, Floats, pad_rows, pad_streams
+from audiornn.inference.engines import TORCH, Answer, Floats, pad_streams
 from audiornn.inputs import Inputs
 from audiornn.models.classifier import RecurrentClassifier
-from audiornn.sequences import Signals
+from audiornn.sequences import Signals, pad_rows
 from audiornn.workers import available_cores
 
 

@@ -91,8 +91,10 @@ class MultiheadAttentionPooling(nn.Module):
             self.query = nn.Linear(input_size, input_size * num_heads)
         else:
             self.scale = 1 / math.sqrt(input_size)
-            # Not nn.init.normal_, which imports torch._dynamo on the "meta" device, where saved weights are checked.
-            self.query = nn.Parameter(torch.randn(num_heads, input_size))
+            draws = torch.empty(num_heads, input_size)
+            if not draws.is_meta:  # as a sketch, which saved weights are checked by: drawing it would import sympy
+                draws.normal_()
+            self.query = nn.Parameter(draws)
 
     def weights(self, x: Tensor, lengths: Tensor, missing: Tensor | None = None) -> Tensor:
         """Shape: x ``(batch, frames, features)`` -> ``(batch, frames, heads)``, each sums to 1 over frames."""
