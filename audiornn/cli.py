@@ -5,6 +5,7 @@ What a user can mend ends as one line on standard error and exit code 2; anythin
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import re
@@ -22,13 +23,43 @@ _FLAGS = ("-m", "--multirun", "--cfg", "-c", "--resolve", "--package", "-p", "--
 _MODEL_WORD = re.compile(r"^model=")
 # The setting that the first word of a verb is where it is none itself: `audiornn store list`.
 _FIRST_WORDS = {"store": "action"}
+# What a write to standard output fails with; errors of files have been given their line where they arose.
+_OUTPUT_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
+    if sys.stdout is None:  # closed by the shell
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - until the end
+    try:
+        code = _run(list(sys.argv[1:] if arguments is None else arguments))
+        sys.stdout.flush()  # here, where a reader that has gone is noticed, and a full disk
+        return code
+    except AudiornnError as error:
+        return _complain(error)
+    except ModuleNotFoundError as error:
+        package = (error.name or "audiornn").partition(".")[0]
+        if package == "audiornn":
+            raise
+        return _complain(
+            ConfigError(f"expected the package {package!r}, found an installation without it; pip install audiornn")
+        )
+    except KeyboardInterrupt as interrupt:
+        sys.stderr.write(f"{interrupt}\n" if interrupt.args else "interrupted\n")
+        return 130
+    except BrokenPipeError:  # the reader (`| head`) has gone: leave quietly
+        _drop_output()
+        return 141
+    except OSError as error:
+        if error.errno not in _OUTPUT_ERRORS or error.filename is not None:
+            raise
+        _drop_output()
+        return _complain(ConfigError(f"expected to write to standard output, got: {error.strerror}"))
+
+
+def _run(words: Sequence[str]) -> int:
     from audiornn.help import overview, verb_help
 
-    words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help", "help"):
         sys.stdout.write(overview())
         return 0
@@ -36,28 +67,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.write(f"audiornn {audiornn.__version__}\n")
         return 0
     verb, rest = words[0], words[1:]
-    try:
-        if "-h" in rest or "--help" in rest:
-            sys.stdout.write(verb_help(verb))
-            return 0
-        flags = [word for word in rest if word.startswith("-") and word.split("=")[0] not in _FLAGS]
-        if flags:
-            raise ConfigError(f"expected settings as NAME=VALUE, got {flags[0]!r}; see `audiornn {verb} --help`")
-        logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr, force=True)
-        for name in ("httpx", "httpx2"):  # every request, from the hub's client
-            logging.getLogger(name).setLevel(logging.WARNING)
-        code = run_verb(verb, rest)
-        sys.stdout.flush()  # here, where a reader that has gone is noticed
-        return code
-    except AudiornnError as error:
-        return _complain(error)
-    except KeyboardInterrupt as interrupt:
-        sys.stderr.write(f"{interrupt}\n" if interrupt.args else "interrupted\n")
-        return 130
-    except BrokenPipeError:
-        # The reader (`| head`) has gone: leave quietly, and keep Python from complaining when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+    if "-h" in rest or "--help" in rest:
+        sys.stdout.write(verb_help(verb))
+        return 0
+    flags = [word for word in rest if word.startswith("-") and word.split("=")[0] not in _FLAGS]
+    if flags:
+        raise ConfigError(f"expected settings as NAME=VALUE, got {flags[0]!r}; see `audiornn {verb} --help`")
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr, force=True)
+    logging.getLogger("audiornn").setLevel(logging.INFO)
+    return run_verb(verb, rest)
+
+
+def _drop_output() -> None:
+    """Keep Python from complaining when it flushes at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _complain(error: Exception) -> int:

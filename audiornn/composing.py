@@ -42,7 +42,7 @@ def run_composed(verb: str, overrides: Sequence[str]) -> int:
     def task(settings: DictConfig) -> Any:
         try:
             code, value = _carry_out(verb, settings)
-        except (AudiornnError, OmegaConfBaseException) as error:
+        except (AudiornnError, OmegaConfBaseException, OSError) as error:
             if _is_multirun():
                 raise
             refusals.append(error)  # raised to Hydra it would be announced in a line more
