@@ -8,6 +8,7 @@ holds. A sample that is NaN is missing: so are the frames that it would have bee
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -16,7 +17,7 @@ from torch.nn.functional import pad
 from audiornn.errors import AudioError, ConfigError
 from audiornn.features.config import ENERGY, NONE, PITCH, FeaturesConfig
 from audiornn.features.deltas import compute_deltas
-from audiornn.features.frames import FrameTransform
+from audiornn.features.frames import BAND_GROUPS, FrameTransform
 from audiornn.features.pitch import EnergyTransform, PitchTransform
 from audiornn.features.precision import KeepsPrecision
 from audiornn.padding import (
@@ -160,24 +161,6 @@ class FeatureExtractor(KeepsPrecision):
             features, missing = features[:, :num_frames], None if missing is None else missing[:, :num_frames]
         return Frames(features, frame_lengths, missing)
 
-    def of_windows(self, samples: Tensor) -> tuple[Tensor, Tensor | None]:
-        """What looks at one frame alone, of windows that follow each other: for streams, before `over_frames`.
-
-        Shape:
-            samples ``(batch, samples)`` from the first one of a window to the last one of another, after a pre-emphasis
-            over the waveform, NaN where missing -> ``(batch, frames, features before differences)`` and which frames
-            are missing, bool ``(batch, frames)``; None where none is.
-        """
-        config, missing = self.config, None
-        if bool(samples.sum().isnan()):
-            gaps = samples.isnan()
-            missing = gaps.unfold(1, config.win_length, config.hop_length).any(dim=2)
-            samples = samples.masked_fill(gaps, 0.0)
-        samples = self._scaled(samples, None)
-        if self._frame_length > config.win_length:
-            samples = pad(samples, (0, self._frame_length - config.win_length))
-        return self._columns(samples.unfold(1, self._frame_length, config.hop_length)), missing
-
     def _without_gaps(self, waveforms: Tensor, lengths: Tensor, has_gaps: bool | None) -> tuple[Tensor, Tensor | None]:
         """Waveforms with zeros for missing samples, and the frames that these touch; None where nothing is missing."""
         asking = has_gaps is None and waveforms.device.type == "cpu" and not is_captured()
@@ -293,8 +276,32 @@ class FeatureExtractor(KeepsPrecision):
         return (features - mean[:, None]).div_(std[:, None])
 
 
-def _frame_transform(config: FeaturesConfig) -> FrameTransform | PitchTransform | EnergyTransform:
+def window_columns(config: FeaturesConfig) -> Callable[[Tensor], Tensor]:
+    """What of `FeatureExtractor` looks at one frame alone, for streams: of a few windows, in as few calls as can be.
+
+    Returns:
+        a function of samples ``(batch, samples)`` on the CPU, from the first one of a window to the last one of another,
+        after a pre-emphasis over the waveform -> ``(batch, frames, features before differences)``.
+    """
+    transform = _frame_transform(config, band_groups=1)
+    length = transform.frame_length
+
+    @torch.inference_mode()
+    def columns(samples: Tensor) -> Tensor:
+        if config.amplitude_scale != 1:
+            samples = samples * config.amplitude_scale
+        if length > config.win_length:
+            samples = pad(samples, (0, length - config.win_length))
+        found: Tensor = transform.forward(samples.unfold(1, length, config.hop_length))
+        return transform.cepstra(found) if isinstance(transform, FrameTransform) else found
+
+    return columns
+
+
+def _frame_transform(
+    config: FeaturesConfig, band_groups: int = BAND_GROUPS
+) -> FrameTransform | PitchTransform | EnergyTransform:
     """The module for a kind of features."""
     if config.kind == PITCH:
         return PitchTransform(config)
-    return EnergyTransform(config) if config.kind == ENERGY else FrameTransform(config)
+    return EnergyTransform(config) if config.kind == ENERGY else FrameTransform(config, band_groups)

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from audiornn.features.config import LOGMEL, MFCC, FeaturesConfig
 from audiornn.features.mel import dct_matrix, lifter_weights, mel_filter_bank, window_function
 
-# A triangle touches few bins: a product per group of neighbouring bands skips most of the zeros.
-_BAND_GROUPS = 4
+BAND_GROUPS = 4
+"""A triangle touches few bins: a product per group of neighbouring bands skips most of the zeros."""
 # Below any floor, and large enough for a finite gradient of the square root at digital silence.
 SMALLEST_POWER = 1e-30
 
@@ -40,6 +40,10 @@ def _filter_bank(config: FeaturesConfig) -> NDArray[np.float64]:
 class FrameTransform(nn.Module):
     """Frames of samples to columns of log bands, and those to cepstra.
 
+    Args:
+        config: the settings.
+        band_groups: products that the filter bank is cut into.
+
     Attributes:
         frame_length: samples that a frame must have: ``win_length`` where something looks at it before its window; else
             ``n_fft``, under a window that ends in zeros, which spares the transform a copy.
@@ -48,7 +52,7 @@ class FrameTransform(nn.Module):
     window: Tensor
     dct: Tensor
 
-    def __init__(self, config: FeaturesConfig) -> None:
+    def __init__(self, config: FeaturesConfig, band_groups: int = BAND_GROUPS) -> None:
         super().__init__()
         self.config = config
         self._emphasis = config.pre_emphasis if config.pre_emphasis_per_frame else 0.0
@@ -57,13 +61,13 @@ class FrameTransform(nn.Module):
         window = window_function(config.window, config.win_length, periodic=config.periodic)
         window = np.pad(window, (0, self.frame_length - config.win_length))
         self.register_buffer("window", _constant(window), persistent=False)
-        self._bins = self._register_bands()
+        self._bins = self._register_bands(band_groups)
         if config.kind == MFCC:
             dct = dct_matrix(config.n_mels, config.n_mfcc, config.dct_norm)
             dct *= lifter_weights(config.n_mfcc, config.lifter)
             self.register_buffer("dct", _constant(dct), persistent=False)
 
-    def _register_bands(self) -> dict[str, slice]:
+    def _register_bands(self, band_groups: int) -> dict[str, slice]:
         """The filter bank as a buffer per group of bands; its name, and the columns of the spectrum that it reads.
 
         A power spectrum is kept as its squared real and imaginary parts side by side; the product adds them.
@@ -71,7 +75,7 @@ class FrameTransform(nn.Module):
         config = self.config
         width = 2 if config.power == 2 else 1
         bins = {}
-        groups = np.array_split(_filter_bank(config), min(_BAND_GROUPS, config.n_mels), axis=1)
+        groups = np.array_split(_filter_bank(config), min(band_groups, config.n_mels), axis=1)
         for index, group in enumerate(groups):
             used = np.flatnonzero(group.any(axis=1))
             first, last = (int(used[0]), int(used[-1]) + 1) if len(used) else (0, 1)
@@ -111,7 +115,8 @@ class FrameTransform(nn.Module):
         spectrum = spectrum.flatten(0, 1)
         if config.power == 1:
             spectrum = (spectrum[:, 0::2] + spectrum[:, 1::2]).clamp_(min=SMALLEST_POWER).sqrt_()
-        bands = torch.cat([spectrum[:, used] @ getattr(self, name) for name, used in self._bins.items()], dim=1)
+        products = [spectrum[:, used] @ getattr(self, name) for name, used in self._bins.items()]
+        bands = products[0] if len(products) == 1 else torch.cat(products, dim=1)
         logs = self._log(bands.reshape(*frames.shape[:2], -1), config.power)
         return logs if energy is None else torch.cat([logs, self._log(energy, 2.0)], dim=2)
 

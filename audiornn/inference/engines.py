@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol
@@ -35,6 +35,19 @@ class Answer(NamedTuple):
     """``(batch, frames)``, frames of which nothing was heard; None = none."""
 
 
+class StreamingForm(NamedTuple):
+    """What it takes to run a network step by step, beside its settings: see `audiornn.streaming.core`."""
+
+    weights: Mapping[str, Floats]
+    """All of them, by their names in ``model.safetensors``."""
+    columns: Callable[[Floats], Floats]
+    """All of the front end that looks at one frame alone: samples ``(batch, samples)``, from the first one of a window
+    to the last one of another, after a pre-emphasis over the waveform -> ``(batch, frames, features before
+    differences)``. Each frame gets the numbers that the engine gives it offline, to rounding."""
+    description: str
+    """What runs it, in words."""
+
+
 class Engine(Protocol):
     """A network that answers."""
 
@@ -49,6 +62,14 @@ class Engine(Protocol):
 
     def answer(self, signals: Sequence[Signals]) -> Answer:
         """Of one batch of signals at the model's rate, at least one."""
+        ...
+
+    def streaming_form(self) -> StreamingForm:
+        """Of a network that can stream from its states.
+
+        Raises:
+            ConfigError: an exported file without it.
+        """
         ...
 
     def callers(self, count: int | None = None) -> AbstractContextManager[Executor]:

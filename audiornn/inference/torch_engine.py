@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from audiornn.errors import ConfigError
-from audiornn.inference.engines import TORCH, Answer, Floats, pad_rows, pad_streams
+from audiornn.features.extractor import window_columns
+from audiornn.inference.engines import TORCH, Answer, Floats, StreamingForm, pad_rows, pad_streams
 from audiornn.inputs import Inputs
 from audiornn.models.classifier import RecurrentClassifier
 from audiornn.sequences import Signals
@@ -73,6 +74,17 @@ class TorchEngine:
             features=None if output.features is None else _floats(output.features),
             missing=None if missing is None else missing.cpu().numpy(),
         )
+
+    def streaming_form(self) -> StreamingForm:
+        """Weights as arrays and the front end's own transform of frames, on the CPU whatever the device."""
+        transform = window_columns(self.network.features.config)
+
+        def columns(samples: Floats) -> Floats:
+            found: Floats = transform(torch.from_numpy(samples)).numpy()
+            return found
+
+        weights = {name: _floats(tensor.detach()) for name, tensor in self.network.state_dict().items()}
+        return StreamingForm(weights, columns, f"numpy {np.__version__} and torch {torch.__version__} on cpu")
 
     @contextmanager
     def callers(self, count: int | None = None) -> Iterator[ThreadPoolExecutor]:

@@ -8,12 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from audiornn.errors import ConfigError
 from audiornn.inference import Classifier
-from audiornn.inference.torch_engine import TorchEngine
 from audiornn.streaming.carrying import State, join_states
 from audiornn.streaming.core import Outputs, StreamingCore
 from audiornn.streaming.updates import Moments, joined
@@ -51,19 +48,15 @@ class ExactStreams:
     """Moves any number of streams forward, those that stand at the same point of every stride as one batch.
 
     Raises:
-        ConfigError: the model is run by another engine than torch.
+        ConfigError: an exported file that does not hold what that takes.
     """
 
     def __init__(self, classifier: Classifier) -> None:
-        engine = classifier.engine
-        if not isinstance(engine, TorchEngine):
-            raise ConfigError(
-                f"expected a model that torch runs, to stream from its states, got one that {engine.name} runs; "
-                "give window_seconds, or load it with engine='torch'"
-            )
+        form = classifier.engine.streaming_form()
+        self.description = form.description
         self._classifier = classifier
         self._config = classifier.spec.features
-        self._core = StreamingCore(engine.network)
+        self._core = StreamingCore(classifier.spec, form)
         self._start = self._core.start()
         self._clock = classifier.spec.frame_clock
         config, clock = self._config, self._clock
@@ -146,10 +139,10 @@ class ExactStreams:
     def _step(self, rows: Sequence[ExactRow], windows: NDArray[np.float32], last: bool) -> list[dict[str, Moments]]:
         _part(rows)
         state = join_states([row.state for row in rows])
-        outputs, state = self._core.step(torch.from_numpy(windows).to(self._core.device), state, last=last)
+        outputs, state = self._core.step(windows, state, last=last)
         found = self._moments(rows, outputs)
         if last and self._num_outputs:
-            logits = self._core.answer(state).cpu().numpy()
+            logits = self._core.answer(state)
             for index, row in enumerate(rows):
                 if row.heard and not row.frames and not found[index]:  # shorter than one frame
                     times = np.array([row.heard / self._config.sample_rate])
@@ -173,8 +166,7 @@ class ExactStreams:
         num_frames = outputs.logits.shape[1]
         if not num_frames:
             return [{} for _ in rows]
-        logits = outputs.logits.cpu().numpy()
-        frame_logits = None if outputs.frame_logits is None else outputs.frame_logits.cpu().numpy()
+        logits, frame_logits = outputs
         found = []
         for index, row in enumerate(rows):
             times = clock.first_seconds + (row.frames + np.arange(num_frames)) / clock.frame_rate

@@ -22,7 +22,7 @@ from audiornn.streaming.updates import Floats, Update
 Chunk = NDArray[Any]
 """``(samples,)`` or ``(channels, samples)``: floats in [-1, 1], NaN where missing, or int16. It may be empty."""
 
-_FORMAT, _VERSION = "audiornn-stream", 1
+_FORMAT, _VERSION = "audiornn-stream", 2
 _HEADER = "header"
 _HIGHEST_RATE = 1_000_000
 
