@@ -8,7 +8,6 @@ holds. A sample that is NaN is missing: so are the frames that it would have bee
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -17,7 +16,7 @@ from torch.nn.functional import pad
 from audiornn.errors import AudioError, ConfigError
 from audiornn.features.config import ENERGY, NONE, PITCH, FeaturesConfig
 from audiornn.features.deltas import compute_deltas
-from audiornn.features.frames import BAND_GROUPS, FrameTransform
+from audiornn.features.frames import FrameTransform
 from audiornn.features.pitch import EnergyTransform, PitchTransform
 from audiornn.features.precision import KeepsPrecision
 from audiornn.padding import (
@@ -276,32 +275,8 @@ class FeatureExtractor(KeepsPrecision):
         return (features - mean[:, None]).div_(std[:, None])
 
 
-def window_columns(config: FeaturesConfig) -> Callable[[Tensor], Tensor]:
-    """What of `FeatureExtractor` looks at one frame alone, for streams: of a few windows, in as few calls as can be.
-
-    Returns:
-        a function of samples ``(batch, samples)`` on the CPU, from the first one of a window to the last one of another,
-        after a pre-emphasis over the waveform -> ``(batch, frames, features before differences)``.
-    """
-    transform = _frame_transform(config, band_groups=1)
-    length = transform.frame_length
-
-    @torch.inference_mode()
-    def columns(samples: Tensor) -> Tensor:
-        if config.amplitude_scale != 1:
-            samples = samples * config.amplitude_scale
-        if length > config.win_length:
-            samples = pad(samples, (0, length - config.win_length))
-        found: Tensor = transform.forward(samples.unfold(1, length, config.hop_length))
-        return transform.cepstra(found) if isinstance(transform, FrameTransform) else found
-
-    return columns
-
-
-def _frame_transform(
-    config: FeaturesConfig, band_groups: int = BAND_GROUPS
-) -> FrameTransform | PitchTransform | EnergyTransform:
+def _frame_transform(config: FeaturesConfig) -> FrameTransform | PitchTransform | EnergyTransform:
     """The module for a kind of features."""
     if config.kind == PITCH:
         return PitchTransform(config)
-    return EnergyTransform(config) if config.kind == ENERGY else FrameTransform(config, band_groups)
+    return EnergyTransform(config) if config.kind == ENERGY else FrameTransform(config)

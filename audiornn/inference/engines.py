@@ -35,15 +35,17 @@ class Answer(NamedTuple):
     """``(batch, frames)``, frames of which nothing was heard; None = none."""
 
 
+Fourier = Callable[[Floats, int], NDArray[np.complexfloating[Any, Any]]]
+"""Transform of real frames ``(..., samples)``, padded with zeros to a size -> ``(..., size // 2 + 1)``."""
+
+
 class StreamingForm(NamedTuple):
     """What it takes to run a network step by step, beside its settings: see `audiornn.streaming.core`."""
 
     weights: Mapping[str, Floats]
     """All of them, by their names in ``model.safetensors``."""
-    columns: Callable[[Floats], Floats]
-    """All of the front end that looks at one frame alone: samples ``(batch, samples)``, from the first one of a window
-    to the last one of another, after a pre-emphasis over the waveform -> ``(batch, frames, features before
-    differences)``. Each frame gets the numbers that the engine gives it offline, to rounding."""
+    fourier: Fourier
+    """Numbers as close as can be to those of the engine: a pure tone has bands that hold nothing but its rounding."""
     description: str
     """What runs it, in words."""
 

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from audiornn.errors import ConfigError
-from audiornn.features.extractor import window_columns
 from audiornn.inference.engines import TORCH, Answer, Floats, StreamingForm, pad_rows, pad_streams
 from audiornn.inputs import Inputs
 from audiornn.models.classifier import RecurrentClassifier
@@ -76,15 +75,14 @@ class TorchEngine:
         )
 
     def streaming_form(self) -> StreamingForm:
-        """Weights as arrays and the front end's own transform of frames, on the CPU whatever the device."""
-        transform = window_columns(self.network.features.config)
+        """Weights as arrays, and torch's own transform, on the CPU whatever the device."""
 
-        def columns(samples: Floats) -> Floats:
-            found: Floats = transform(torch.from_numpy(samples)).numpy()
+        def fourier(frames: Floats, size: int) -> NDArray[np.complex64]:
+            found: NDArray[np.complex64] = torch.fft.rfft(torch.from_numpy(frames), n=size).numpy()
             return found
 
         weights = {name: _floats(tensor.detach()) for name, tensor in self.network.state_dict().items()}
-        return StreamingForm(weights, columns, f"numpy {np.__version__} and torch {torch.__version__} on cpu")
+        return StreamingForm(weights, fourier, f"numpy {np.__version__} on cpu")
 
     @contextmanager
     def callers(self, count: int | None = None) -> Iterator[ThreadPoolExecutor]:

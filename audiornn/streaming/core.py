@@ -16,6 +16,7 @@ import numpy as np
 from audiornn.inference.engines import Floats, StreamingForm
 from audiornn.spec import ModelSpec
 from audiornn.streaming.carrying import Carry, Mask, State
+from audiornn.streaming.columns import WindowColumns
 from audiornn.streaming.convolving import running_stem
 from audiornn.streaming.front_end import RunningFrontEnd
 from audiornn.streaming.recurring import Hidden, RunningLayer
@@ -47,7 +48,7 @@ class StreamingCore:
         weights, encoder = form.weights, spec.model.encoder
         num_features = spec.features.num_features
         self._front_end = RunningFrontEnd(
-            spec.features, form.columns, weights["features.mean"], weights["features.std"]
+            spec.features, WindowColumns(spec.features, form.fourier), weights["features.mean"], weights["features.std"]
         )
         self._stages = running_stem(encoder.stem, _below("encoder.stem.", weights), num_features)
         layers = [_below(f"encoder.layers.{index}.rnn.", weights) for index in range(encoder.num_layers)]

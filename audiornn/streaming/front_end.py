@@ -1,17 +1,13 @@
-"""The front end over frames that come one after another: gaps, differences and normalisation, in NumPy.
-
-What looks at one frame alone is computed by the engine, which gives each frame the numbers that it gives it offline.
-"""
+"""The front end over frames that come one after another: gaps, differences and normalisation, in NumPy."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import numpy as np
 
 from audiornn.features.config import FeaturesConfig
 from audiornn.inference.engines import Floats
 from audiornn.streaming.carrying import Carry, Mask
+from audiornn.streaming.columns import WindowColumns
 
 
 class RunningFrontEnd:
@@ -19,7 +15,7 @@ class RunningFrontEnd:
 
     Args:
         config: its settings, of which none needs the whole clip.
-        columns: see `audiornn.inference.engines.StreamingForm`.
+        columns: all of it that looks at one frame alone.
         mean, std: of the frames, ``(features,)``.
 
     Attributes:
@@ -27,7 +23,7 @@ class RunningFrontEnd:
     """
 
     def __init__(
-        self, config: FeaturesConfig, columns: Callable[[Floats], Floats], mean: Floats, std: Floats
+        self, config: FeaturesConfig, columns: WindowColumns, mean: Floats, std: Floats
     ) -> None:
         self._config = config
         self._columns = columns
