@@ -72,9 +72,11 @@ class State:
 
     def parts(self) -> list[NDArray[Any]]:
         """All arrays whose first axis are the streams, in a fixed order."""
-        return [each.values for each in self.carries] + [part for layer in self.recurrent for part in layer] + [
-            *self.pooled
-        ]
+        return (
+            [each.values for each in self.carries]
+            + [part for layer in self.recurrent for part in layer]
+            + [*self.pooled]
+        )
 
     def with_parts(self, parts: Sequence[NDArray[Any]]) -> State:
         """The same layout with other `parts`."""

@@ -53,7 +53,9 @@ class StreamingCore:
         self._stages = running_stem(encoder.stem, _below("encoder.stem.", weights), num_features)
         layers = [_below(f"encoder.layers.{index}.rnn.", weights) for index in range(encoder.num_layers)]
         if self._stages:
-            layers[0] = layers[0] | {"weight_ih_l0": _features_first(layers[0]["weight_ih_l0"], encoder.stem.channels[-1])}
+            layers[0] = layers[0] | {
+                "weight_ih_l0": _features_first(layers[0]["weight_ih_l0"], encoder.stem.channels[-1])
+            }
         self._layers = [RunningLayer(encoder.cell, layer) for layer in layers]
         self._pooling = running(spec.model.pooling, _below("pooling.", weights))
         self._embedding = _linear("embedding.linear", weights)

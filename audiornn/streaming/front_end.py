@@ -22,9 +22,7 @@ class RunningFrontEnd:
         context: frames that must have come after one.
     """
 
-    def __init__(
-        self, config: FeaturesConfig, columns: WindowColumns, mean: Floats, std: Floats
-    ) -> None:
+    def __init__(self, config: FeaturesConfig, columns: WindowColumns, mean: Floats, std: Floats) -> None:
         self._config = config
         self._columns = columns
         self._num_columns = config.num_features // (1 + config.deltas)
@@ -41,7 +39,9 @@ class RunningFrontEnd:
         # Nothing is known before the beginning: differences end there as they do beside a gap.
         return (Carry(values, np.ones(self.context, dtype=bool)),)
 
-    def step(self, windows: Floats, carries: tuple[Carry, ...], last: bool) -> tuple[Floats, Mask | None, tuple[Carry, ...]]:
+    def step(
+        self, windows: Floats, carries: tuple[Carry, ...], last: bool
+    ) -> tuple[Floats, Mask | None, tuple[Carry, ...]]:
         """Frames that are complete.
 
         Shape:
