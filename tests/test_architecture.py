@@ -30,7 +30,8 @@ RUNGS = (
     {"targets", "spec"},
     {"objectives", "predictions", "corpora", "checkpoint", "hub", "recordings", "calibration"},
     {"evaluation", "store", "inference", "initialising"},
-    {"data", "doctor", "export", "streaming", "tuning"},
+    {"streaming"},
+    {"data", "doctor", "export", "tuning"},
     {"engine"},
     {"fitting"},
     {"training"},
@@ -88,6 +89,10 @@ def modules_after(statement: str) -> set[str]:
         (
             "import audiornn.inference",
             {"torch", "scipy", "pyarrow", "hydra", "omegaconf", "lightning", "matplotlib", "sklearn", "librosa"},
+        ),
+        (
+            "import audiornn.streaming, audiornn.streaming.exact, audiornn.streaming.windows, audiornn.commands.listen",
+            {"torch", "scipy", "pyarrow", "hydra", "omegaconf", "lightning", "onnx"},
         ),
         ("import audiornn.downloads", {"torch", "numpy", "requests", "urllib3", "filelock"}),
         ("import audiornn.cli, audiornn.help; audiornn.help.verb_help('train')", {"torch", "numpy", "hydra"}),

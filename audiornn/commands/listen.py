@@ -74,8 +74,8 @@ def run(command: ListenCommand) -> int:
             else microphone_chunks(stream.sample_rate, command.channels, command.microphone, ending)
         )
         sys.stderr.write(
-            f"listening at {stream.sample_rate} Hz; a sound is answered at most {stream.delay_seconds:.2g} s after it; "
-            "Ctrl-C ends\n"
+            f"listening at {stream.sample_rate} Hz by {stream.description}; a sound is answered at most "
+            f"{stream.delay_seconds:.2g} s after it; Ctrl-C ends\n"
         )
         count = 0
         for event in _events(command, stream, detector, task.name, chunks):

@@ -1,8 +1,12 @@
-"""What of the front end looks at one frame alone, in NumPy: `audiornn.features.frames` and `audiornn.features.pitch`."""
+"""What looks at one frame alone, in NumPy: `audiornn.features.frames` and `audiornn.features.pitch`."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from audiornn.features.config import ENERGY, LOGMEL, PITCH, FeaturesConfig
 from audiornn.features.matrices import (
@@ -32,8 +36,11 @@ class WindowColumns:
 
     def __init__(self, config: FeaturesConfig, fourier: Fourier) -> None:
         self._config = config
-        of_frames = {PITCH: _Pitch, ENERGY: _Energy}.get(config.kind)
-        self._of_frames = _Bands(config, fourier) if of_frames is None else of_frames(config)
+        self._of_frames: Callable[[Floats], NDArray[np.floating[Any]]]
+        if config.kind == PITCH:
+            self._of_frames = _Pitch(config)
+        else:
+            self._of_frames = _Energy(config) if config.kind == ENERGY else _Bands(config, fourier)
 
     def __call__(self, samples: Floats) -> Floats:
         config = self._config
@@ -49,8 +56,9 @@ class WindowColumns:
             strides=(per_item, config.hop_length * size, size),
         )
         if config.remove_dc or config.kind == PITCH:
-            frames = frames - frames.mean(axis=2, keepdims=True)
-        return self._of_frames(frames).astype(np.float32, copy=False)
+            frames = frames - frames.mean(axis=2, keepdims=True, dtype=np.float32)
+        found: Floats = self._of_frames(frames).astype(np.float32, copy=False)
+        return found
 
 
 class _Bands:
@@ -72,12 +80,13 @@ class _Bands:
             energy = self._log(np.square(frames).sum(axis=2, keepdims=True), 2.0)
         if self._emphasis:
             # The first sample is its own predecessor.
-            frames = frames - self._emphasis * np.concatenate([frames[..., :1], frames[..., :-1]], axis=2)
+            before = np.concatenate([frames[..., :1], frames[..., :-1]], axis=2)
+            frames = np.subtract(frames, self._emphasis * before, dtype=np.float32)
         spectrum = self._fourier(frames * self._window, config.n_fft)[..., self._bins]
-        power = np.square(spectrum.real)
-        power += np.square(spectrum.imag)
+        power: Floats = np.square(spectrum.real, dtype=np.float32)
+        power += np.square(spectrum.imag, dtype=np.float32)
         if config.power == 1:
-            power = np.sqrt(np.maximum(power, SMALLEST_POWER))
+            np.sqrt(np.maximum(power, SMALLEST_POWER, out=power), out=power)
         found = self._log(power.reshape(-1, power.shape[2]) @ self._bank, config.power)
         if self._cepstrum is not None:
             found = found @ self._cepstrum
@@ -123,7 +132,7 @@ class _Pitch:
         lags = np.fft.irfft(np.square(np.abs(np.fft.rfft(frames, self._size))), self._size)
         return np.concatenate([lags[..., :1], lags[..., shortest - 1 : longest + 2]], axis=-1)
 
-    def __call__(self, frames: Floats) -> Floats:
+    def __call__(self, frames: Floats) -> Matrix:
         config = self._config
         found = self._autocorrelation(frames * self._window)
         periodic = found[..., 1:] / np.maximum(found[..., :1], SMALLEST_ENERGY) * self._scale

@@ -109,5 +109,5 @@ def _missing_after(missing: Mask, stride: int) -> Mask:
     """`audiornn.models.stem.missing_after` of one stream."""
     frames = -(-len(missing) // stride)
     filled = np.concatenate([missing, np.ones(frames * stride - len(missing), dtype=bool)])
-    absent: Mask = filled.reshape(frames, stride).all(axis=1)
+    absent: Mask = np.all(filled.reshape(frames, stride), axis=1)
     return absent

@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from audiornn.errors import ModelError
 from audiornn.inference import Classifier
-from audiornn.inference.engines import Floats
+from audiornn.inference.engines import Floats, StreamingForm
+from audiornn.spec import ModelSpec
 from audiornn.streaming.carrying import State, join_states
 from audiornn.streaming.core import Outputs, StreamingCore
 from audiornn.streaming.updates import Moments, joined
@@ -50,13 +52,14 @@ class ExactStreams:
 
     Raises:
         ConfigError: an exported file that does not hold what that takes.
+        ModelError: one that holds something else.
     """
 
     def __init__(self, classifier: Classifier) -> None:
         form = classifier.engine.streaming_form()
         self.description = form.description
         self._config = classifier.spec.features
-        self._core = StreamingCore(classifier.spec, form)
+        self._core = _tried(classifier.spec, form)
         tasks = classifier.spec.tasks
         self._shares = _shares(tasks, [task.num_outputs for task in tasks])
         self._frame_shares = _shares(tasks, [task.num_frame_outputs for task in tasks])
@@ -208,6 +211,20 @@ class ExactStreams:
             taken=taken,
             frames=frames,
         )
+
+
+def _tried(spec: ModelSpec, form: StreamingForm) -> StreamingCore:
+    """A core that has run, so that weights of another network don't show up in the middle of a stream."""
+    try:
+        core = StreamingCore(spec, form)
+        outputs, _ = core.step(np.zeros((1, spec.features.win_length), dtype=np.float32), core.start(), last=True)
+        sizes = [0 if part is None else part.shape[2] for part in outputs]
+    except (LookupError, ValueError, TypeError, AttributeError) as error:
+        raise ModelError(f"expected the weights of the model beside its settings, got others: {error}") from None
+    wanted = [sum(task.num_outputs for task in spec.tasks), sum(task.num_frame_outputs for task in spec.tasks)]
+    if sizes != wanted:
+        raise ModelError(f"expected weights with {wanted} outputs beside the settings of the model, got {sizes}")
+    return core
 
 
 def _shares(tasks: Sequence[TaskSpec], sizes: Sequence[int]) -> list[tuple[TaskSpec, slice]]:

@@ -45,8 +45,8 @@ class RunningFrontEnd:
         """Frames that are complete.
 
         Shape:
-            windows ``(batch, samples)`` as `StreamingCore.step` takes them -> ``(batch, frames, features)``, zeros where
-            missing, and a mask ``(frames,)``.
+            windows ``(batch, samples)`` as `StreamingCore.step` takes them -> ``(batch, frames, features)``, zeros
+            where missing, and a mask ``(frames,)``.
         """
         values, missing = self._of_windows(windows)
         if not self.context:
@@ -69,7 +69,8 @@ class RunningFrontEnd:
             return self._columns(windows), None
         gaps, config = np.isnan(windows), self._config
         touching = np.lib.stride_tricks.sliding_window_view(gaps[0], config.win_length)[:: config.hop_length]
-        return self._columns(np.where(gaps, np.float32(0), windows)), touching.any(axis=1)
+        missing: Mask = np.any(touching, axis=1)
+        return self._columns(np.where(gaps, np.float32(0), windows)), missing
 
     def _normalised(self, values: Floats, missing: Mask | None) -> Floats:
         if self._normalises:
