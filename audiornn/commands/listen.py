@@ -95,6 +95,8 @@ def _check(command: ListenCommand) -> None:
         raise ConfigError(f"format must be text or jsonl, got {command.format!r}")
     if command.channels < 1:
         raise ConfigError(f"channels must be at least 1, got {command.channels}")
+    if not isinstance(command.microphone, str | int | None):
+        raise ConfigError(f"microphone must be a name or a number, got {command.microphone!r}")
     if command.output is not None and Path(command.output).suffix != ".jsonl":
         raise ConfigError(f"output must end in .jsonl, got {command.output!r}")
     if command.input != _STANDARD_INPUT:
