@@ -76,7 +76,8 @@ class OnnxEngine:
         if packed is None:
             raise ConfigError(
                 "expected an exported file with the weights that a stream from its states takes, got one without (an "
-                "older one, or one of 8 bits); export the model again, or give window_seconds"
+                "older one, or one of 8 bits); export the model again, load its folder with engine='torch', or give "
+                "window_seconds"
             )
         return StreamingForm(_unpacked(packed), np.fft.rfft, f"numpy {np.__version__} on cpu")
 

@@ -23,7 +23,7 @@ class RunningLayer:
     def __init__(self, cell: str, weights: Mapping[str, Floats]) -> None:
         self._cell = cell
         inputs, hidden = weights["weight_ih_l0"], weights["weight_hh_l0"]
-        input_bias, self._hidden_bias = weights["bias_ih_l0"], weights["bias_hh_l0"]
+        input_bias, hidden_bias = weights["bias_ih_l0"], weights["bias_hh_l0"]
         size = self.hidden_size = hidden.shape[1]
         # sigmoid(x) = tanh(x / 2) / 2 + 1 / 2: halves are exact, and a tanh takes all gates at once and can't overflow.
         halves = np.ones(len(inputs), dtype=np.float32)
@@ -33,10 +33,10 @@ class RunningLayer:
             halves[: 2 * size] = halves[3 * size :] = 0.5
         self._inputs = np.ascontiguousarray((inputs * halves[:, None]).T)
         self._hidden = np.ascontiguousarray((hidden * halves[:, None]).T)
-        self._bias = (input_bias + self._hidden_bias) * halves
+        self._bias = (input_bias + hidden_bias) * halves
         if cell == "gru":  # the reset gate is between the new state's two biases
             self._bias[2 * size :] = input_bias[2 * size :]
-        self._hidden_bias = self._hidden_bias[2 * size :]
+            self._new_bias = hidden_bias[2 * size :]
         self._over: Callable[[Floats, Hidden, Floats], Hidden] = {"gru": self._gru, "lstm": self._lstm}.get(
             cell, self._plain
         )
@@ -61,7 +61,7 @@ class RunningLayer:
             gates *= 0.5
             gates += 0.5
             new = kept[:, 2 * size :]
-            new += self._hidden_bias
+            new += self._new_bias
             new *= gates[:, :size]
             new += own[:, 2 * size :]
             np.tanh(new, out=new)
