@@ -11,11 +11,14 @@ import argparse
 import os
 import platform
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+os.environ["OPENBLAS_NUM_THREADS"] = "1"  # read when numpy is first imported
 
 from front_end import processor
 
@@ -42,6 +45,58 @@ def classifier_of(experiment: str) -> Any:
     labels = [*config.data.words, "unknown"]
     spec = ModelSpec(features=config.features, model=config.model, tasks=[multiclass_task(labels)])
     return Classifier(TorchEngine(build_model(spec), spec.inputs, device="cpu"), spec)
+
+
+def exported(classifier: Any) -> Any:
+    """The same network as an ONNX file."""
+    import audiornn
+    from audiornn.checkpoint import save_model
+    from audiornn.export import export_model
+
+    with tempfile.TemporaryDirectory() as folder:
+        save_model(Path(folder, "model"), classifier.engine.network, classifier.spec)
+        (found,) = export_model(Path(folder, "model"), Path(folder, "model.onnx"))
+        return audiornn.load(found.path)
+
+
+def products(spec: Any) -> list[tuple[int, int, int]]:
+    """Rows, inner size and columns of each product of matrices behind one frame that leaves the network."""
+    features, encoder = spec.features, spec.model.encoder
+    frames = encoder.stem.frame_stride
+    found = [(frames, features.n_fft // 2 + 1, features.n_mels)]
+    channels, width = 1, features.n_mels
+    strides = zip(encoder.stem.frame_strides, encoder.stem.feature_strides, strict=True)
+    for leaving, (frame_stride, feature_stride) in zip(encoder.stem.channels, strides, strict=True):
+        frames, width = frames // frame_stride, -(-width // feature_stride)
+        kernel = encoder.stem.kernel_frames * encoder.stem.kernel_features
+        found.append((frames * width, kernel * channels, leaving))
+        channels = leaving
+    gates = {"gru": 3, "lstm": 4}.get(encoder.cell, 1) * encoder.hidden_size
+    found += [(1, channels * width, gates), (1, encoder.hidden_size, gates)]
+    heads = spec.model.pooling.num_heads
+    labels = sum(task.num_outputs for task in spec.tasks)
+    return [*found, (1, encoder.hidden_size, heads), (1, heads * encoder.hidden_size, labels)]
+
+
+def products_alone(spec: Any) -> Callable[[], float]:
+    """Processor milliseconds per 10 ms of audio, of nothing else."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    pairs = [
+        (rng.normal(size=(rows, inner)).astype(np.float32), rng.normal(size=(inner, columns)).astype(np.float32))
+        for rows, inner, columns in products(spec)
+    ]
+    count = round(SECONDS / FRAME_SECONDS / spec.model.encoder.stem.frame_stride)
+
+    def measure() -> float:
+        started = time.process_time()
+        for _ in range(count):
+            for left, right in pairs:
+                left @ right
+        return 1000 * (time.process_time() - started) / (SECONDS / FRAME_SECONDS)
+
+    return measure
 
 
 def signal(sample_rate: int) -> Any:
@@ -146,12 +201,20 @@ def main() -> None:
     classifier = classifier_of("sc8u_stream")
     tasks = {f"1 stream, chunks of {ms} ms": one_stream(Stream(classifier), ms) for ms in (10, 40, 100, 1_000)}
     tasks["1 stream at 44.1 kHz, chunks of 10 ms"] = one_stream(Stream(classifier, sample_rate=44_100), 10)
+    file = exported(classifier)
+    for ms in (10, 40):
+        tasks[f"1 stream of the ONNX file, chunks of {ms} ms"] = one_stream(Stream(file), ms)
+    tasks["the products of matrices behind a frame alone"] = products_alone(classifier.spec)
     windows = Stream(classifier, window_seconds=1.0, hop_seconds=0.25)
     tasks["1 stream, windows of 1 s every 0.25 s, chunks of 10 ms"] = one_stream(windows, 10)
     tasks |= {f"{count} streams in step, chunks of 40 ms, each": many_streams(classifier, count) for count in (10, 100)}
     before = time.perf_counter(), time.process_time()
     rows = measured(rounds, tasks)
     share = (time.process_time() - before[1]) / (time.perf_counter() - before[0])
+    libraries = ", ".join(f"{name} {version(name)}" for name in ("numpy", "torch"))
+    sizes = products(classifier.spec)
+    operations = sum(rows * inner * columns for rows, inner, columns in sizes)
+    weights = sum(4 * inner * columns for _, inner, columns in sizes)
     text = f"""# What a stream costs
 
 Written by `python benchmarks/stream.py`; not to be edited.
@@ -164,11 +227,16 @@ core (the rest went to other work on the machine); {rounds} rounds.
 |---|---:|---:|
 {chr(10).join(rows)}
 
+The limit: a frame that leaves the network takes {operations:,} multiplications in {len(sizes)} products, which read
+{weights / 1024:,.0f} KiB of weights. These products alone are a row of the table. Beside them a stream takes the
+Fourier transform and the calling of some hundred operations on small arrays; a chunk that completes no frame takes
+nothing but being heard.
+
 | what | |
 |---|---:|
 {chr(10).join(facts(classifier))}
 
-{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, torch {version("torch")}
+{processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, {libraries}
 """
     Path(__file__).with_suffix(".md").write_text(text)
     print(text)

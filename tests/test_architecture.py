@@ -30,7 +30,8 @@ RUNGS = (
     {"targets", "spec"},
     {"objectives", "predictions", "corpora", "checkpoint", "hub", "recordings", "calibration"},
     {"evaluation", "store", "inference", "initialising"},
-    {"data", "doctor", "export", "streaming", "tuning"},
+    {"streaming"},
+    {"data", "doctor", "export", "tuning"},
     {"engine"},
     {"fitting"},
     {"training"},
@@ -93,6 +94,10 @@ def modules_after(statement: str) -> set[str]:
         (
             "from audiornn.plain import plain_command; plain_command('predict', ['input=x'])",
             {"torch", "hydra", "omegaconf", "antlr4", "yaml", "rich", "scipy", "pyarrow", "importlib.metadata"},
+        ),
+        (
+            "import audiornn.streaming, audiornn.streaming.exact, audiornn.streaming.windows, audiornn.commands.listen",
+            {"torch", "scipy", "pyarrow", "hydra", "omegaconf", "lightning", "onnx"},
         ),
         ("import audiornn.downloads", {"torch", "numpy", "requests", "urllib3", "filelock"}),
         ("import audiornn.cli, audiornn.help; audiornn.help.verb_help('train')", {"torch", "numpy", "hydra"}),

@@ -214,7 +214,7 @@ def test_command_refuses_in_one_line(words, says, model, tmp_path):
 
 
 @pytest.mark.slow
-def test_light_install_predicts_and_embeds_without_torch(exported, clips, tmp_path):
+def test_light_install_predicts_embeds_and_streams_without_torch(exported, clips, tmp_path):
     home = tmp_path / "venv"
     venv.create(home, with_pip=True)
     python = home / "bin" / "python"
@@ -249,5 +249,15 @@ def test_light_install_predicts_and_embeds_without_torch(exported, clips, tmp_pa
     assert "expected pyarrow for 'light.parquet'" in told
     code = f"import audiornn; print(audiornn.load({str(file)!r}).predict({str(next(clips.rglob('*.wav')))!r}).label)"
     assert light("-c", code).strip() in LABELS
+    forward = dataclasses.replace(TINY_MODEL.encoder, bidirectional=False)
+    export_model(write_model(tmp_path / "forward", dataclasses.replace(TINY_MODEL, encoder=forward)))
+    file = tmp_path / "forward" / ONNX_FILE
+    code = (
+        f"import audiornn, numpy; stream = audiornn.Stream({str(file)!r}); stream.push(numpy.ones(9000, 'float32') / 9)"
+    )
+    assert light("-c", f"{code}; print(stream.finish().prediction.label, stream.description)").split()[1] == "numpy"
+    shell = f"head -c 64000 /dev/urandom | {python} -m audiornn listen input=- model={file} threshold=0.1 ignore=[]"
+    done = subprocess.run(shell, shell=True, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.count(" s  ") >= 1, done.stderr
     told = light_refusal("predict", f"model={write_model(tmp_path / 'plain')}", f"input={clips}")
     assert "expected torch to run the model" in told

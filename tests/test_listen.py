@@ -178,6 +178,7 @@ def test_what_is_no_audio_is_one_line(model, tmp_path, data, words, says):
         ([], "expected sounddevice for the microphone"),
         (["encoding=mp3"], "encoding must be one of s16le, f32le"),
         (["channels=0"], "channels must be at least 1"),
+        (["microphone=1.5"], "microphone must be a name or a number, got 1.5"),
         (["format=xml"], "format must be text or jsonl"),
         (["output=events.csv"], "output must end in .jsonl"),
         (["input=-", "model=nowhere"], "nowhere"),
@@ -199,8 +200,19 @@ def test_threshold_and_labels_must_be_of_the_model(model, tmp_path):
 
 
 @pytest.mark.slow
-def test_microphone_without_its_package_is_one_line(model, tmp_path):
-    (tmp_path / "sounddevice.py").write_text("raise OSError('PortAudio library not found')\n")
+@pytest.mark.parametrize(
+    ("module", "says"),
+    [
+        ("raise ImportError('No module named sounddevice')", "pip install 'audiornn[microphone]', or input=-"),
+        ("raise OSError('PortAudio library not found')", "got: PortAudio library not found; install it (apt install"),
+        (
+            "raise RuntimeError('Error initializing PortAudio:\\nno host')",
+            "got: Error initializing PortAudio: no host;",
+        ),
+    ],
+)
+def test_microphone_without_package_or_library_is_one_line(model, tmp_path, module, says):
+    (tmp_path / "sounddevice.py").write_text(module + "\n")
     process = subprocess.run(
         [sys.executable, "-m", "audiornn", "listen", f"model={model}"],
         cwd=tmp_path,
@@ -208,8 +220,8 @@ def test_microphone_without_its_package_is_one_line(model, tmp_path):
         capture_output=True,
         text=True,
     )
-    assert process.returncode == 2
-    assert "got: PortAudio library not found; pip install 'audiornn[microphone]'" in process.stderr.splitlines()[-1]
+    assert process.returncode == 2 and process.stderr.count("\n") == 1
+    assert says in process.stderr
 
 
 SOUNDDEVICE = '''
@@ -221,9 +233,10 @@ class PortAudioError(Exception):
     pass
 
 class InputStream:
-    def __init__(self, *, samplerate, channels, device, dtype, callback):
+    def __init__(self, *, samplerate, channels, device, dtype, callback, finished_callback):
         if device == "none":
-            raise PortAudioError("Invalid device")
+            raise ValueError("Multiple input devices found for 'none':\\n[0] a\\n[1] b")
+        self.finished = finished_callback if device == "pulled out" else lambda: None
         assert (samplerate, channels, dtype) == (16_000, 1, "float32")
         self.thread = threading.Thread(target=self.record, args=(callback,), daemon=True)
 
@@ -231,12 +244,17 @@ class InputStream:
         samples = np.fromfile("sound.raw", dtype="<i2").astype(np.float32)[:, None] / 32_768
         for start in range(0, len(samples), 1_600):
             callback(samples[start : start + 1_600], 1_600, None, None)
+        self.finished()
 
     def __enter__(self):
         self.thread.start()
 
     def __exit__(self, *rest):
         pass
+
+def query_devices():
+    inputs = {"built in": 2, "speaker": 0, "headset": 1}
+    return [{"name": name, "max_input_channels": count} for name, count in inputs.items()]
 '''
 
 
@@ -252,7 +270,12 @@ def test_microphone_is_heard_until_ctrl_c(model, tmp_path):
     assert told == wanted
     with start(model, "input=microphone", "microphone=none", cwd=tmp_path) as process:
         assert process.wait(60) == 2
-        assert b"expected a microphone at 16000 Hz, got: Invalid device" in process.stderr.read()
+        told = process.stderr.read().splitlines()[-1]
+        assert b"expected a microphone at 16000 Hz, got: Multiple input devices found for 'none': [0] a [1] b" in told
+        assert told.endswith(b"microphone= one of 0 (built in), 2 (headset)")
+    with start(model, "input=microphone", "microphone=pulled out", cwd=tmp_path) as process:
+        assert process.wait(60) == 0 and len(process.stdout.read().splitlines()) >= len(wanted)
+        assert b"audiornn: the microphone stopped\n" in process.stderr.read()
 
 
 # Events

@@ -73,7 +73,8 @@ def _store(command: ExportCommand, classifier: Classifier, folder: Path) -> Stor
 
 
 def _size(exported: Exported) -> str:
-    return f"{exported.path}: {exported.num_bytes / 1e6:.2f} MB"
+    size = f"{exported.path}: {exported.num_bytes / 1e6:.2f} MB"
+    return size if exported.streamed is None else f"{size}; streams within {exported.streamed:.0e} of the whole"
 
 
 def _headline(classifier: Classifier, store: Store, split: str) -> str:

@@ -74,8 +74,8 @@ def run(command: ListenCommand) -> int:
             else microphone_chunks(stream.sample_rate, command.channels, command.microphone, ending)
         )
         sys.stderr.write(
-            f"listening at {stream.sample_rate} Hz; a sound is answered at most {stream.delay_seconds:.2g} s after it; "
-            "Ctrl-C ends\n"
+            f"listening at {stream.sample_rate} Hz by {stream.description}; a sound is answered at most "
+            f"{stream.delay_seconds:.2g} s after it; Ctrl-C ends\n"
         )
         count = 0
         for event in _events(command, stream, detector, task.name, chunks):
@@ -95,6 +95,8 @@ def _check(command: ListenCommand) -> None:
         raise ConfigError(f"format must be text or jsonl, got {command.format!r}")
     if command.channels < 1:
         raise ConfigError(f"channels must be at least 1, got {command.channels}")
+    if not isinstance(command.microphone, str | int | None):
+        raise ConfigError(f"microphone must be a name or a number, got {command.microphone!r}")
     if command.output is not None and Path(command.output).suffix != ".jsonl":
         raise ConfigError(f"output must end in .jsonl, got {command.output!r}")
     if command.input != _STANDARD_INPUT:

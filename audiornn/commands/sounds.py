@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from audiornn.errors import AudioError, ConfigError
 
 _READ_BYTES = 1 << 16
+_OTHERWISE = "or input=- for raw samples on standard input"
 _HEADERS = {b"RIFF": "a WAV file", b"fLaC": "a FLAC file", b"OggS": "an Ogg file", b"RF64": "a WAV file"}
 
 
@@ -85,10 +86,14 @@ def import_sounddevice() -> ModuleType:
     """
     try:
         import sounddevice
-    except (ImportError, OSError) as error:  # OSError: without the library PortAudio
+    except ImportError as error:
         raise ConfigError(
-            f"expected sounddevice for the microphone, got: {error}; pip install 'audiornn[microphone]', "
-            "or input=- for raw samples on standard input"
+            f"expected sounddevice for the microphone, got: {error}; pip install 'audiornn[microphone]', {_OTHERWISE}"
+        ) from None
+    except Exception as error:  # OSError without the library PortAudio; where that can't start, an error of its own
+        raise ConfigError(
+            f"expected the library PortAudio for the microphone, got: {_one_line(error)}; install it (apt install "
+            f"libportaudio2), {_OTHERWISE}"
         ) from None
     return sounddevice  # type: ignore[no-any-return]
 
@@ -100,7 +105,7 @@ def microphone_chunks(sample_rate: int, channels: int, device: Any, ending: Endi
         ConfigError: sounddevice is not there, or has no such microphone.
     """
     sounddevice = import_sounddevice()
-    waiting: queue.SimpleQueue[NDArray[np.float32]] = queue.SimpleQueue()
+    waiting: queue.SimpleQueue[NDArray[np.float32] | None] = queue.SimpleQueue()
     lost = 0
 
     def on_chunk(samples: NDArray[np.float32], count: int, times: Any, status: Any) -> None:
@@ -111,16 +116,36 @@ def microphone_chunks(sample_rate: int, channels: int, device: Any, ending: Endi
 
     settings = {"samplerate": sample_rate, "channels": channels, "device": device, "dtype": "float32"}
     try:
-        with sounddevice.InputStream(**settings, callback=on_chunk):
+        # Without the second callback a microphone that is pulled out would be waited for.
+        with sounddevice.InputStream(**settings, callback=on_chunk, finished_callback=lambda: waiting.put(None)):
             while (chunk := _next(waiting, ending)) is not None:
                 yield chunk
     except (sounddevice.PortAudioError, ValueError) as error:
-        raise ConfigError(f"expected a microphone at {sample_rate} Hz, got: {error}") from error
+        raise ConfigError(
+            f"expected a microphone at {sample_rate} Hz, got: {_one_line(error)}; microphone= one of "
+            f"{_microphones(sounddevice)}"
+        ) from error
+    if not ending.asked:
+        sys.stderr.write("audiornn: the microphone stopped\n")
     if lost:
         sys.stderr.write(f"audiornn: the microphone lost samples {lost} times\n")
 
 
-def _next(waiting: queue.SimpleQueue[NDArray[np.float32]], ending: Ending) -> NDArray[np.float32] | None:
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def _microphones(sounddevice: ModuleType) -> str:
+    """Those that there are, by number and name."""
+    try:
+        devices = list(enumerate(sounddevice.query_devices()))
+    except sounddevice.PortAudioError:
+        devices = []
+    found = [f"{number} ({device['name']})" for number, device in devices if device["max_input_channels"] > 0]
+    return ", ".join(found) or "those there are, which are none"
+
+
+def _next(waiting: queue.SimpleQueue[NDArray[np.float32] | None], ending: Ending) -> NDArray[np.float32] | None:
     try:
         ending.waiting = True
         return None if ending.asked else waiting.get()

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from audiornn.export.graph import END, FLOAT, START, GraphBuilder, Value, to_array
 from audiornn.features import FeaturesConfig
 from audiornn.features.config import LOGMEL
-from audiornn.features.frames import SMALLEST_POWER, FrameTransform
-from audiornn.features.pitch import SMALLEST_ENERGY, EnergyTransform, PitchTransform
+from audiornn.features.frames import FrameTransform
+from audiornn.features.matrices import SMALLEST_ENERGY, SMALLEST_POWER
+from audiornn.features.pitch import EnergyTransform, PitchTransform
 
 _TO_LOG10 = 1 / math.log(10)
 

@@ -6,7 +6,7 @@ import contextlib
 import json
 import logging
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,19 +15,23 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from audiornn.audio import from_int16, to_int16
 from audiornn.card import model_card
 from audiornn.checkpoint import load_model
 from audiornn.errors import ConfigError, ModelError
 from audiornn.export.network import FRONT_END, build_graph
 from audiornn.files.atomic import open_atomic
 from audiornn.inference.batching import batches_by_length
-from audiornn.inference.engines import Engine
-from audiornn.inference.onnx_engine import CONFIG_KEY, OnnxEngine, session_of
+from audiornn.inference.classifier import Classifier
+from audiornn.inference.engines import Engine, Floats
+from audiornn.inference.onnx_engine import CONFIG_KEY, STREAMING_KEY, OnnxEngine, packed_weights, session_of
 from audiornn.inference.torch_engine import TorchEngine
 from audiornn.inputs import Inputs
 from audiornn.runs import ONNX_FILE
 from audiornn.sequences import Signals
 from audiornn.spec import document_of
+from audiornn.streaming.limits import can_stream
+from audiornn.streaming.measuring import StreamedClassifier
 
 INT8_FILE = "model.int8.onnx"
 """Of a model folder: `ONNX_FILE` with weights of 8 bits."""
@@ -38,6 +42,7 @@ Pure tones come closest to it: where a band holds nothing beside a loud one, the
 """
 
 _BATCH_SIZE = 64
+_MOST_STREAMED = 40
 # Convolutions of 8 bits are several times slower than those of 32 here, and small; there is no GRU of 8 bits.
 _INT8_OPERATORS = ["LSTM", "MatMul"]
 _PROBE_SECONDS = (0.001, 0.02, 0.3, 0.5, 0.9, 1.0, 1.1, 2.0, 3.3)
@@ -72,6 +77,9 @@ class Exported:
     num_bytes: int
     agreement: Agreement
     """With PyTorch."""
+    streamed: float | None = None
+    """Largest difference between a score at the end of a stream and that of the whole, both by the file; None where it
+    streams by windows only."""
 
 
 def export_model(
@@ -98,8 +106,11 @@ def export_model(
         raise ConfigError(f"expected an output that ends in .onnx, got '{output}'")
     network, spec = load_model(folder)
     num_parameters = sum(parameter.numel() for parameter in network.parameters())
-    graph = with_metadata(build_graph(network, spec.tasks), document_of(spec, num_parameters=num_parameters))
     reference = TorchEngine(network, spec.inputs, device="cpu")
+    streams = can_stream(spec)
+    weights = reference.streaming_form().weights if streams else None
+    document = document_of(spec, num_parameters=num_parameters)
+    graph = with_metadata(build_graph(network, spec.tasks), document, weights)
     heard = probes(spec.inputs) if signals is None else signals
     files = [(output, graph)]
     if int8:
@@ -107,20 +118,26 @@ def export_model(
     exported = []
     for path, model in files:
         payload = model.SerializeToString()
-        agreement = agreement_of(reference, OnnxEngine(session_of(payload), spec), heard)
+        engine = OnnxEngine(session_of(payload), spec)
+        agreement = agreement_of(reference, engine, heard)
         allowed = TOLERANCE * max(1.0, agreement.largest)
         if model is graph and not agreement.logits <= allowed:
             raise ModelError(f"expected logits within {allowed:.1e} of those of PyTorch, got {agreement}")
-        exported.append(Exported(path=path, num_bytes=len(payload), agreement=agreement))
+        streamed = _streamed(Classifier(engine, spec), heard[:_MOST_STREAMED]) if streams and model is graph else None
+        exported.append(Exported(path=path, num_bytes=len(payload), agreement=agreement, streamed=streamed))
         with open_atomic(path) as file:
             file.write(payload)
     return exported
 
 
-def with_metadata(graph: onnx.ModelProto, document: dict[str, Any]) -> onnx.ModelProto:
+def with_metadata(
+    graph: onnx.ModelProto, document: dict[str, Any], weights: Mapping[str, Floats] | None = None
+) -> onnx.ModelProto:
     """The graph with all that a program needs to know of it, under keys of the file's metadata.
 
-    ``audiornn`` holds ``config.json`` of the model folder; the others repeat some of it for other programs.
+    ``audiornn`` holds ``config.json`` of the model folder; the others repeat some of it for other programs. The
+    ``weights`` of a model that can stream are there once more, as `audiornn.streaming` takes them: those of the graph
+    are folded and reordered, and onnxruntime does not give them out.
     """
     tasks = document["tasks"]
     properties = {
@@ -130,6 +147,8 @@ def with_metadata(graph: onnx.ModelProto, document: dict[str, Any]) -> onnx.Mode
         "thresholds": json.dumps({task["name"]: task["thresholds"] for task in tasks if task["thresholds"]}),
         "card": model_card(document),
     }
+    if weights is not None:
+        properties[STREAMING_KEY] = packed_weights(weights)
     graph.producer_name, graph.producer_version = "audiornn", document["audiornn_version"]
     del graph.metadata_props[:]
     for key, value in properties.items():
@@ -147,7 +166,12 @@ def quantised(graph: onnx.ModelProto) -> onnx.ModelProto:
         quantize_dynamic(
             graph, path, op_types_to_quantize=_INT8_OPERATORS, weight_type=QuantType.QInt8, nodes_to_exclude=kept
         )
-        return onnx.load(path)
+        small = onnx.load(path)
+    # Streams of 32 bits would not say what a file of 8 bits says.
+    kept_properties = [entry for entry in small.metadata_props if entry.key != STREAMING_KEY]
+    del small.metadata_props[:]
+    small.metadata_props.extend(kept_properties)
+    return small
 
 
 @contextlib.contextmanager
@@ -182,6 +206,29 @@ def agreement_of(reference: Engine, engine: Engine, signals: Sequence[Signals]) 
             alike = bool((one.argmax(axis=1) == other.argmax(axis=1)).all())
             same += alike and (equal is None or bool(equal[row]))
     return Agreement(len(signals), max(differences), max(embeddings), max(sizes), same)
+
+
+def _streamed(classifier: Classifier, signals: Sequence[Signals]) -> float:
+    """How far streams are from the whole.
+
+    Raises:
+        ModelError: farther than `TOLERANCE`.
+    """
+    heard = [_of_16_bits(each.waveform) for each in signals]
+    streamed, whole = StreamedClassifier(classifier).run(heard).scores, classifier.run(heard).scores
+    tasks = [task.name for task in classifier.spec.tasks if task.num_outputs]
+    difference = max((float(np.abs(streamed[name] - whole[name]).max(initial=0.0)) for name in tasks), default=0.0)
+    if not difference <= TOLERANCE:
+        raise ModelError(f"expected streams within {TOLERANCE:.1e} of the whole, got {difference:.1e}")
+    return difference
+
+
+def _of_16_bits(waveform: NDArray[np.float32]) -> NDArray[np.float32]:
+    """As a stream hears it."""
+    missing = np.isnan(waveform)
+    rounded = from_int16(to_int16(np.where(missing, np.float32(0), waveform)))
+    rounded[missing] = np.nan
+    return rounded
 
 
 def _difference(expected: NDArray[np.float32], found: NDArray[np.float32]) -> float:

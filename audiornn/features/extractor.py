@@ -160,24 +160,6 @@ class FeatureExtractor(KeepsPrecision):
             features, missing = features[:, :num_frames], None if missing is None else missing[:, :num_frames]
         return Frames(features, frame_lengths, missing)
 
-    def of_windows(self, samples: Tensor) -> tuple[Tensor, Tensor | None]:
-        """What looks at one frame alone, of windows that follow each other: for streams, before `over_frames`.
-
-        Shape:
-            samples ``(batch, samples)`` from the first one of a window to the last one of another, after a pre-emphasis
-            over the waveform, NaN where missing -> ``(batch, frames, features before differences)`` and which frames
-            are missing, bool ``(batch, frames)``; None where none is.
-        """
-        config, missing = self.config, None
-        if bool(samples.sum().isnan()):
-            gaps = samples.isnan()
-            missing = gaps.unfold(1, config.win_length, config.hop_length).any(dim=2)
-            samples = samples.masked_fill(gaps, 0.0)
-        samples = self._scaled(samples, None)
-        if self._frame_length > config.win_length:
-            samples = pad(samples, (0, self._frame_length - config.win_length))
-        return self._columns(samples.unfold(1, self._frame_length, config.hop_length)), missing
-
     def _without_gaps(self, waveforms: Tensor, lengths: Tensor, has_gaps: bool | None) -> tuple[Tensor, Tensor | None]:
         """Waveforms with zeros for missing samples, and the frames that these touch; None where nothing is missing."""
         asking = has_gaps is None and waveforms.device.type == "cpu" and not is_captured()

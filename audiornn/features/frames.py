@@ -10,31 +10,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from audiornn.features.config import LOGMEL, MFCC, FeaturesConfig
-from audiornn.features.mel import dct_matrix, lifter_weights, mel_filter_bank, window_function
+from audiornn.features.matrices import SMALLEST_POWER, cepstrum_matrix, frame_window, mel_bank
 
 # A triangle touches few bins: a product per group of neighbouring bands skips most of the zeros.
 _BAND_GROUPS = 4
-# Below any floor, and large enough for a finite gradient of the square root at digital silence.
-SMALLEST_POWER = 1e-30
 
 _LOGARITHMS: dict[str, Callable[[Tensor], Tensor]] = {"ln": torch.log_, "log10": torch.log10_, "db": torch.log10_}
 
 
 def _constant(matrix: NDArray[np.float64]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(matrix, dtype=np.float32))
-
-
-def _filter_bank(config: FeaturesConfig) -> NDArray[np.float64]:
-    return mel_filter_bank(
-        n_fft=config.n_fft,
-        sample_rate=config.sample_rate,
-        n_mels=config.n_mels,
-        f_min=config.f_min,
-        f_max=config.sample_rate / 2 if config.f_max is None else config.f_max,
-        mel_scale=config.mel_scale,
-        mel_norm=config.mel_norm,
-        triangles_in=config.triangles_in,
-    )
 
 
 class FrameTransform(nn.Module):
@@ -54,14 +39,11 @@ class FrameTransform(nn.Module):
         self._emphasis = config.pre_emphasis if config.pre_emphasis_per_frame else 0.0
         per_frame = config.remove_dc or config.use_energy or self._emphasis > 0
         self.frame_length = config.win_length if per_frame else config.n_fft
-        window = window_function(config.window, config.win_length, periodic=config.periodic)
-        window = np.pad(window, (0, self.frame_length - config.win_length))
+        window = np.pad(frame_window(config), (0, self.frame_length - config.win_length))
         self.register_buffer("window", _constant(window), persistent=False)
         self._bins = self._register_bands()
         if config.kind == MFCC:
-            dct = dct_matrix(config.n_mels, config.n_mfcc, config.dct_norm)
-            dct *= lifter_weights(config.n_mfcc, config.lifter)
-            self.register_buffer("dct", _constant(dct), persistent=False)
+            self.register_buffer("dct", _constant(cepstrum_matrix(config)), persistent=False)
 
     def _register_bands(self) -> dict[str, slice]:
         """The filter bank as a buffer per group of bands; its name, and the columns of the spectrum that it reads.
@@ -71,7 +53,7 @@ class FrameTransform(nn.Module):
         config = self.config
         width = 2 if config.power == 2 else 1
         bins = {}
-        groups = np.array_split(_filter_bank(config), min(_BAND_GROUPS, config.n_mels), axis=1)
+        groups = np.array_split(mel_bank(config), min(_BAND_GROUPS, config.n_mels), axis=1)
         for index, group in enumerate(groups):
             used = np.flatnonzero(group.any(axis=1))
             first, last = (int(used[0]), int(used[-1]) + 1) if len(used) else (0, 1)

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from audiornn.features.config import FeaturesConfig
-from audiornn.features.mel import window_function
-
-SMALLEST_ENERGY = 1e-12
-_OCTAVE_COST = 0.05
+from audiornn.features.matrices import FROM_LN, SMALLEST_ENERGY, frame_window, octave_costs, pitch_fft_size
 
 
 class EnergyTransform(nn.Module):
@@ -37,7 +32,7 @@ class EnergyTransform(nn.Module):
         energy = (frames * self.window).square().sum(dim=2, keepdim=True)
         floor = self.config.log_floor
         logs = (energy.clamp(min=floor) if self.config.log_floor_mode == "max" else energy + floor).log()
-        return logs * _FROM_LN[self.config.log]
+        return logs * FROM_LN[self.config.log]
 
 
 class PitchTransform(nn.Module):
@@ -62,12 +57,10 @@ class PitchTransform(nn.Module):
         self.config = config
         self.frame_length = config.win_length
         self._shortest, self._longest = config.pitch_lags
-        # Long enough that nothing wraps around.
-        self._size = 2 ** math.ceil(math.log2(config.win_length + self._longest + 2))
+        self._size = pitch_fft_size(config)
         window = _window(config)
         self.register_buffer("window", window, persistent=False)
-        lags = torch.arange(self._shortest, self._longest + 1)
-        self.register_buffer("cost", _OCTAVE_COST * torch.log2(lags / self._shortest), persistent=False)
+        self.register_buffer("cost", torch.from_numpy(octave_costs(config)).float(), persistent=False)
         self.register_buffer("of_window", self._autocorrelation(window.double()).float(), persistent=False)
 
     def _autocorrelation(self, frames: Tensor) -> Tensor:
@@ -92,9 +85,5 @@ class PitchTransform(nn.Module):
         return torch.cat([best, octaves * best.clamp(min=0)], dim=-1)
 
 
-_FROM_LN = {"ln": 1.0, "log10": 1 / math.log(10), "db": 10 / math.log(10)}
-
-
 def _window(config: FeaturesConfig) -> Tensor:
-    window = window_function(config.window, config.win_length, periodic=config.periodic)
-    return torch.from_numpy(np.ascontiguousarray(window, dtype=np.float32))
+    return torch.from_numpy(np.ascontiguousarray(frame_window(config), dtype=np.float32))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,21 @@ class Answer(NamedTuple):
     """``(batch, frames)``, frames of which nothing was heard; None = none."""
 
 
+Fourier = Callable[[Floats, int], NDArray[np.complexfloating[Any, Any]]]
+"""Transform of real frames ``(..., samples)``, padded with zeros to a size -> ``(..., size // 2 + 1)``."""
+
+
+class StreamingForm(NamedTuple):
+    """What it takes to run a network step by step, beside its settings: see `audiornn.streaming.core`."""
+
+    weights: Mapping[str, Floats]
+    """All of them, by their names in ``model.safetensors``."""
+    fourier: Fourier
+    """Numbers as close as can be to those of the engine: a pure tone has bands that hold nothing but its rounding."""
+    description: str
+    """What runs it, in words."""
+
+
 class Engine(Protocol):
     """A network that answers."""
 
@@ -49,6 +64,14 @@ class Engine(Protocol):
 
     def answer(self, signals: Sequence[Signals]) -> Answer:
         """Of one batch of signals at the model's rate, at least one."""
+        ...
+
+    def streaming_form(self) -> StreamingForm:
+        """Of a network that can stream from its states.
+
+        Raises:
+            ConfigError: an exported file without it.
+        """
         ...
 
     def callers(self, count: int | None = None) -> AbstractContextManager[Executor]:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
-from collections.abc import Sequence
+import zipfile
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from audiornn.errors import ConfigError, ModelError
-from audiornn.inference.engines import ONNX, Answer, pad_streams
+from audiornn.inference.engines import ONNX, Answer, Floats, StreamingForm, pad_streams
 from audiornn.sequences import Signals, pad_rows
 from audiornn.spec import MAX_CONFIG_BYTES, ModelSpec, check_document, parse_spec
 from audiornn.workers import available_cores
@@ -19,6 +24,8 @@ if TYPE_CHECKING:
 
 CONFIG_KEY = "audiornn"
 """Of the file's metadata: what ``config.json`` of a model folder holds."""
+STREAMING_KEY = "audiornn_streaming"
+"""Of the file's metadata: the weights of a model that can stream from its states, see `packed_weights`."""
 
 
 class OnnxEngine:
@@ -63,9 +70,35 @@ class OnnxEngine:
             **{field: found.get(name) for name, field in _FRAME_OUTPUTS.items()},
         )
 
+    def streaming_form(self) -> StreamingForm:
+        """The weights that the file's metadata hold, and NumPy's transform."""
+        packed = self._session.get_modelmeta().custom_metadata_map.get(STREAMING_KEY)
+        if packed is None:
+            raise ConfigError(
+                "expected an exported file with the weights that a stream from its states takes, got one without (an "
+                "older one, or one of 8 bits); export the model again, load its folder with engine='torch', or give "
+                "window_seconds"
+            )
+        return StreamingForm(_unpacked(packed), np.fft.rfft, f"numpy {np.__version__} on cpu")
+
     def callers(self, count: int | None = None) -> ThreadPoolExecutor:
         """Threads that may ask at once; those of the session are shared by all of them."""
         return ThreadPoolExecutor(count or available_cores())
+
+
+def packed_weights(weights: Mapping[str, Floats]) -> str:
+    """Arrays by name as text: base64 of what `numpy.savez` writes."""
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **weights)
+    return base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def _unpacked(text: str) -> dict[str, Floats]:
+    try:
+        with np.load(io.BytesIO(base64.b64decode(text, validate=True)), allow_pickle=False) as file:
+            return {name: np.asarray(file[name], dtype=np.float32) for name in file.files}
+    except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+        raise ModelError(f"expected weights in the metadata of an exported file, got other text: {error}") from None
 
 
 _FRAME_OUTPUTS = {

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from audiornn.errors import ConfigError
-from audiornn.inference.engines import TORCH, Answer, Floats, pad_streams
+from audiornn.inference.engines import TORCH, Answer, Floats, StreamingForm, pad_streams
 from audiornn.inputs import Inputs
 from audiornn.models.classifier import RecurrentClassifier
 from audiornn.sequences import Signals, pad_rows
@@ -73,6 +73,16 @@ class TorchEngine:
             features=None if output.features is None else _floats(output.features),
             missing=None if missing is None else missing.cpu().numpy(),
         )
+
+    def streaming_form(self) -> StreamingForm:
+        """Weights as arrays, and torch's own transform, on the CPU whatever the device."""
+
+        def fourier(frames: Floats, size: int) -> NDArray[np.complex64]:
+            found: NDArray[np.complex64] = torch.fft.rfft(torch.from_numpy(frames), n=size).numpy()
+            return found
+
+        weights = {name: _floats(tensor.detach()) for name, tensor in self.network.state_dict().items()}
+        return StreamingForm(weights, fourier, f"numpy {np.__version__} on cpu")
 
     @contextmanager
     def callers(self, count: int | None = None) -> Iterator[ThreadPoolExecutor]:

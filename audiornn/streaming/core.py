@@ -1,27 +1,34 @@
-"""A network one step at a time: the same modules as offline, with what they need of the past carried over."""
+"""A network one step at a time, in NumPy: what it needs of the past is carried over, and nothing is computed twice.
+
+A step of one stream is some hundred small products and sums: calling them is what costs, and NumPy is called several
+times as fast as torch. It is a statement of its own of what the network computes, for every cell, pooling and stem, and
+compared with the network by `tests/test_streaming.py`.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
-import torch
-from torch import Tensor, nn
-from torch.nn.functional import conv2d, pad
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+import numpy as np
 
-from audiornn.models.cells import RecurrentLayer
-from audiornn.models.classifier import RecurrentClassifier
-from audiornn.models.stem import ConvolutionStem, MaskedBatchNorm, missing_after
-from audiornn.streaming.carrying import Carry, State
+from audiornn.inference.engines import Floats, StreamingForm
+from audiornn.spec import ModelSpec
+from audiornn.streaming.carrying import Carry, Mask, State
+from audiornn.streaming.columns import WindowColumns
+from audiornn.streaming.convolving import running_stem
+from audiornn.streaming.front_end import RunningFrontEnd
+from audiornn.streaming.recurring import Hidden, RunningLayer
 from audiornn.streaming.running import running
 
 
 class Outputs(NamedTuple):
     """What leaves the network in a step."""
 
-    logits: Tensor
+    logits: Floats
     """``(batch, frames, outputs)``, of everything up to and with each frame."""
-    frame_logits: Tensor | None
+    frame_logits: Floats | None
     """``(batch, frames, frame_outputs)``; None for a network without."""
 
 
@@ -29,49 +36,48 @@ class StreamingCore:
     """``step(samples, state) -> (outputs, state)`` for a uni-directional network.
 
     Args:
-        network: in evaluation mode, one that `audiornn.streaming.limits.reason_against` has nothing against.
+        spec: of a model that `audiornn.streaming.limits.reason_against` has nothing against.
+        form: of the same model.
 
     Attributes:
         look_ahead_frames: of the front end, that must have come after one before it leaves the encoder.
         stride: frames that enter for one that leaves.
     """
 
-    def __init__(self, network: RecurrentClassifier) -> None:
-        self.network = network
-        self._front_end = network.features
-        self.device = network.features.mean.device
-        config = network.features.config
-        self._own_features = config.num_features // (1 + config.deltas)
-        self._delta_frames = config.deltas * (config.delta_window // 2)
-        stem = network.encoder.stem
-        self._stages = [] if stem is None else _stages(stem)
-        self._pooling = running(network.pooling)
+    def __init__(self, spec: ModelSpec, form: StreamingForm) -> None:
+        weights, encoder = form.weights, spec.model.encoder
+        num_features = spec.features.num_features
+        self._front_end = RunningFrontEnd(
+            spec.features, WindowColumns(spec.features, form.fourier), weights["features.mean"], weights["features.std"]
+        )
+        self._stages = running_stem(encoder.stem, _below("encoder.stem.", weights), num_features)
+        layers = [_below(f"encoder.layers.{index}.rnn.", weights) for index in range(encoder.num_layers)]
+        if self._stages:
+            layers[0] = layers[0] | {
+                "weight_ih_l0": _features_first(layers[0]["weight_ih_l0"], encoder.stem.channels[-1])
+            }
+        self._layers = [RunningLayer(encoder.cell, layer) for layer in layers]
+        self._pooling = running(spec.model.pooling, _below("pooling.", weights))
+        self._embedding = _linear("embedding.linear", weights)
+        self._head, self._frame_head = _linear("head.linear", weights), _linear("frame_head", weights)
         self.stride = 1
-        self.look_ahead_frames = self._delta_frames
+        self.look_ahead_frames = self._front_end.context
         for stage in self._stages:
             self.look_ahead_frames += stage.ahead * self.stride
             self.stride *= stage.stride
+        self._margin = encoder.stem.kernel_features // 2 if self._stages else 0
 
-    @torch.inference_mode()
     def start(self, batch: int = 1) -> State:
         """Before the first sample."""
-        network = self.network
-        carries = []
-        if self._delta_frames:
-            values = torch.zeros(batch, self._delta_frames, self._own_features, device=self.device)
-            # Nothing is known before the beginning: differences end there as they do beside a gap.
-            carries.append(Carry(values, torch.ones(self._delta_frames, dtype=torch.bool, device=self.device)))
+        carries = [*self._front_end.start(batch)]
         for stage in self._stages:
-            values = torch.zeros(batch, stage.before, stage.channels, stage.features, device=self.device)
-            carries.append(Carry(values))
-        recurrent = tuple(layer.initial_state(batch) for layer in self._layers())
-        like = recurrent[-1][0]
-        nothing = torch.zeros(batch, dtype=torch.int64, device=self.device)
-        latest = network.pooling(like.unsqueeze(1), nothing)
-        return State(tuple(carries), recurrent, (latest, *self._pooling.start(like)))
+            carries.append(Carry(np.zeros((batch, stage.before, *stage.frame_shape), dtype=np.float32)))
+        recurrent = tuple(layer.start(batch) for layer in self._layers)
+        size = self._layers[-1].hidden_size
+        pooled = (self._pooling.nothing(batch, size), *self._pooling.start(batch, size))
+        return State(tuple(carries), recurrent, pooled)
 
-    @torch.inference_mode()
-    def step(self, windows: Tensor, state: State, *, last: bool = False) -> tuple[Outputs, State]:
+    def step(self, windows: Floats, state: State, *, last: bool = False) -> tuple[Outputs, State]:
         """Go on by the samples of some whole windows.
 
         Args:
@@ -80,127 +86,76 @@ class StreamingCore:
             state: of the same streams.
             last: the signals end here.
         """
-        values, missing = windows.new_zeros(len(windows), 0, self._own_features), None
-        if windows.shape[1]:
-            values, missings = self._front_end.of_windows(windows)
-            missing = None if missings is None else missings[0]
-        values, missing, carries = self._over_frames(values, missing, state.carries, last)
-        for stage in self._stages:
-            values, missing, carry = stage.step(values, missing, carries[0], last)
-            carries = (*carries[1:], carry)
+        over_frames = state.carries[: len(state.carries) - len(self._stages)]
+        values, missing, carries = self._front_end.step(windows, over_frames, last)
         if self._stages:
-            values = values.flatten(2)
+            values = self._framed(values)
+        for stage, carry in zip(self._stages, state.carries[len(over_frames) :], strict=True):
+            values, missing, after = stage.step(values, missing, carry, last)
+            carries = (*carries, after)
+        values = values.reshape(*values.shape[:2], math.prod(values.shape[2:]))
         outputs, recurrent, pooled, sums = self._recur(values, missing, state)
-        frame_head = self.network.frame_head
-        frame_logits = None if frame_head is None else frame_head(outputs)
+        frame_logits = None if self._frame_head is None else _affine(outputs, *self._frame_head)
         return Outputs(self._logits(pooled), frame_logits), State(carries, recurrent, sums)
 
-    @torch.inference_mode()
-    def answer(self, state: State) -> Tensor:
+    def answer(self, state: State) -> Floats:
         """Logits after what a state has heard. Shape: ``(batch, outputs)``."""
         return self._logits(state.pooled[0])
 
-    def _logits(self, pooled: Tensor) -> Tensor:
-        # Their dropouts, which do nothing here, take as long as the products.
-        embedding, head = self.network.embedding.linear, self.network.head
-        if embedding is not None:
-            pooled = embedding(pooled).relu()
-        logits: Tensor = pooled.new_zeros(*pooled.shape[:-1], 0) if head is None else head.linear(pooled)
-        return logits
+    def _logits(self, pooled: Floats) -> Floats:
+        if self._embedding is not None:
+            pooled = np.maximum(_affine(pooled, *self._embedding), 0)
+        if self._head is None:
+            return np.zeros((*pooled.shape[:-1], 0), dtype=np.float32)
+        return _affine(pooled, *self._head)
 
-    def _layers(self) -> list[RecurrentLayer]:
-        return [layer for layer in self.network.encoder.layers if isinstance(layer, RecurrentLayer)]
-
-    def _over_frames(
-        self, values: Tensor, missing: Tensor | None, carries: tuple[Carry, ...], last: bool
-    ) -> tuple[Tensor, Tensor | None, tuple[Carry, ...]]:
-        """Differences, which look a few frames ahead, and normalisation."""
-        context = self._delta_frames
-        if not context:
-            return self._normalised(values, missing), missing, carries
-        carry = carries[0].extended(values, missing)
-        ready = carry.values.shape[1] - (1 if last else 2) * context
-        if ready <= 0:
-            return values.new_zeros(len(values), 0, self._front_end.num_features), None, (*carries[1:], carry)
-        found = self._normalised(carry.values, carry.missing)[:, context : context + ready]
-        missing = None if carry.missing is None else carry.missing[context : context + ready]
-        return found, missing, (*carries[1:], carry.dropped(ready))
-
-    def _normalised(self, values: Tensor, missing: Tensor | None) -> Tensor:
-        lengths = torch.full((len(values),), values.shape[1], device=values.device)
-        masks = None if missing is None else missing.expand(len(values), -1)
-        return self._front_end.over_frames(values, lengths, masks)
+    def _framed(self, values: Floats) -> Floats:
+        """One channel, with the zeros around the features that the first convolution pads."""
+        batch, frames, features = values.shape
+        framed = np.zeros((batch, frames, features + 2 * self._margin, 1), dtype=np.float32)
+        framed[:, :, self._margin : self._margin + features, 0] = values
+        return framed
 
     def _recur(
-        self, x: Tensor, missing: Tensor | None, state: State
-    ) -> tuple[Tensor, tuple[tuple[Tensor, ...], ...], Tensor, tuple[Tensor, ...]]:
+        self, x: Floats, missing: Mask | None, state: State
+    ) -> tuple[Floats, tuple[Hidden, ...], Floats, tuple[Floats, ...]]:
         """Recurrent layers and pooling over the frames that are there; beside a missing one both stay as they were."""
         present = x if missing is None else x[:, ~missing]
+        hidden, latest = state.recurrent[-1][0], state.pooled[0]
         recurrent, pooled_state = state.recurrent, state.pooled
-        outputs, pooled = present.new_zeros(len(x), 0, state.recurrent[-1][0].shape[1]), state.pooled[0][:, None][:, :0]
+        outputs, pooled = hidden[:, None][:, :0], latest[:, None][:, :0]
         if present.shape[1]:
             outputs, after = present, []
-            for layer, before in zip(self._layers(), recurrent, strict=True):
-                outputs, own = layer.go_on(outputs, before)
+            for layer, before in zip(self._layers, recurrent, strict=True):
+                outputs, own = layer.step(outputs, before)
                 after.append(own)
             recurrent = tuple(after)
             pooled, sums = self._pooling.step(outputs, state.pooled[1:])
-            pooled_state = (pooled[:, -1], *sums)
+            # Views would keep what belongs to all the frames of a long chunk.
+            pooled_state = tuple(part.copy() for part in (pooled[:, -1], *sums))
         if missing is not None:
-            count = (~missing).long().cumsum(dim=0)
-            outputs = torch.cat([state.recurrent[-1][0].unsqueeze(1), outputs], dim=1)[:, count]
-            pooled = torch.cat([state.pooled[0].unsqueeze(1), pooled], dim=1)[:, count]
+            count = (~missing).cumsum()
+            outputs = np.concatenate([hidden[:, None], outputs], axis=1)[:, count]
+            pooled = np.concatenate([latest[:, None], pooled], axis=1)[:, count]
         return outputs, recurrent, pooled, pooled_state
 
 
-class _ConvolutionStage:
-    """One convolution of a stem, with its normalisation, over frames that come one after another.
-
-    Attributes:
-        before: frames of zeros before the first one, as the convolution pads.
-        ahead: frames that must have come after one; a stride must also know whether all that it takes are missing.
-    """
-
-    def __init__(self, convolution: nn.Conv2d, norm: MaskedBatchNorm, features: int) -> None:
-        self._convolution = fuse_conv_bn_eval(convolution, norm)
-        self.kernel, self.stride = int(convolution.kernel_size[0]), int(convolution.stride[0])
-        self.before = self.kernel // 2
-        self.ahead = max(self.before, self.stride - 1)
-        self.channels, self.features = convolution.in_channels, features
-
-    def step(
-        self, values: Tensor, missing: Tensor | None, carry: Carry, last: bool
-    ) -> tuple[Tensor, Tensor | None, Carry]:
-        """Shape: values ``(batch, frames, channels, features)``, or without the channels where there is one."""
-        x = values if values.dim() == 4 else values.unsqueeze(2)
-        carry = carry.extended(x, missing)
-        held = carry.values.shape[1] - carry.skip - self.before  # from the middle of the next output's kernel on
-        ready = max(0, -(-held // self.stride) if last else (held - self.ahead - 1) // self.stride + 1)
-        if not ready:
-            width = -(-self.features // int(self._convolution.stride[1]))
-            return x.new_zeros(len(x), 0, self._convolution.out_channels, width), None, carry
-        reach = (ready - 1) * self.stride + self.kernel
-        frames = carry.values[:, :reach].transpose(1, 2)
-        if frames.shape[2] < reach:
-            frames = pad(frames, (0, 0, 0, reach - frames.shape[2]))
-        convolution = self._convolution
-        padding = (0, int(convolution.padding[1]))
-        found = conv2d(frames, convolution.weight, convolution.bias, convolution.stride, padding).relu_()
-        absent = None
-        if carry.missing is not None:
-            middles = carry.missing[self.before :][: ready * self.stride]
-            absent = missing_after(middles.unsqueeze(0), self.stride)[0]
-            absent = absent if bool(absent.any()) else None
-        if absent is not None:
-            found = found.masked_fill(absent[None, None, :, None], 0.0)
-        return found.transpose(1, 2), absent, carry.dropped(ready * self.stride)
+def _below(prefix: str, weights: Mapping[str, Floats]) -> dict[str, Floats]:
+    return {name.removeprefix(prefix): array for name, array in weights.items() if name.startswith(prefix)}
 
 
-def _stages(stem: ConvolutionStem) -> list[_ConvolutionStage]:
-    stages = []
-    features = stem.num_features
-    for convolution, norm in zip(stem.convolutions, stem.norms, strict=True):
-        assert isinstance(convolution, nn.Conv2d) and isinstance(norm, MaskedBatchNorm)
-        stages.append(_ConvolutionStage(convolution, norm, features))
-        features = -(-features // int(convolution.stride[1]))
-    return stages
+def _features_first(weight: Floats, channels: int) -> Floats:
+    """A layer's weights for frames of ``(features, channels)`` instead of ``(channels, features)``."""
+    return weight.reshape(len(weight), channels, -1).transpose(0, 2, 1).reshape(len(weight), -1)
+
+
+def _linear(name: str, weights: Mapping[str, Floats]) -> tuple[Floats, Floats] | None:
+    if f"{name}.weight" not in weights:
+        return None
+    return np.ascontiguousarray(weights[f"{name}.weight"].T), weights[f"{name}.bias"]
+
+
+def _affine(x: Floats, weight: Floats, bias: Floats) -> Floats:
+    """Shape: ``(..., inputs)`` -> ``(..., outputs)``."""
+    found: Floats = (x.reshape(-1, x.shape[-1]) @ weight + bias).reshape(*x.shape[:-1], len(bias))
+    return found

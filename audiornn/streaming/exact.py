@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from audiornn.errors import ConfigError
+from audiornn.errors import ModelError
 from audiornn.inference import Classifier
-from audiornn.inference.torch_engine import TorchEngine
+from audiornn.inference.engines import Floats, StreamingForm
+from audiornn.spec import ModelSpec
 from audiornn.streaming.carrying import State, join_states
 from audiornn.streaming.core import Outputs, StreamingCore
 from audiornn.streaming.updates import Moments, joined
-from audiornn.tasks import FRAMES
+from audiornn.tasks import TaskSpec
 
 Waveform = NDArray[np.float32]
 
@@ -51,19 +51,18 @@ class ExactStreams:
     """Moves any number of streams forward, those that stand at the same point of every stride as one batch.
 
     Raises:
-        ConfigError: the model is run by another engine than torch.
+        ConfigError: an exported file that does not hold what that takes.
+        ModelError: one that holds something else.
     """
 
     def __init__(self, classifier: Classifier) -> None:
-        engine = classifier.engine
-        if not isinstance(engine, TorchEngine):
-            raise ConfigError(
-                f"expected a model that torch runs, to stream from its states, got one that {engine.name} runs; "
-                "give window_seconds, or load it with engine='torch'"
-            )
-        self._classifier = classifier
+        form = classifier.engine.streaming_form()
+        self.description = form.description
         self._config = classifier.spec.features
-        self._core = StreamingCore(engine.network)
+        self._core = _tried(classifier.spec, form)
+        tasks = classifier.spec.tasks
+        self._shares = _shares(tasks, [task.num_outputs for task in tasks])
+        self._frame_shares = _shares(tasks, [task.num_frame_outputs for task in tasks])
         self._start = self._core.start()
         self._clock = classifier.spec.frame_clock
         config, clock = self._config, self._clock
@@ -89,16 +88,25 @@ class ExactStreams:
             for index in waiting:
                 windows, is_last = self._windows(rows[index], last=last)
                 if len(windows) or is_last:
-                    gap = index if np.isnan(windows.sum()) else None
-                    key = (len(windows), is_last, gap, rows[index].state[0].layout if len(rows) > 1 else None)
+                    key = (
+                        len(windows),
+                        is_last,
+                        *(self._together(index, rows[index], windows) if len(rows) > 1 else ()),
+                    )
                     groups[key].append((index, windows))
             waiting = [index for key, group in groups.items() if not key[1] for index, _ in group]
-            for (_, is_last, _, _), group in groups.items():
+            for (_, is_last, *_), group in groups.items():
                 indices = [index for index, _ in group]
-                moments = self._step([rows[index] for index in indices], np.stack([x for _, x in group]), is_last)
+                windows = np.stack([own for _, own in group]) if len(group) > 1 else group[0][1][None]
+                moments = self._step([rows[index] for index in indices], windows, is_last)
                 for index, own in zip(indices, moments, strict=True):
                     found[index].append(own)
         return [joined(parts) for parts in found]
+
+    @staticmethod
+    def _together(index: int, row: ExactRow, windows: Waveform) -> tuple[Any, ...]:
+        """Equal for streams that can be one batch; of those with gaps, each is alone."""
+        return index if np.isnan(windows.sum()) else None, row.state[0].layout
 
     def _hear(self, row: ExactRow, waveform: Waveform) -> None:
         if not len(waveform):
@@ -146,10 +154,10 @@ class ExactStreams:
     def _step(self, rows: Sequence[ExactRow], windows: NDArray[np.float32], last: bool) -> list[dict[str, Moments]]:
         _part(rows)
         state = join_states([row.state for row in rows])
-        outputs, state = self._core.step(torch.from_numpy(windows).to(self._core.device), state, last=last)
+        outputs, state = self._core.step(windows, state, last=last)
         found = self._moments(rows, outputs)
-        if last and self._num_outputs:
-            logits = self._core.answer(state).cpu().numpy()
+        if last and self._shares:
+            logits = self._core.answer(state)
             for index, row in enumerate(rows):
                 if row.heard and not row.frames and not found[index]:  # shorter than one frame
                     times = np.array([row.heard / self._config.sample_rate])
@@ -160,31 +168,22 @@ class ExactStreams:
             row.frames += outputs.logits.shape[1]
         return found
 
-    @property
-    def _num_outputs(self) -> int:
-        return sum(task.num_outputs for task in self._classifier.spec.tasks)
-
-    def _of_utterance(self, logits: NDArray[np.float32], times: NDArray[np.float64]) -> dict[str, Moments]:
-        shares = self._classifier.shares(logits)
-        return {name: Moments(times, task.scores(own)) for name, (task, own) in shares.items() if task.num_outputs}
+    def _of_utterance(self, logits: Floats, times: NDArray[np.float64]) -> dict[str, Moments]:
+        return {task.name: Moments(times, task.scores(logits[:, own])) for task, own in self._shares}
 
     def _moments(self, rows: Sequence[ExactRow], outputs: Outputs) -> list[dict[str, Moments]]:
         clock = self._clock
-        num_frames = outputs.logits.shape[1]
+        logits, frame_logits = outputs
+        num_frames = logits.shape[1]
         if not num_frames:
             return [{} for _ in rows]
-        logits = outputs.logits.cpu().numpy()
-        frame_logits = None if outputs.frame_logits is None else outputs.frame_logits.cpu().numpy()
         found = []
         for index, row in enumerate(rows):
-            times = clock.first_seconds + (row.frames + np.arange(num_frames)) / clock.frame_rate
+            times = clock.first_seconds + np.arange(row.frames, row.frames + num_frames) / clock.frame_rate
             moments = self._of_utterance(logits[index], times)
-            first = 0
-            for task in self._classifier.spec.tasks:
-                if task.kind == FRAMES and frame_logits is not None:
-                    own = frame_logits[index, :, first : first + task.num_frame_outputs]
-                    moments[task.name] = Moments(times, task.frame_scores(own))
-                first += task.num_frame_outputs
+            if frame_logits is not None:
+                for task, own in self._frame_shares:
+                    moments[task.name] = Moments(times, task.frame_scores(frame_logits[index][:, own]))
             found.append(moments)
         return found
 
@@ -212,6 +211,26 @@ class ExactStreams:
             taken=taken,
             frames=frames,
         )
+
+
+def _tried(spec: ModelSpec, form: StreamingForm) -> StreamingCore:
+    """A core that has run, so that weights of another network don't show up in the middle of a stream."""
+    try:
+        core = StreamingCore(spec, form)
+        outputs, _ = core.step(np.zeros((1, spec.features.win_length), dtype=np.float32), core.start(), last=True)
+        sizes = [0 if part is None else part.shape[2] for part in outputs]
+    except (LookupError, ValueError, TypeError, AttributeError) as error:
+        raise ModelError(f"expected the weights of the model beside its settings, got others: {error}") from None
+    wanted = [sum(task.num_outputs for task in spec.tasks), sum(task.num_frame_outputs for task in spec.tasks)]
+    if sizes != wanted:
+        raise ModelError(f"expected weights with {wanted} outputs beside the settings of the model, got {sizes}")
+    return core
+
+
+def _shares(tasks: Sequence[TaskSpec], sizes: Sequence[int]) -> list[tuple[TaskSpec, slice]]:
+    """The tasks that have outputs, and where these are among those of all."""
+    ends = np.cumsum(sizes).tolist()
+    return [(task, slice(end - size, end)) for task, size, end in zip(tasks, sizes, ends, strict=True) if size]
 
 
 def _part(rows: Sequence[ExactRow]) -> None:

@@ -37,6 +37,8 @@ def check_chunk(chunk: NDArray[Any]) -> Samples:
     Raises:
         AudioError: it can't: another shape or type, or values far outside [-1, 1].
     """
+    if isinstance(chunk, np.ndarray) and chunk.ndim == 1 and chunk.dtype == np.int16:  # as most come, many a second
+        return Samples(from_int16(chunk), None, is_rounded=True)
     samples = as_columns(chunk)
     if not samples.size:
         return Samples(np.zeros(0, dtype=np.float32), None)

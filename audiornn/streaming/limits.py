@@ -27,6 +27,15 @@ def reason_against(spec: ModelSpec) -> str:
     return ""
 
 
+def can_stream(spec: ModelSpec) -> bool:
+    """Whether a stream goes on from its states, with the numbers of the whole."""
+    try:
+        check_streamable(spec)
+    except ConfigError:
+        return False
+    return not reason_against(spec)
+
+
 def usual_window(spec: ModelSpec) -> float | None:
     """Seconds of a window where none is wanted in particular; None for a model that needs none."""
     return WINDOW_SECONDS if reason_against(spec) else None

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
-import torch
-from torch import Tensor
-from torch.nn.functional import pad
+import numpy as np
+from numpy.typing import NDArray
 
-from audiornn.models.pooling import AttentionPooling, LastPooling, MultiheadAttentionPooling, Pooling, StatisticsPooling
+from audiornn.inference.engines import Floats
+from audiornn.models.config import PoolingConfig
 
-Sums = tuple[Tensor, ...]
+Sums = tuple[NDArray[Any], ...]
 """``(batch, ...)`` each; float64 where they grow with the stream."""
 
 _STD_EPS = 1e-5  # that of `audiornn.padding.masked_mean_std`
@@ -21,92 +22,118 @@ _SMALLEST = 1e-300
 class RunningPooling(Protocol):
     """A pooling over the frames that have come; none of them is missing."""
 
-    def start(self, like: Tensor) -> Sums:
-        """Before the first frame. Shape: like ``(batch, features)``."""
+    def nothing(self, batch: int, size: int) -> Floats:
+        """What the pooling gives of no frame, of ``size`` features. Shape: ``(batch, output_size)``."""
         ...
 
-    def step(self, x: Tensor, sums: Sums) -> tuple[Tensor, Sums]:
+    def start(self, batch: int, size: int) -> Sums:
+        """Before the first frame."""
+        ...
+
+    def step(self, x: Floats, sums: Sums) -> tuple[Floats, Sums]:
         """Shape: x ``(batch, frames, features)`` -> ``(batch, frames, output_size)`` float32, after each frame."""
         ...
 
 
-def running(pooling: Pooling) -> RunningPooling:
-    """The form of a pooling that grows."""
-    if isinstance(pooling, LastPooling):
-        return _Last()
-    if isinstance(pooling, StatisticsPooling):
-        forms: dict[str, RunningPooling] = {"mean": _Mean(), "max": _Max(), "mean_std": _MeanStd()}
-        return forms[pooling.kind]
-    return _Attention(pooling)
+def running(config: PoolingConfig, weights: Mapping[str, Floats]) -> RunningPooling:
+    """The form of a pooling that grows.
+
+    Args:
+        config: of a pooling that needs no frame of later.
+        weights: its own, by their names in it.
+    """
+    if config.kind == "attention":
+        return _Attention(_by_projection(weights), 1)
+    if config.kind == "multihead_attention":
+        query = weights["query"].T / np.float32(np.sqrt(weights["query"].shape[1]))
+        return _Attention(lambda x: x @ query, config.num_heads)
+    forms: dict[str, RunningPooling] = {"last": _Last(), "mean": _Mean(), "max": _Max(), "mean_std": _MeanStd()}
+    return forms[config.kind]
 
 
-class _Last:
-    def start(self, like: Tensor) -> Sums:
-        return (torch.zeros_like(like),)
+def _by_projection(weights: Mapping[str, Floats]) -> Callable[[Floats], Floats]:
+    projection, bias, score = weights["projection.weight"].T, weights["projection.bias"], weights["score.weight"].T
+    return lambda x: np.tanh(x @ projection + bias) @ score
 
-    def step(self, x: Tensor, sums: Sums) -> tuple[Tensor, Sums]:
+
+class _Plain:
+    def nothing(self, batch: int, size: int) -> Floats:
+        return np.zeros((batch, size), dtype=np.float32)
+
+
+class _Last(_Plain):
+    def start(self, batch: int, size: int) -> Sums:
+        return (np.zeros((batch, size), dtype=np.float32),)
+
+    def step(self, x: Floats, sums: Sums) -> tuple[Floats, Sums]:
         del sums
         return x, (x[:, -1],)
 
 
-class _Max:
-    def start(self, like: Tensor) -> Sums:
-        return (torch.full_like(like, -torch.inf),)
+class _Max(_Plain):
+    def start(self, batch: int, size: int) -> Sums:
+        return (np.full((batch, size), -np.inf, dtype=np.float32),)
 
-    def step(self, x: Tensor, sums: Sums) -> tuple[Tensor, Sums]:
-        highest = torch.maximum(x.cummax(dim=1).values, sums[0].unsqueeze(1))
+    def step(self, x: Floats, sums: Sums) -> tuple[Floats, Sums]:
+        highest = np.maximum(np.maximum.accumulate(x, axis=1), sums[0][:, None])
         return highest, (highest[:, -1],)
 
 
-class _Mean:
-    def start(self, like: Tensor) -> Sums:
-        return like.new_zeros(len(like), 1, dtype=torch.float64), torch.zeros_like(like, dtype=torch.float64)
+class _Mean(_Plain):
+    def start(self, batch: int, size: int) -> Sums:
+        return np.zeros((batch, 1)), np.zeros((batch, size))
 
-    def step(self, x: Tensor, sums: Sums) -> tuple[Tensor, Sums]:
+    def step(self, x: Floats, sums: Sums) -> tuple[Floats, Sums]:
         counts = _counts(x, sums[0])
-        total = x.double().cumsum(dim=1) + sums[1].unsqueeze(1)
-        return (total / counts).float(), (counts[:, -1], total[:, -1])
+        total = x.cumsum(axis=1, dtype=np.float64) + sums[1][:, None]
+        return (total / counts).astype(np.float32), (counts[:, -1], total[:, -1])
 
 
 class _MeanStd:
-    def start(self, like: Tensor) -> Sums:
-        zeros = torch.zeros_like(like, dtype=torch.float64)
-        return like.new_zeros(len(like), 1, dtype=torch.float64), zeros, zeros
+    def nothing(self, batch: int, size: int) -> Floats:
+        return np.repeat(np.array([[0, math.sqrt(_STD_EPS)]], dtype=np.float32), size, axis=1).repeat(batch, axis=0)
 
-    def step(self, x: Tensor, sums: Sums) -> tuple[Tensor, Sums]:
-        counts, wide = _counts(x, sums[0]), x.double()
-        total = wide.cumsum(dim=1) + sums[1].unsqueeze(1)
-        squares = wide.square().cumsum(dim=1) + sums[2].unsqueeze(1)
+    def start(self, batch: int, size: int) -> Sums:
+        return np.zeros((batch, 1)), np.zeros((batch, size)), np.zeros((batch, size))
+
+    def step(self, x: Floats, sums: Sums) -> tuple[Floats, Sums]:
+        counts, wide = _counts(x, sums[0]), x.astype(np.float64)
+        total = wide.cumsum(axis=1) + sums[1][:, None]
+        squares = np.square(wide).cumsum(axis=1) + sums[2][:, None]
         mean = total / counts
-        variance = (squares / counts - mean.square()).clamp(min=0)
-        pooled = torch.cat([mean, torch.sqrt(variance + _STD_EPS)], dim=2).float()
+        variance = np.maximum(squares / counts - np.square(mean), 0)
+        pooled = np.concatenate([mean, np.sqrt(variance + _STD_EPS)], axis=2).astype(np.float32)
         return pooled, (counts[:, -1], total[:, -1], squares[:, -1])
 
 
 class _Attention:
     """Softmax sums relative to the largest score so far, which keeps them in range."""
 
-    def __init__(self, pooling: AttentionPooling | MultiheadAttentionPooling) -> None:
-        self._scores: Callable[[Tensor], Tensor] = pooling.scores
-        self._num_heads = pooling.num_heads if isinstance(pooling, MultiheadAttentionPooling) else 1
+    def __init__(self, scores: Callable[[Floats], Floats], num_heads: int) -> None:
+        self._scores = scores
+        self._num_heads = num_heads
 
-    def start(self, like: Tensor) -> Sums:
-        heads = like.new_zeros(len(like), self._num_heads, like.shape[1] + 1, dtype=torch.float64)
-        return heads.new_full(heads.shape[:2], -torch.inf), heads
+    def nothing(self, batch: int, size: int) -> Floats:
+        return np.zeros((batch, self._num_heads * size), dtype=np.float32)
 
-    def step(self, x: Tensor, sums: Sums) -> tuple[Tensor, Sums]:
-        scores = self._scores(x).double()
+    def start(self, batch: int, size: int) -> Sums:
+        # Beside the features the sum of the shares themselves.
+        return np.full((batch, self._num_heads), -np.inf), np.zeros((batch, self._num_heads, size + 1))
+
+    def step(self, x: Floats, sums: Sums) -> tuple[Floats, Sums]:
+        scores = self._scores(x).astype(np.float64)
         highest, total = sums
-        top = torch.maximum(highest, scores.amax(dim=1))
-        shares = torch.exp(scores - top.unsqueeze(1)).unsqueeze(3)
-        # A 1 beside the features sums the shares themselves.
-        products = shares * pad(x.double(), (0, 1), value=1.0).unsqueeze(2)
-        before = (total * torch.exp(highest - top).unsqueeze(2)).unsqueeze(1)
-        totals = (products.cumsum(dim=1) if x.shape[1] > 1 else products) + before
-        pooled = totals[..., :-1] / totals[..., -1:].clamp(min=_SMALLEST)
-        return pooled.flatten(2).float(), (top, totals[:, -1])
+        top = np.maximum(highest, scores.max(axis=1))
+        shares = np.exp(scores - top[:, None])
+        products = np.empty((*shares.shape, x.shape[2] + 1))
+        np.multiply(shares[..., None], x[:, :, None], out=products[..., :-1])
+        products[..., -1] = shares
+        totals = products if x.shape[1] == 1 else products.cumsum(axis=1)
+        totals += (total * np.exp(highest - top)[..., None])[:, None]
+        pooled = totals[..., :-1] / np.maximum(totals[..., -1:], _SMALLEST)
+        return pooled.reshape(*x.shape[:2], -1).astype(np.float32), (top, totals[:, -1])
 
 
-def _counts(x: Tensor, before: Tensor) -> Tensor:
+def _counts(x: Floats, before: NDArray[np.float64]) -> NDArray[np.float64]:
     """Frames up to and with each. Shape: before ``(batch, 1)`` -> ``(batch, frames, 1)``."""
-    return before.unsqueeze(1) + torch.arange(1, x.shape[1] + 1, dtype=before.dtype, device=x.device)[:, None]
+    return before[:, None] + np.arange(1.0, x.shape[1] + 1)[:, None]

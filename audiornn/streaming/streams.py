@@ -22,7 +22,7 @@ from audiornn.streaming.updates import Floats, Update
 Chunk = NDArray[Any]
 """``(samples,)`` or ``(channels, samples)``: floats in [-1, 1], NaN where missing, or int16. It may be empty."""
 
-_FORMAT, _VERSION = "audiornn-stream", 1
+_FORMAT, _VERSION = "audiornn-stream", 2
 _HEADER = "header"
 _HIGHEST_RATE = 1_000_000
 
@@ -48,11 +48,13 @@ class StreamBatch:
         hop_seconds: from one window to the next; None = a quarter of the window.
 
     Raises:
-        ConfigError: a model that can't stream without windows, given none; a rate, window or hop that can't be.
+        ConfigError: a model that can't stream without windows, given none; a rate, window or hop that can't be; an
+            exported file without the weights that streaming from states takes.
 
     Attributes:
         delay_seconds: longest time from a sound to a result that has heard it, as `audiornn evaluate streaming=true`
             states it; a rate that is not the model's adds up to 0.1 s.
+        description: library and device that run it, in words.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class StreamBatch:
 
             self._rows = ExactStreams(classifier)
         self.delay_seconds: float = self._rows.delay_seconds
+        self.description: str = self._rows.description
         self._windows = [window_seconds, hop_seconds]
         self._streams: dict[Hashable, _Stream] = {}
 
@@ -235,6 +238,7 @@ class Stream:
         self.classifier = self._batch.classifier
         self.sample_rate = self._batch.sample_rate
         self.delay_seconds = self._batch.delay_seconds
+        self.description = self._batch.description
 
     def push(self, chunk: Chunk, *, sample_rate: int | None = None) -> Update:
         """Hear what comes next; see `StreamBatch.push`."""

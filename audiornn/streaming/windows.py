@@ -66,6 +66,7 @@ class WindowStreams:
 
     def __init__(self, classifier: Classifier, window_seconds: float, hop_seconds: float) -> None:
         self._classifier = classifier
+        self.description = classifier.engine.description
         rate = classifier.sample_rate
         self._per_frame = any(task.kind == FRAMES for task in classifier.spec.tasks)
         config, stem = classifier.spec.features, classifier.spec.model.encoder.stem
