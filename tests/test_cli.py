@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -398,3 +400,28 @@ def test_patterns_with_brackets_are_printed_as_they_are(tmp_path):
     pattern = "[/]([a-z]+)_"
     told = succeed("prepare", "data=folder", "data.path=clips", f"data.speaker_pattern='{pattern}'", cwd=tmp_path)
     assert pattern in "".join(told.split("\n"))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize("words", [("--help",), ("prepare", "--help"), ("store", "list")])
+def test_full_disk_behind_standard_output_is_one_line(tmp_path, words):
+    (tmp_path / "data").mkdir()
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "audiornn", *words], cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert done.returncode == 2
+    assert done.stderr == "audiornn: ConfigError: expected to write to standard output, got: No space left on device\n"
+
+
+def test_closed_standard_output_is_nobodys_error(tmp_path):
+    command = f"'{sys.executable}' -m audiornn --help >&-"
+    done = subprocess.run(command, shell=True, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_missing_package_is_named(tmp_path):
+    code = "import sys; sys.modules['hydra'] = None; from audiornn.cli import main; sys.exit(main(['prepare']))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("audiornn: ConfigError: expected the package 'hydra', found an installation without")
