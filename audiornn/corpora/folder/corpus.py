@@ -68,8 +68,8 @@ class FolderCorpus(Corpus):
     annotations: str = "auto"
     """``metadata``, ``audacity`` or ``none``; ``auto`` looks for metadata, then for a label track beside every
     recording, where there are no class folders."""
-    label_column: str = LABEL_COLUMN
-    """Of the metadata."""
+    label_column: str | None = LABEL_COLUMN
+    """Of the metadata; null = it has no labels."""
     label_pattern: str | None = None
     """Regular expression searched in ``<class>/**/<file>``, behind the root's name where there are several; its group
     ``label``, else the first, else all of it, is the label. It goes before folders and metadata."""
@@ -112,7 +112,7 @@ class FolderCorpus(Corpus):
     def _check_annotations(self) -> None:
         if self.label_pattern is not None and "audacity" in (self.annotations, self._asked_for):
             raise ConfigError("label_pattern must be null with annotations=audacity, whose labels are those of regions")
-        if self.label_column != LABEL_COLUMN and self.label_pattern is not None:
+        if self.label_column not in (LABEL_COLUMN, None) and self.label_pattern is not None:
             raise ConfigError("expected label_column or label_pattern, got both; leave one out")
         if self.label_column != LABEL_COLUMN and self._asked_for != "metadata":
             raise ConfigError(f"label_column needs annotations=metadata, got annotations={self.annotations}")
