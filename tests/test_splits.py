@@ -456,7 +456,7 @@ def test_folds_are_not_lost_and_not_written_over() -> None:
     both = assign(official, SplitRule(folds=3, fold_column="mine")).utterances[0].columns
     assert list(both) == ["fold", "mine"] and both["fold"] == "9"
     with pytest.raises(CorpusError, match=r"got speaker '.*' in test and in fold"):
-        assign(utterances, SplitRule(folds=3, test=0.5), kept=kept)
+        assign(utterances, SplitRule(folds=4, test=0.5), kept=kept)
     # With nothing to say about folds, a column of the corpus is a column like any other.
     assert assign(official, SplitRule(), kept=official).utterances[0].columns == {"fold": "9"}
 
