@@ -162,11 +162,8 @@ def ill(tmp_path_factory) -> tuple[Path, Diagnosis]:
     (folder / "manifest.csv").touch()
 
     class Listed(ManifestCorpus):
-        def utterances(self, data_dir: Path) -> list[Utterance]:
-            return rows
-
-        def split_rule(self, data_dir: Path) -> str:
-            return "as planted"
+        def utterances_and_rule(self, data_dir: Path) -> tuple[list[Utterance], str]:
+            return rows, "as planted"
 
     return folder, examine(Listed(path="planted"), data_dir=folder, num_workers=0)
 

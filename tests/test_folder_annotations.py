@@ -280,13 +280,13 @@ def test_metadata_without_a_label_is_refused_with_its_columns_and_the_setting(su
     touch(tmp_path, [f"{number}.wav" for number in range(4)])
     said = [{"file_name": f"{n}.wav", "emotion": "ab"[n % 2], "age": 30, "speaker": f"s{n}"} for n in range(4)]
     write_metadata(tmp_path / f"metadata{suffix}", said)
-    says = "expected labels in column 'label' of .*: 'emotion', 'age', 'speaker'; give data.label_column=COLUMN, or "
+    says = r"expected labels in column 'label' of .*: 'emotion', 'age', 'speaker'; give data.label_column=COLUMN, or "
     with pytest.raises(CorpusError, match=says):
         FolderCorpus(path=str(tmp_path)).utterances(tmp_path)
     rows = FolderCorpus(path=str(tmp_path), label_column="emotion", split="random").utterances(tmp_path)
     assert {row.label for row in rows} == {"a", "b"}
     write_metadata(tmp_path / f"metadata{suffix}", [{**row, "labels": "x"} for row in said])
-    with pytest.raises(CorpusError, match="give data.label_column=labels,"):
+    with pytest.raises(CorpusError, match=r"give data\.label_column=labels,"):
         FolderCorpus(path=str(tmp_path)).utterances(tmp_path)
 
 

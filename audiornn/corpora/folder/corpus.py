@@ -140,16 +140,18 @@ class FolderCorpus(Corpus):
         unpack_archives(self._paths, data_dir, progress)
 
     def utterances(self, data_dir: Path) -> list[Utterance]:
-        with collector_paused():
-            reader, listing = self._reader(), self._list(data_dir)
-            rows, _ = self._split(listing, *self._read(listing, reader))
-        for note in reader.notes:
-            _logger.warning("%s: %s", listing.where, note)
-        return rows
+        return self.utterances_and_rule(data_dir)[0]
 
     def split_rule(self, data_dir: Path) -> str:
-        listing = self._list(data_dir)
-        return self._split(listing, *self._read(listing, self._reader()))[1]
+        return self.utterances_and_rule(data_dir)[1]
+
+    def utterances_and_rule(self, data_dir: Path) -> tuple[list[Utterance], str]:
+        with collector_paused():
+            reader, listing = self._reader(), self._list(data_dir)
+            rows, rule = self._split(listing, *self._read(listing, reader))
+        for note in reader.notes:
+            _logger.warning("%s: %s", listing.where, note)
+        return rows, rule
 
     def folds(self, data_dir: Path) -> list[str]:  # noqa: ARG002
         if self.num_folds is None:

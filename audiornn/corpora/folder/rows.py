@@ -215,8 +215,8 @@ def _no_labels(rows: Sequence[Utterance], metadata: Sequence[str], label_column:
     near = nearest_column(label_column, names) or "COLUMN"
     return (
         f"expected labels in column {label_column!r} of {metadata[0]!r}, got none; further columns with something in "
-        f"them: {', '.join(map(repr, names[:20])) or 'none'}; give data.label_column={near}, or data.label_column=null for "
-        "clips without labels"
+        f"them: {', '.join(map(repr, names[:20])) or 'none'}; give data.label_column={near}, or data.label_column=null "
+        "for clips without labels"
     )
 
 
