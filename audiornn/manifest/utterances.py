@@ -21,6 +21,9 @@ OWN_COLUMNS = ("label", "speaker", "split")
 """Fields of `Utterance` that targets can be read from, beside its further columns."""
 
 
+_NO_COLUMNS: Mapping[str, str] = {}
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Utterance:
     """One recording, or a segment of one, and what is said about it.
@@ -69,7 +72,7 @@ class Utterance:
         _put_start_seconds(self, start_seconds)
         _put_end_seconds(self, end_seconds)
         _put_gaps(self, gaps)
-        _put_columns(self, {} if columns is None else columns)
+        _put_columns(self, _NO_COLUMNS if columns is None else columns)
         _put_line(self, line)
         _put_folder(self, folder)
 

@@ -125,9 +125,10 @@ def _split_files(
     """Give the files of each label the same shares, in an order that their names and the seed give."""
     check_fractions(validation, test)
     names = {row.path: row.file_id for row in utterances if row.split != NOISE}
-    classes: defaultdict[str, list[tuple[bytes, str]]] = defaultdict(list)
-    for path, label in labels.items():
-        classes[label].append((hash_order(names[path], seed), path))
+    order = {path: hash_order(name, seed) for path, name in names.items()}
+    classes: defaultdict[str, list[str]] = defaultdict(list)
+    for path in sorted(labels):
+        classes[labels[path]].append(path)
     split_of: dict[str, str] = {}
     for label, files in sorted(classes.items()):
         needed = 1 + (validation > 0) + (test > 0)
@@ -137,13 +138,12 @@ def _split_files(
                 f"expected at least {needed} files{' in every class' if label else ''}, got {len(files)}"
                 f"{f' in {label!r}' if label else ''}; add files, drop the class, or set splits yourself"
             )
-        files.sort()
+        files.sort(key=order.__getitem__)
         num_test = _share(test, len(files), needed)
         num_validation = _share(validation, len(files), needed)
-        for position, (_, path) in enumerate(files):
-            split_of[path] = (
-                "test" if position < num_test else "validation" if position < num_test + num_validation else "train"
-            )
+        split_of.update(dict.fromkeys(files, "train"))
+        split_of.update(dict.fromkeys(files[: num_test + num_validation], "validation"))
+        split_of.update(dict.fromkeys(files[:num_test], "test"))
     return [row if row.split == NOISE else row.with_split(split_of[row.path]) for row in utterances]
 
 
