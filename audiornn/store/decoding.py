@@ -24,7 +24,7 @@ from audiornn.workers import map_in_processes
 
 # Files up to here are read once, digested and decoded in memory.
 _CONTENT_BYTES = 64 << 20
-_GROUP_SEGMENTS, _GROUP_BYTES = 64, 1 << 19
+_GROUP_SEGMENTS, _GROUP_BYTES = 64, 2 << 20
 
 # What the system says of a file until somebody changes it.
 _LASTING = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENAMETOOLONG)
