@@ -137,10 +137,10 @@ def prepare_folds(
         corpus = config.data.with_fold(name)
         fold_config, store = dataclasses.replace(config, data=corpus), decoded
         if corpus != first:
-            rows = corpus.utterances(data_dir)
+            rows, split_rule = corpus.utterances_and_rule(data_dir)
             check_utterances(rows, f"data={corpus.name}")
             fold_config.check(rows, splits=("test",))
-            store = store_of_fold(decoded, corpus, data_dir, rows)
+            store = store_of_fold(decoded, rows, split_rule)
         if empty := [split for split in SPLITS if not len(store.indices(split))]:
             raise CorpusError(
                 f"expected utterances in the {empty[0]} split of data={corpus.name} with fold {name!r} held out, "

@@ -55,12 +55,15 @@ class UtteranceSource:
         self._utterances = utterances
         further = dict.fromkeys(name for utterance in utterances for name in utterance.columns)
         self.column_names = [*OWN_COLUMNS, *further]
+        self._columns: dict[str, list[str]] = {}
 
     def column(self, name: str) -> list[str]:
-        return [utterance.column(name) for utterance in self._utterances]
+        if name not in self._columns:  # an objective asks for the same one several times
+            self._columns[name] = [utterance.column(name) for utterance in self._utterances]
+        return self._columns[name]
 
     def indices(self, split: str) -> Ints:
-        return np.flatnonzero([utterance.split == split for utterance in self._utterances])
+        return np.flatnonzero([each == split for each in self.column("split")])
 
     def durations(self, rows: Ints) -> NDArray[np.float64]:
         return np.zeros(len(rows))

@@ -1,9 +1,11 @@
 """How fast a corpus is prepared, and found again: ``python benchmarks/prepare.py`` writes `benchmarks/prepare.md`.
 
-Clips are synthesised in a temporary folder: noise with the loudness of speech, no two alike. Three programs take turns
+Clips are synthesised in a temporary folder: noise with the loudness of speech, no two alike. Four programs take turns
 in as many processes as there are cores, so that a busy machine slows all of them:
 
-- decoder alone: `audiornn.audio.read_recording` of every file, and nothing kept;
+- soundfile: `soundfile.read` of every file as int16, which is libsndfile's decoder, and nothing kept;
+- decoder alone: `audiornn.audio.read_recording` of every file, which copies 16-bit WAV without libsndfile, and mixes
+  and resamples where it has to; nothing kept;
 - least work: that, a digest of every file, and the samples on disk, which no store named by its content can do without;
 - prepare: `audiornn.store.prepare`, from the list of the files to the open store.
 
@@ -34,7 +36,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 SAMPLE_RATE = 16_000
 CLASSES = 20
 FILES_TOGETHER = 128
-PROGRAMS = ("decoder alone", "least work", "prepare")
+PROGRAMS = ("soundfile", "decoder alone", "least work", "prepare")
 WORDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go", "other")
 
 
@@ -75,12 +77,16 @@ def write_clips(folder: Path, case: Case) -> None:
         soundfile.write(path, clip, case.file_rate, subtype="PCM_16")
 
 
-def read_files(work: tuple[list[str], str]) -> int:
-    """Decode files; with a folder also digest them and write their samples there. Runs in the processes."""
+def read_files(work: tuple[str, list[str], str]) -> int:
+    """Decode files as a program does; the least work writes below a folder. Runs in the processes."""
+    import soundfile
+
     from audiornn.audio import read_recording
 
-    paths, folder = work
-    if not folder:
+    program, paths, folder = work
+    if program == "soundfile":
+        return sum(len(soundfile.read(path, dtype="int16")[0]) > 0 for path in paths)
+    if program == "decoder alone":
         return sum(len(read_recording(path, sample_rate=SAMPLE_RATE).samples) > 0 for path in paths)
     with Path(folder, str(os.getpid())).open("ab", buffering=0) as file:
         for path in paths:
@@ -90,7 +96,7 @@ def read_files(work: tuple[list[str], str]) -> int:
     return len(paths)
 
 
-def read_all(corpus: Path, folder: str) -> None:
+def read_all(program: str, corpus: Path, folder: str) -> None:
     import prepare  # this file, by the name under which the processes import it
 
     from audiornn.audio import find_audio
@@ -98,8 +104,8 @@ def read_all(corpus: Path, folder: str) -> None:
 
     paths = find_audio(corpus)
     together = max(1, min(FILES_TOGETHER, len(paths) // (8 * available_cores())))
-    items: Iterator[tuple[list[str], str]] = (
-        (paths[start : start + together], folder) for start in range(0, len(paths), together)
+    items: Iterator[tuple[str, list[str], str]] = (
+        (program, paths[start : start + together], folder) for start in range(0, len(paths), together)
     )
     lost = "a process died"
     done = map_in_processes(
@@ -173,8 +179,7 @@ def measure_here(what: str, corpus: Path, folder: str) -> dict[str, float]:
     import audiornn.store  # noqa: F401
 
     programs: dict[str, Callable[[], None]] = {
-        "decoder alone": lambda: read_all(corpus, ""),
-        "least work": lambda: read_all(corpus, folder),
+        **{program: lambda: read_all(what, corpus, folder) for program in PROGRAMS[:-1]},
         "prepare": lambda: prepare_all(corpus, folder),
     }
     before = time.process_time()
@@ -218,17 +223,37 @@ def measure_case(case: Case, rounds: int, scratch: Path) -> list[str]:
         seconds = statistics.median(each["wall"] for each in found[program])
         ratios = [
             statistics.median(
-                alone[clock] / each[clock] for alone, each in zip(found["decoder alone"], found[program], strict=True)
+                alone[clock] / each[clock] for alone, each in zip(found[against], found[program], strict=True)
             )
+            for against in PROGRAMS[:2]
             for clock in ("wall", "processor")
         ]
         memory = [max(each[name] for each in found[program]) for name in ("parent MiB", "worker MiB")]
         lines.append(
             f"| {case.name} | {program} | {case.count / seconds:,.0f} | {case.count * case.seconds / seconds:,.0f} "
-            f"| {ratios[0]:.2f} | {ratios[1]:.2f} | {memory[0]:.0f} | {memory[1]:.0f} |"
+            f"| {' | '.join(f'{ratio:.2f}' for ratio in ratios)} | {memory[0]:.0f} | {memory[1]:.0f} |"
         )
         print(lines[-1], flush=True)
     return lines
+
+
+def measure_limits() -> dict[str, float]:
+    """Seconds of a processor that a clip of 1 s takes at least, by operation."""
+    import zlib
+    from timeit import repeat
+
+    content = os.urandom(2 * SAMPLE_RATE)
+    with tempfile.TemporaryFile(buffering=0) as file:
+        operations: dict[str, Callable[[], object]] = {
+            "digest (blake2b)": lambda: hashlib.blake2b(content, digest_size=16).digest(),
+            "checksum (CRC-32)": lambda: zlib.crc32(content),
+            "write": lambda: file.write(content),
+            "read": lambda: os.pread(file.fileno(), len(content), 0),
+        }
+        return {
+            what: min(repeat(operation, number=200, repeat=5, timer=time.process_time)) / 200
+            for what, operation in operations.items()
+        }
 
 
 def measure_opening(count: int, rounds: int, scratch: Path) -> list[str]:
@@ -255,9 +280,10 @@ def measure_opening(count: int, rounds: int, scratch: Path) -> list[str]:
 def main() -> None:
     """Entry point."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--clips", type=int, default=100_000, help="of the first case and of the second calls")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--scratch", type=Path, default=None, help="a folder on the disk to measure; 10 GB are needed")
+    parser.add_argument("--clips", type=int, default=20_000, help="of the first case; of the others in proportion")
+    parser.add_argument("--opened", type=int, default=100_000, help="clips of the second calls")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--scratch", type=Path, default=None, help="a folder on the disk to measure; 5 GB are needed")
     parser.add_argument("--output", type=Path, default=Path(__file__).with_suffix(".md"))
     parser.add_argument("--measure-here", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -270,39 +296,45 @@ def main() -> None:
         Case(f"{arguments.clips:,} WAV of 1 s", "wav", arguments.clips, 1),
         Case(f"{fewer // 10:,} WAV of 1 s", "wav", fewer // 10, 1),
         Case(f"{fewer:,} FLAC of 1 s", "flac", fewer, 1),
-        Case("16 WAV of 10 min", "wav", 16, 600),
-        Case("16 FLAC of 10 min", "flac", 16, 600),
-        Case(f"{fewer // 2:,} FLAC of 1 s at 44.1 kHz", "flac", fewer // 2, 1, 44_100),
+        Case("8 WAV of 10 min", "wav", 8, 600),
+        Case("8 FLAC of 10 min", "flac", 8, 600),
+        Case(f"{fewer // 3:,} FLAC of 1 s at 44.1 kHz", "flac", fewer // 3, 1, 44_100),
     ]
     with tempfile.TemporaryDirectory(dir=arguments.scratch) as scratch:
         speeds = [line for case in cases for line in measure_case(case, arguments.rounds, Path(scratch))]
-        openings = measure_opening(arguments.clips, arguments.rounds, Path(scratch))
+        openings = measure_opening(arguments.opened, arguments.rounds, Path(scratch))
     from audiornn.workers import available_cores
 
+    limits = ", ".join(f"{what} {seconds * 1e6:.0f} us" for what, seconds in measure_limits().items())
+    bytes_of_second = 2 * SAMPLE_RATE
     packages = ("audiornn", "numpy", "soundfile", "pyarrow")
     text = f"""# How fast a corpus is prepared
 
 Written by `python benchmarks/prepare.py`; not to be edited.
 
 Decoded to {SAMPLE_RATE:,} Hz in {available_cores()} processes of one thread each, files in the page cache, medians of {arguments.rounds} rounds in
-which the three programs took turns, worker processes started anew each time. *Decoder alone* reads every file and keeps
-nothing; *least work* also digests every file and writes the samples to disk (blake2b, fsync), which no store named by
-its content can do without; *prepare* goes from the list of the files to the open store: it also finds faults, sums what
-it writes, and keeps a journal. Ratios are speeds relative to the decoder alone in the same round, by the clock on the
+which the programs took turns, worker processes started anew each time. *soundfile* is `soundfile.read` of every file
+and *decoder alone* the reader of audiornn, which takes 16-bit WAV as it lies in the file; both keep nothing. *Least
+work* also digests every file and writes the samples to disk (blake2b, fsync), which no store named by its content can
+do without; *prepare* goes from the list of the files to the open store: it also finds faults, sums what it writes, and
+keeps a journal. Ratios are speeds relative to soundfile and to the decoder alone in the same round, by the clock on the
 wall and by the processors' time of all processes, which other programs on the machine disturb less. Memory is the most
 that the first process and any worker held.
 
+What a 16-bit WAV of 1 s ({bytes_of_second:,} bytes) takes of a processor at least, one operation in a loop over bytes in the cache:
+{limits}. A store that is named by its content and can be verified needs each of them.
+
 {processor()}, {os.cpu_count()} cores, Python {platform.python_version()}, {", ".join(f"{name} {version(name)}" for name in packages)}
 
-| files | program | files/s | s of audio/s | ratio, wall | ratio, processor | parent MiB | worker MiB |
-|---|---|---:|---:|---:|---:|---:|---:|
+| files | program | files/s | s of audio/s | to soundfile, wall | processor | to the decoder, wall | processor | parent MiB | worker MiB |
+|---|---|---:|---:|---:|---:|---:|---:|---:|---:|
 """  # noqa: E501
     text += "\n".join(speeds)
     text += f"""
 
 ## The second call
 
-From the settings to the open store of {arguments.clips:,} clips, with the labels, lengths and splits of all rows and
+From the settings to the open store of {arguments.opened:,} clips, with the labels, lengths and splits of all rows and
 one waveform, beyond imports. Every file's size, times and inode are looked up. Seconds.
 
 | corpus | median, wall | least, wall | median, processor | MiB |

@@ -271,8 +271,9 @@ def test_file_that_cannot_be_used_is_listed_or_with_strict_refused(broken, tmp_p
     words = ["prepare", "data=folder", f"data.path={broken / folder}"]
     assert_refused(*words, "strict=true", cwd=tmp_path, says="bad.wav")
     assert list(tmp_path.rglob("*.arrow")) == [], "nothing half done"
-    text = succeed(*words, cwd=tmp_path)
-    assert "1 left out" in text
+    for _ in range(2):  # decoded, and found again
+        done = run(*words, cwd=tmp_path)
+        assert done.returncode == 1 and "1 left out of " in done.stdout, done
     (listing,) = tmp_path.rglob("rejected.csv")
     (row,) = csv.DictReader(listing.read_text().splitlines())
     assert row["path"].endswith("bad.wav") and row["reason"]
@@ -281,8 +282,21 @@ def test_file_that_cannot_be_used_is_listed_or_with_strict_refused(broken, tmp_p
 def test_clip_of_one_sample_holds_no_signal_and_is_left_out(tmp_path):
     write_corpus(tmp_path / "c")
     write_wav(tmp_path / "c" / "high" / "short.wav", np.array([0.5], np.float32))
-    text = succeed("prepare", "data=folder", "data.path=c", cwd=tmp_path)
-    assert "1 left out" in text and "short.wav" in text
+    done = run("prepare", "data=folder", "data.path=c", cwd=tmp_path)
+    assert done.returncode == 1 and "1 left out" in done.stdout and "short.wav" in done.stdout
+
+
+def test_listed_files_that_are_not_there_are_counted_and_the_rest_is_used(workplace, tmp_path):
+    listed = [("high", 0), ("low", 1), ("high", 2), ("high", 99)]
+    rows = [f"{workplace / 'clips' / label / f'{number:02d}.wav'},{label},test" for label, number in listed]
+    (tmp_path / "list.csv").write_text("\n".join(["path,label,split", *rows]) + "\n")
+    words = ["data=manifest", f"data.path={tmp_path / 'list.csv'}"]
+    done = run("prepare", *words, cwd=tmp_path)
+    assert done.returncode == 1 and done.stderr == ""
+    assert "1 left out of 4 clips" in done.stdout and "expected an audio file, got no file" in done.stdout
+    text = succeed("evaluate", *words, f"output={tmp_path / 'out'}", cwd=workplace)
+    assert "1 left out of 4 clips, listed in" in text
+    assert_refused("prepare", *words, "strict=true", cwd=tmp_path, says=["99.wav", "no file"])
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from audiornn.doctor.alignment import LEAST_COHERENCE, compute_coherence
 from audiornn.doctor.duplicates import find_overlaps
 from audiornn.doctor.findings import find_all
 from audiornn.doctor.fingerprint import FINGERPRINT_RATE, compute_fingerprint, find_candidates
-from audiornn.doctor.names import spelling_key
+from audiornn.doctor.names import find_in_names, spelling_key
 from audiornn.doctor.page import render_diagnosis
 from audiornn.manifest import Utterance, write_manifest
 from audiornn.store.decoding import Segment
@@ -162,11 +162,8 @@ def ill(tmp_path_factory) -> tuple[Path, Diagnosis]:
     (folder / "manifest.csv").touch()
 
     class Listed(ManifestCorpus):
-        def utterances(self, data_dir: Path) -> list[Utterance]:
-            return rows
-
-        def split_rule(self, data_dir: Path) -> str:
-            return "as planted"
+        def utterances_and_rule(self, data_dir: Path) -> tuple[list[Utterance], str]:
+            return rows, "as planted"
 
     return folder, examine(Listed(path="planted"), data_dir=folder, num_workers=0)
 
@@ -453,6 +450,41 @@ def test_page_asks_for_nothing_and_runs_nothing(written):
         assert tag not in ("script", "link", "iframe", "img", "object", "embed", "base", "form")
         assert attributes.get("src", "data:audio/wav;").startswith("data:audio/wav;")
         assert (attributes.get("href") or attributes.get("xlink:href") or "#").startswith("#")
+
+
+def names_found(counts: dict[str, int]) -> dict[str, str]:
+    """First example of each finding about the labels of clips."""
+    rows = [
+        Utterance(utterance_id=f"{position}-{number}.wav", path="", label=label, split="train")
+        for position, (label, count) in enumerate(counts.items())
+        for number in range(count)
+    ]
+    evidence = Evidence(rows=rows, clips=[Examined(seconds=0.5)] * len(rows), sample_rate=RATE)
+    return {finding.kind: finding.examples[0] for finding in find_in_names(evidence)}
+
+
+@pytest.mark.parametrize("odd", ["Up", "UP", "up ", " up", "u\u200bp", "\ufeffup", "u\u00adp", "\uff55p", "u p", "u-p"])
+def test_short_labels_are_one_by_case_space_and_unicode_form(odd):
+    found = names_found({"up": 3, odd: 3, "no": 3, "on": 3, "go": 3})
+    assert found["labels spelt differently"] == f"{min('up', odd)!r} (3) and {max('up', odd)!r} (3)"
+    assert set(found) <= {"labels spelt differently", "labels with spaces"}
+
+
+def test_composed_and_decomposed_letters_are_one_label():
+    assert "labels spelt differently" in names_found({"né": 3, "ne\u0301": 3})
+    assert names_found({"né": 40, "ne": 1}) == {}, "two words"
+
+
+def test_letter_typed_twice_is_a_slip_at_any_length_and_other_changes_of_short_words_are_none():
+    slip = names_found({"on": 40, "onn": 1, "no": 40, "go": 1, "of": 40, "two": 40, "too": 1})
+    assert slip == {"labels misspelt": "'onn' (1) and 'on' (40)"}
+    assert names_found({"on": 40, "onn": 20}) == {}, "two classes"
+    assert names_found({"7": 40, "77": 1}) == {}, "two numbers"
+
+
+def test_label_of_two_alphabets_is_told():
+    assert names_found({"no": 3, "n\u043e": 3})["labels of two alphabets"] == "'n\u043e' (3)"
+    assert names_found({"no": 3, "\u043d\u043e": 3, "no \u043d\u0435": 3}) == {}
 
 
 def test_names_from_strangers_stay_text(sound):

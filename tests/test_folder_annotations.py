@@ -273,15 +273,35 @@ def test_metadata_may_name_segments_splits_and_another_label(tmp_path: Path) -> 
     assert corpus.split_rule(tmp_path) == "column 'split' of the metadata"
     split_anew = FolderCorpus(path=str(tmp_path), label_column="word", split="random")
     assert len({row.split for row in split_anew.utterances(tmp_path) if row.path.endswith("a.wav")}) == 1
-    (unlabelled,) = {row.label for row in FolderCorpus(path=str(tmp_path)).utterances(tmp_path)}
-    assert unlabelled == ""
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_metadata_without_a_label_is_refused_with_its_columns_and_the_setting(suffix: str, tmp_path: Path) -> None:
+    touch(tmp_path, [f"{number}.wav" for number in range(4)])
+    said = [{"file_name": f"{n}.wav", "emotion": "ab"[n % 2], "age": 30, "speaker": f"s{n}"} for n in range(4)]
+    write_metadata(tmp_path / f"metadata{suffix}", said)
+    says = r"expected labels in column 'label' of .*: 'emotion', 'age', 'speaker'; give data.label_column=COLUMN, or "
+    with pytest.raises(CorpusError, match=says):
+        FolderCorpus(path=str(tmp_path)).utterances(tmp_path)
+    rows = FolderCorpus(path=str(tmp_path), label_column="emotion", split="random").utterances(tmp_path)
+    assert {row.label for row in rows} == {"a", "b"}
+    write_metadata(tmp_path / f"metadata{suffix}", [{**row, "labels": "x"} for row in said])
+    with pytest.raises(CorpusError, match=r"give data\.label_column=labels,"):
+        FolderCorpus(path=str(tmp_path)).utterances(tmp_path)
+
+
+def test_metadata_may_be_read_without_its_labels(tmp_path: Path) -> None:
+    touch(tmp_path, [f"{number}.wav" for number in range(4)])
+    write_metadata(tmp_path / "metadata.csv", [{"file_name": f"{n}.wav", "label": "x", "age": n} for n in range(4)])
+    rows = FolderCorpus(path=str(tmp_path), label_column=None).utterances(tmp_path)
+    assert [(row.label, row.column("age")) for row in rows] == [("", str(number)) for number in range(4)]
 
 
 def test_metadata_without_labels_may_have_them_from_a_pattern(tmp_path: Path) -> None:
     names = [f"x/{word}/{number}.wav" for word in ("yes", "no") for number in range(3)]
     touch(tmp_path, names)
     write_metadata(tmp_path / "metadata.csv", [{"file_name": name.replace("/", "\\"), "age": 30} for name in names])
-    rows = FolderCorpus(path=str(tmp_path)).utterances(tmp_path)
+    rows = FolderCorpus(path=str(tmp_path), label_column=None).utterances(tmp_path)
     assert {(row.label, row.column("age")) for row in rows} == {("", "30")}
     by_pattern = FolderCorpus(
         path=str(tmp_path), annotations="metadata", label_pattern="/([a-z]+)/", labels={"yes": "ja", "no": "nein"}
@@ -335,7 +355,7 @@ def test_files_beside_the_metadata_are_refused_or_left_out(tmp_path: Path) -> No
         ({"metadata.csv": "file_name,label,end,start\na.wav,x,1,2\n"}, "expected 'end' after 'start'"),
         ({"metadata.csv": "file_name,split\na.wav,x\n"}, "expected 'split' to be one of"),
         (
-            {"metadata.csv": "file_name,split\na.wav,train\nb.wav,\nc.wav,test\nsub/b.wav,test\n"},
+            {"metadata.csv": "file_name,label,split\na.wav,x,train\nb.wav,x,\nc.wav,x,test\nsub/b.wav,x,test\n"},
             "in every row of the metadata, got none for 'b.wav'",
         ),
     ],
@@ -414,6 +434,15 @@ def test_command_line_prepares_what_audacity_and_audiofolder_annotate(tmp_path: 
     assert "by a hash of the name" in text and "dog" in text
     text = succeed("prepare", "data=folder", "data.path=hub", cwd=tmp_path)
     assert "split folders; 10% of train for validation" in text
+    assert_refused(
+        *("prepare", "data=folder", "data.path=hub", "data.label_column=wordd"),
+        cwd=tmp_path,
+        says=["expected a column 'wordd', got 'file_name', 'label'"],
+    )
+    named = (tmp_path / "hub" / "metadata.csv").read_text().replace(",label", ",word")
+    (tmp_path / "hub" / "metadata.csv").write_text(named)
+    assert_refused("prepare", "data=folder", "data.path=hub", cwd=tmp_path, says=["'word'", "data.label_column="])
+    succeed("prepare", "data=folder", "data.path=hub", "data.label_column=null", cwd=tmp_path)
     (tmp_path / "days" / "0.txt").write_text("0\t9\tdog\n")
     assert_refused(
         "prepare", "data=folder", "data.path=days", "strict=true", cwd=tmp_path, says=["0.wav#0-9", "inside 0 to 3 s"]

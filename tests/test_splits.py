@@ -372,7 +372,7 @@ def test_grouping_by_what_is_not_there_is_refused() -> None:
     [
         ({"rule": "random"}, "rule must be one of hash, stratified, corpus"),
         ({"rule": "corpus", "test": 0.1}, "can't be given"),
-        ({"folds": 1}, "folds must be at least 2"),
+        ({"folds": 2}, "folds must be at least 3, for train, validation and test, got 2"),
         ({"fold_column": "split"}, "fold_column"),
         ({"group_column": 3}, "group_column"),
         ({"group_column": ["a", None]}, "group_column"),
@@ -445,18 +445,18 @@ def test_contradictions_in_what_is_kept_are_refused() -> None:
 
 def test_folds_are_not_lost_and_not_written_over() -> None:
     utterances = rows(30, speakers=10)
-    kept = assign(utterances, SplitRule(folds=3)).utterances
+    kept = assign(utterances, SplitRule(folds=4)).utterances
     with pytest.raises(CorpusError, match=r"expected folds=NUMBER .* 'fold'"):
         assign(utterances, SplitRule(), kept=kept)
-    with pytest.raises(CorpusError, match="expected folds 1 to 2 in column 'fold'"):
-        assign(utterances, SplitRule(folds=2), kept=kept)
+    with pytest.raises(CorpusError, match="expected folds 1 to 3 in column 'fold'"):
+        assign(utterances, SplitRule(folds=3), kept=kept)
     official = [replace(row, columns={"fold": "9"}) for row in utterances]
     with pytest.raises(CorpusError, match=r"'9' there for '0.wav'; give fold_column=NAME"):
         assign(official, SplitRule(folds=3))
     both = assign(official, SplitRule(folds=3, fold_column="mine")).utterances[0].columns
     assert list(both) == ["fold", "mine"] and both["fold"] == "9"
     with pytest.raises(CorpusError, match=r"got speaker '.*' in test and in fold"):
-        assign(utterances, SplitRule(folds=3, test=0.5), kept=kept)
+        assign(utterances, SplitRule(folds=4, test=0.5), kept=kept)
     # With nothing to say about folds, a column of the corpus is a column like any other.
     assert assign(official, SplitRule(), kept=official).utterances[0].columns == {"fold": "9"}
 

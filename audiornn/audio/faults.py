@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -98,23 +99,20 @@ def _batches(recordings: Sequence[Recording]) -> list[list[Recording]]:
 def _plain_faults(clips: Sequence[Samples]) -> list[Faults | None]:
     """Faults of clips with nothing but an offset; None where there may be more, which is rare. No more than a part."""
     samples = np.concatenate(clips)
-    sizes = [clip.size for clip in clips]
-    starts = np.cumsum([0, *sizes[:-1]])
-    highest, lowest = np.maximum.reduceat(samples, starts), np.minimum.reduceat(samples, starts)
-    is_narrow = int(highest.max()) - int(lowest.min()) < FULL_SCALE
-    steps = _steps(samples, is_narrow)
-    # Three equal samples in a row.
-    flat = np.flatnonzero((steps[1:] == 0) & (steps[:-1] == 0))
-    values, of_clip = samples[flat], np.searchsorted(starts, flat, side="right") - 1
-    at_limit = (values == highest[of_clip]) | (values == lowest[of_clip])
-    odd = set(of_clip[at_limit & (np.abs(values.astype(np.int32)) >= _CLIPPED_LEVEL)].tolist())
-    bends = np.zeros(len(samples), dtype=steps.dtype)
+    sizes = tuple(clip.size for clip in clips)
+    starts, blocks = _starts(sizes)
+    highest, lowest = np.maximum.reduceat(samples, starts).tolist(), np.minimum.reduceat(samples, starts).tolist()
+    odd = {
+        number
+        for number, (clip, *extremes) in enumerate(zip(clips, highest, lowest, strict=True))
+        for extreme in extremes
+        if abs(extreme) >= _CLIPPED_LEVEL and np.count_nonzero(clip == extreme) >= _CLIPPED_RUN
+    }
+    steps = _steps(samples, max(highest) - min(lowest) < FULL_SCALE)
+    bends = np.empty(len(samples), dtype=steps.dtype)
     np.abs(np.subtract(steps[1:], steps[:-1], out=bends[1:-1]), out=bends[1:-1])
     bends[starts] = 0
     bends[starts - 1] = 0
-    blocks = np.concatenate(
-        [np.arange(start, start + size, _CLICK_BLOCK) for start, size in zip(starts, sizes, strict=True)]
-    )
     suspects = _suspects(np.maximum.reduceat(bends, blocks), lambda: np.add.reduceat(bends, blocks, dtype=np.int32))
     odd.update((np.searchsorted(starts, blocks[suspects], side="right") - 1).tolist())
     totals = np.add.reduceat(samples, starts, dtype=np.int32).tolist()
@@ -122,6 +120,14 @@ def _plain_faults(clips: Sequence[Samples]) -> list[Faults | None]:
         None if number in odd else Faults(0, total / (size * FULL_SCALE), 0, 0)
         for number, (total, size) in enumerate(zip(totals, sizes, strict=True))
     ]
+
+
+@lru_cache(maxsize=8)
+def _starts(sizes: Sequence[int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Where clips of these sizes begin that stand one after the other, and where their blocks do."""
+    starts = np.cumsum([0, *sizes[:-1]])
+    blocks = [np.arange(start, start + size, _CLICK_BLOCK) for start, size in zip(starts, sizes, strict=True)]
+    return starts, np.concatenate(blocks)
 
 
 class _Levels(NamedTuple):

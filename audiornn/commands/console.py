@@ -77,7 +77,15 @@ def print_store(store: Store, corpus: Corpus, data_dir: Path) -> None:
         print_table(f"faults as recorded, listed in {store.folder / FAULTS_NAME}", shown)
     if store.num_rejected:
         shown = [{"left out": item.path, "reason": item.reason} for item in store.rejected[:20]]
-        print_table(f"{store.num_rejected} left out, listed in {store.folder / 'rejected.csv'}", shown)
+        print_table(left_out_line(store), shown)
+
+
+def left_out_line(store: Store) -> str:
+    """How many clips of the corpus could not be used."""
+    from audiornn.store.files import REJECTED_NAME
+
+    total = len(store) + store.num_rejected
+    return f"{store.num_rejected:,} left out of {total:,} clips, listed in {store.folder / REJECTED_NAME}"
 
 
 def published_lines(corpus: Corpus, counts: Mapping[str, int]) -> list[str]:

@@ -35,7 +35,13 @@ class EvaluateCommand:
 
 def run(command: EvaluateCommand) -> int:
     """Evaluate, write the results, print the summary."""
-    from audiornn.commands.console import print_evaluation, print_lines, print_published, progress_bar
+    from audiornn.commands.console import (
+        left_out_line,
+        print_evaluation,
+        print_lines,
+        print_published,
+        progress_bar,
+    )
     from audiornn.commands.stores import store_for
     from audiornn.evaluation import evaluate, save_evaluation
     from audiornn.hub import find_model, is_hub_name
@@ -61,6 +67,8 @@ def run(command: EvaluateCommand) -> int:
     written = save_evaluation(evaluation, output, settings=classifier.settings)
     print_lines([f"model: {folder}"])
     print_published(store, corpus, data_dir)
+    if store.num_rejected:
+        print_lines([left_out_line(store)])
     print_evaluation(evaluation, written)
     if command.streaming:
         _evaluate_streams(command, classifier, store, evaluation, output)

@@ -32,7 +32,7 @@ class PrepareCommand:
 
 
 def run(command: PrepareCommand) -> int:
-    """Prepare the corpus and print what is in it."""
+    """Prepare the corpus and print what is in it; returns 1 where clips of it are left out."""
     from audiornn.commands.console import print_lines, print_store, progress_bar
     from audiornn.inputs import SEQUENCE, parse_streams
     from audiornn.store import prepare
@@ -56,4 +56,4 @@ def run(command: PrepareCommand) -> int:
         )
     print_store(store, command.data, data_dir)
     print_lines([f"store: {store.folder}"])
-    return 0
+    return 1 if store.num_rejected else 0

@@ -42,7 +42,7 @@ def store_for(
             strict=strict,
             progress=progress,
         )
-    return (store_of_fold(store, corpus, data_dir) if is_fold else store), corpus
+    return (store_of_fold(store, *corpus.utterances_and_rule(data_dir)) if is_fold else store), corpus
 
 
 def _was_fold(training: Mapping[str, Any]) -> bool:

@@ -78,6 +78,10 @@ class Corpus:
         """How the splits came about, in words, to be printed beside the counts."""
         return "part of the corpus"
 
+    def utterances_and_rule(self, data_dir: Path) -> tuple[list[Utterance], str]:
+        """`utterances` and `split_rule`, for a corpus that has to list its files for either."""
+        return self.utterances(data_dir), self.split_rule(data_dir)
+
     def published_counts(self) -> Mapping[str, int]:
         """Utterances per split that a whole copy has with these settings; empty where none are known."""
         return {}

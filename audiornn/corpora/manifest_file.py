@@ -130,23 +130,31 @@ class ManifestCorpus(Corpus):
         unpack_archives(self._roots, data_dir, progress)
 
     def utterances(self, data_dir: Path) -> list[Utterance]:
+        return self.utterances_and_rule(data_dir)[0]
+
+    def split_rule(self, data_dir: Path) -> str:
+        return self.utterances_and_rule(data_dir)[1]
+
+    def utterances_and_rule(self, data_dir: Path) -> tuple[list[Utterance], str]:
         rows = self.rows(data_dir)
         if self.fold is not None:
             return self._hold_out(rows)
         rule = self._rule(rows)
-        if rule == "speaker":
-            return split_by_speaker(rows, validation=self.validation, test=self.test, seed=self.seed)
-        if rule == "stratified":
-            return split_stratified(rows, validation=self.validation, test=self.test, seed=self.seed)
-        if rule == "random":
-            return split_randomly(rows, validation=self.validation, test=self.test, seed=self.seed)
-        for row in rows:
-            if not row.split:
-                raise CorpusError(
-                    f"expected a split of {', '.join(SPLITS)} in every row of {self._place}, "
-                    f"got none for {row.utterance_id!r}; `audiornn split` fills them in"
-                )
-        return rows
+        if rule == "column":
+            for row in rows:
+                if not row.split:
+                    raise CorpusError(
+                        f"expected a split of {', '.join(SPLITS)} in every row of {self._place}, "
+                        f"got none for {row.utterance_id!r}; `audiornn split` fills them in"
+                    )
+            return rows, f"column {self.split_column!r} of the manifest"
+        split, words = {
+            "speaker": (split_by_speaker, "speakers kept apart"),
+            "stratified": (split_stratified, "stratified by class"),
+            "random": (split_randomly, "by a hash of the id"),
+        }[rule]
+        shares = f"{self.validation:.0%} validation, {self.test:.0%} test, seed {self.seed}"
+        return split(rows, validation=self.validation, test=self.test, seed=self.seed), f"{words}, {shares}"
 
     def rows(self, data_dir: Path) -> list[Utterance]:
         """The utterances as written, whatever their splits.
@@ -171,20 +179,6 @@ class ManifestCorpus(Corpus):
         if len(roots) > 1:
             rows = [_located(row, roots) for row in rows]
         return rows if self.label_pattern is None else _labelled(rows, self.label_pattern)
-
-    def split_rule(self, data_dir: Path) -> str:
-        rows = self.rows(data_dir)
-        if self.fold is not None:
-            validation = self._validation_fold(self._fold_names(rows))
-            return f"fold {self.fold!r} of column {self.fold_column!r} test, {validation!r} validation, the rest train"
-        rule = self._rule(rows)
-        shares = f"{self.validation:.0%} validation, {self.test:.0%} test, seed {self.seed}"
-        return {
-            "column": f"column {self.split_column!r} of the manifest",
-            "speaker": f"speakers kept apart, {shares}",
-            "stratified": f"stratified by class, {shares}",
-            "random": f"by a hash of the id, {shares}",
-        }[rule]
 
     def folds(self, data_dir: Path) -> list[str]:
         """Names of the folds, in order: numbers in them by their value.
@@ -226,8 +220,9 @@ class ManifestCorpus(Corpus):
             raise CorpusError(f"expected at least 3 folds, for train, validation and test, got {', '.join(names)}")
         return self.validation_fold or fold_after(str(self.fold), names)
 
-    def _hold_out(self, rows: list[Utterance]) -> list[Utterance]:
-        split_of = {self.fold: "test", self._validation_fold(self._fold_names(rows)): "validation"}
+    def _hold_out(self, rows: list[Utterance]) -> tuple[list[Utterance], str]:
+        validation = self._validation_fold(self._fold_names(rows))
+        split_of = {self.fold: "test", validation: "validation"}
         placed = []
         for row in rows:
             fold = row.column(self.fold_column)
@@ -240,7 +235,8 @@ class ManifestCorpus(Corpus):
                     f"expected a fold in column {self.fold_column!r} of {self._place}, got none for "
                     f"{row.utterance_id!r}; only what has the split test may be in none"
                 )
-        return placed
+        column = f"column {self.fold_column!r}"
+        return placed, f"fold {self.fold!r} of {column} test, {validation!r} validation, the rest train"
 
     @property
     def _place(self) -> str:

@@ -185,7 +185,7 @@ def examine(
             f"sample_rate must be at least 1 and num_workers at least 0, got {sample_rate=} and {num_workers=}"
         )
     corpus.make(data_dir, progress=progress)
-    rows = corpus.utterances(data_dir)
+    rows, split_rule = corpus.utterances_and_rule(data_dir)
     check_utterances(rows, f"data={corpus.name}")
     if all(row.path.lower().endswith(SEQUENCE_SUFFIX) for row in rows):
         raise CorpusError(f"expected recordings to examine, got {SEQUENCE_SUFFIX} files alone from data={corpus.name}")
@@ -195,7 +195,7 @@ def examine(
     return Diagnosis(
         name=corpus.name,
         settings=asdict(corpus),
-        split_rule=corpus.split_rule(data_dir),
+        split_rule=split_rule,
         evidence=evidence,
         findings=find_all(evidence, speakers_may_cross=speakers_may_cross),
     )

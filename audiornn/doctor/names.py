@@ -13,12 +13,15 @@ from audiornn.doctor.findings import MAX_EXAMPLES, NOTE, WARNING, Finding, about
 
 MISSPELT = 20
 """How many times rarer than a name that differs by a letter a label is to be taken for a slip."""
-_LEAST_LETTERS = 4  # of names that a letter may be wrong in: "no" and "on" are words
+# Of names that may be another one less a letter, or with another in its place: of shorter ones nearly every such change
+# makes a word ("no", "on", "go"), and that one is rare says little. A letter typed twice seldom does, at any length.
+_LEAST_LETTERS = 4
 
 _SPLIT_WORDS = frozenset(
     {"train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval", "evaluation", "data", "audio"}
 )
 _SUFFIXES = (*AUDIO_SUFFIXES, *UNREADABLE_SUFFIXES, ".npy", ".csv", ".txt", ".json")
+_REPEATED = re.compile(r"(\w)\1+")
 _BETWEEN = re.compile(r"(?<=\w)[\s_\-.'’,]+(?=\w)")
 
 
@@ -38,12 +41,14 @@ def find_in_names(evidence: Evidence) -> list[Finding]:
 
 
 def spelling_key(name: str, *, plural_s: bool) -> str:
-    """The same for names that differ by case, spaces, punctuation between words, Unicode form or, if asked, a last s.
+    """The same for names that differ by case, spaces, punctuation between words, Unicode form, characters that are not
+    seen or, if asked, a last s.
 
     >>> spelling_key(" Left-Turns ", plural_s=True) == spelling_key("left_turn", plural_s=True)
     True
     """
-    key = _BETWEEN.sub("", unicodedata.normalize("NFKC", name).strip()).casefold()
+    seen = "".join(each for each in unicodedata.normalize("NFKC", name) if unicodedata.category(each) != "Cf")
+    key = unicodedata.normalize("NFKC", _BETWEEN.sub("", seen.strip()).casefold())
     return key[:-1] if plural_s and len(key) > 3 and key.endswith("s") and not key.endswith("ss") else key
 
 
@@ -76,12 +81,14 @@ def _is_number(name: str) -> bool:
 
 def _misspelt(counts: Mapping[str, int]) -> list[Finding]:
     """Rare labels one slip of a letter from a frequent one."""
-    neighbours: defaultdict[str, list[str]] = defaultdict(list)
+    neighbours: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
     for name in counts:
-        folded = name.strip().casefold()
-        if len(folded) >= _LEAST_LETTERS and not any(character.isdigit() for character in folded):
-            for form in _with_one_less(folded):
-                neighbours[form].append(name)
+        folded = spelling_key(name, plural_s=False)
+        if any(character.isdigit() for character in folded):
+            continue
+        neighbours["doubled", _REPEATED.sub(r"\1", folded)].append(name)
+        for form in _with_one_less(folded) if len(folded) >= _LEAST_LETTERS else ():
+            neighbours["changed", form].append(name)
     slips: dict[str, str] = {}
     for group in neighbours.values():
         frequent = max(group, key=lambda name: counts[name])
@@ -111,6 +118,10 @@ def _with_one_less(name: str) -> set[str]:
     return {name, *(name[:position] + name[position + 1 :] for position in range(len(name)))}
 
 
+def _is_mixed(word: str) -> bool:
+    return {"LATIN", "CYRILLIC"} <= {unicodedata.name(letter, "").partition(" ")[0] for letter in word}
+
+
 def _odd_labels(counts: Mapping[str, int]) -> list[Finding]:
     kinds: list[tuple[str, str, Sequence[str], str]] = [
         (
@@ -118,6 +129,12 @@ def _odd_labels(counts: Mapping[str, int]) -> list[Finding]:
             "with spaces at an end, or more than one in a row",
             [name for name in counts if name != " ".join(name.split())],
             "rename the folder, or correct the list",
+        ),
+        (
+            "labels of two alphabets",
+            "with Latin and Cyrillic letters in one word, which look alike",
+            [name for name in counts if any(map(_is_mixed, re.findall(r"\w+", name)))],
+            "type it anew in one alphabet",
         ),
         (
             "labels like splits",

@@ -24,7 +24,6 @@ MAX_ROWS = 5_000_000
 MANIFEST_SUFFIXES = (".csv", ".tsv", ".jsonl")
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 _ALLOWED_SPLITS = {"", *SPLITS, NOISE}
-_NO_COLUMNS: Mapping[str, str] = {}
 
 
 def read_manifest(
@@ -177,7 +176,7 @@ class _RowParser:
 
         def parse(line: int, cells: list[str]) -> Utterance:
             texts = [*map(str.strip, cells), ""]
-            columns = {name: texts[place] for name, place in further if texts[place]} if further else _NO_COLUMNS
+            columns = {name: texts[place] for name, place in further if texts[place]} if further else None
             return self._utterance(line, columns, *own_cells(texts))
 
         return parse
@@ -205,7 +204,7 @@ class _RowParser:
     def _utterance(
         self,
         line: int,
-        further: Mapping[str, str],
+        further: Mapping[str, str] | None,
         written: str,
         label: str,
         split: str,

@@ -30,7 +30,8 @@ class SplitRule:
     """Share of the clips; None = 0.1, or nothing where there are folds."""
     test: float | None = None
     folds: int | None = None
-    """Number of folds. What is in the test split is in none of them."""
+    """Number of folds, at least 3: one is held out for test, the next is for validation. What is in the test split is
+    in none of them."""
     fold_column: str = "fold"
     group_column: Any = None
     """Column whose utterances stay together, or a list of columns; None = the speaker."""
@@ -43,8 +44,8 @@ class SplitRule:
             raise ConfigError(f"rule must be one of {', '.join(_RULES)}, got {self.rule!r}")
         if self.rule == "corpus" and (self.validation, self.test, self.folds) != (None, None, None):
             raise ConfigError("rule=corpus keeps the splits of the corpus: validation, test and folds can't be given")
-        if self.folds is not None and self.folds < 2:
-            raise ConfigError(f"folds must be at least 2, got {self.folds}")
+        if self.folds is not None and self.folds < 3:
+            raise ConfigError(f"folds must be at least 3, for train, validation and test, got {self.folds}")
         if self.fold_column in {field.name for field in fields(ManifestColumns)} or not self.fold_column:
             raise ConfigError(f"fold_column must be a name of its own, got {self.fold_column!r}")
         columns = self.group_column if isinstance(self.group_column, list) else [self.group_column]

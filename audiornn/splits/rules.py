@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from audiornn.errors import ConfigError, CorpusError
@@ -95,17 +95,21 @@ def split_stratified(
     Raises:
         CorpusError: a class has too few files to be in every split; it is named.
     """
-    check_fractions(validation, test)
-    counts = Counter((utterance.path, utterance.label) for utterance in utterances if utterance.split != NOISE)
-    most: dict[str, tuple[int, str]] = {}
-    for (path, label), count in counts.items():
-        most[path] = min(most.get(path, (0, "")), (-count, label))
-    names = {utterance.path: utterance.file_id for utterance in utterances}
-    classes: defaultdict[str, list[str]] = defaultdict(list)
-    for path, (_, label) in most.items():
-        classes[label].append(path)
-    split_of = _split_files(classes, names, validation=validation, test=test, seed=seed)
-    return _assign(utterances, split_of, lambda utterance: utterance.path)
+    return _split_files(utterances, _label_of_each_file(utterances), validation=validation, test=test, seed=seed)
+
+
+def _label_of_each_file(utterances: Iterable[Utterance]) -> dict[str, str]:
+    """Most frequent label by path, without noise; of several the first in the alphabet."""
+    labels: dict[str, str] = {}
+    several: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    clips = [utterance for utterance in utterances if utterance.split != NOISE]
+    mixed = {row.path for row in clips if labels.setdefault(row.path, row.label) != row.label}
+    for row in clips if mixed else ():
+        if row.path in mixed:
+            several[row.path][row.label] += 1
+    for path, counts in several.items():
+        labels[path] = min(counts, key=lambda label: (-counts[label], label))
+    return labels
 
 
 def split_randomly(
@@ -116,33 +120,36 @@ def split_randomly(
     Raises:
         CorpusError: fewer files than splits.
     """
-    check_fractions(validation, test)
-    names = {row.path: row.file_id for row in utterances if row.split != NOISE}
-    split_of = _split_files({"": list(names)}, names, validation=validation, test=test, seed=seed)
-    return _assign(utterances, split_of, lambda utterance: utterance.path)
+    labels = {row.path: "" for row in utterances if row.split != NOISE}
+    return _split_files(utterances, labels, validation=validation, test=test, seed=seed)
 
 
 def _split_files(
-    classes: Mapping[str, list[str]], names: Mapping[str, str], *, validation: float, test: float, seed: int
-) -> dict[str, str]:
-    """Split of each file: the same shares of every class, in an order that its name and the seed give."""
+    utterances: Sequence[Utterance], labels: Mapping[str, str], *, validation: float, test: float, seed: int
+) -> list[Utterance]:
+    """Give the files of each label the same shares, in an order that their names and the seed give."""
+    check_fractions(validation, test)
+    names = {row.path: row.file_id for row in utterances if row.split != NOISE}
+    order = {path: hash_order(name, seed) for path, name in names.items()}
+    classes: defaultdict[str, list[str]] = defaultdict(list)
+    for path in sorted(labels):
+        classes[labels[path]].append(path)
     split_of: dict[str, str] = {}
-    for label, paths in sorted(classes.items()):
+    for label, files in sorted(classes.items()):
         needed = 1 + (validation > 0) + (test > 0)
         # A few without a label among others are no class.
-        if len(paths) < needed and (label or len(classes) == 1):
+        if len(files) < needed and (label or len(classes) == 1):
             raise CorpusError(
-                f"expected at least {needed} files{' in every class' if label else ''}, got {len(paths)}"
+                f"expected at least {needed} files{' in every class' if label else ''}, got {len(files)}"
                 f"{f' in {label!r}' if label else ''}; add files, drop the class, or set splits yourself"
             )
-        paths.sort(key=lambda path: (hash_order(names[path], seed), path))
-        num_test = _share(test, len(paths), needed)
-        num_validation = _share(validation, len(paths), needed)
-        for position, path in enumerate(paths):
-            split_of[path] = (
-                "test" if position < num_test else "validation" if position < num_test + num_validation else "train"
-            )
-    return split_of
+        files.sort(key=order.__getitem__)
+        num_test = _share(test, len(files), needed)
+        num_validation = _share(validation, len(files), needed)
+        split_of.update(dict.fromkeys(files, "train"))
+        split_of.update(dict.fromkeys(files[: num_test + num_validation], "validation"))
+        split_of.update(dict.fromkeys(files[:num_test], "test"))
+    return [row if row.split == NOISE else row.with_split(split_of[row.path]) for row in utterances]
 
 
 def split_by_speaker(
@@ -172,7 +179,7 @@ def split_by_speaker(
             split_of[speaker] = name
             held += counts[speaker]
     split_of.update(dict.fromkeys(speakers, "train"))
-    return _assign(utterances, split_of, lambda utterance: utterance.speaker)
+    return [row if row.split == NOISE else row.with_split(split_of[row.speaker]) for row in utterances]
 
 
 def folds_by_speaker(
@@ -220,15 +227,6 @@ def _count_speakers(utterances: Iterable[Utterance]) -> Counter[str]:
             raise CorpusError(f"expected a speaker for every utterance, got none for {utterance.utterance_id!r}")
         counts[utterance.speaker] += 1
     return counts
-
-
-def _assign(
-    utterances: Iterable[Utterance], split_of: dict[str, str], key: Callable[[Utterance], str]
-) -> list[Utterance]:
-    return [
-        utterance if utterance.split == NOISE else utterance.with_split(split_of[key(utterance)])
-        for utterance in utterances
-    ]
 
 
 def split_of_fold(fold: Any, *, held_out: Any, folds: Sequence[Any]) -> str:

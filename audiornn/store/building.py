@@ -77,7 +77,7 @@ def build_store(
     settings = settings_of(corpus, wanted, max_seconds)
     attempt = attempt_name(corpus, settings)
     with collector_paused():
-        rows = corpus.utterances(data_dir)
+        rows, split_rule = corpus.utterances_and_rule(data_dir)
         check_utterances(rows, f"data={corpus.name}")
         if not wanted.reads_audio:
             rows = [row for row in rows if row.split != NOISE]
@@ -98,7 +98,7 @@ def build_store(
             build = _Build(listing, folder)
             build.decode(num_workers, strict=strict, progress=progress)
             with collector_paused():
-                build.describe(corpus, split_rule=corpus.split_rule(data_dir))
+                build.describe(corpus, split_rule=split_rule)
             return build.finish()
 
 

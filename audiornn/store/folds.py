@@ -16,14 +16,13 @@ def decoded_corpus(corpus: Corpus, data_dir: Path) -> Corpus:
     return corpus.with_fold(corpus.folds(data_dir)[0])
 
 
-def store_of_fold(decoded: Store, corpus: Corpus, data_dir: Path, rows: Sequence[Utterance] | None = None) -> Store:
-    """The rows of the store of `decoded_corpus` under the splits of ``corpus``, one of its folds.
+def store_of_fold(decoded: Store, rows: Sequence[Utterance], split_rule: str) -> Store:
+    """The rows of the store of `decoded_corpus` under the splits of one of its folds.
 
     Args:
         decoded: the store.
-        corpus: the fold.
-        data_dir: where corpora lie.
-        rows: of ``corpus``, where they are known.
+        rows: of the fold.
+        split_rule: of the fold, in words.
 
     Raises:
         CorpusError: the fold has other utterances than the store.
@@ -31,9 +30,9 @@ def store_of_fold(decoded: Store, corpus: Corpus, data_dir: Path, rows: Sequence
     number = {name: row for row, name in enumerate(decoded.utterance_ids)}
     rejected = {each.utterance_id for each in decoded.rejected}
     splits: dict[str, list[int]] = {split: [] for split in (*SPLITS, NOISE)}
-    for row in corpus.utterances(data_dir) if rows is None else rows:
+    for row in rows:
         if row.utterance_id in number:
             splits[row.split].append(number[row.utterance_id])
         elif row.split != NOISE and row.utterance_id not in rejected:
             raise CorpusError(f"expected the same utterances in every fold, got {row.utterance_id!r} in some")
-    return decoded.with_splits(splits, rule=corpus.split_rule(data_dir))
+    return decoded.with_splits(splits, rule=split_rule)

@@ -60,7 +60,7 @@ class SplitSummary:
 
 def summarise(store: Store) -> list[SplitSummary]:
     """One row per split that has utterances, in the order train, validation, test, noise."""
-    rows = []
+    rows, speakers = [], store.speakers
     for split in (*SPLITS, NOISE):
         indices = store.indices(split)
         if indices.size == 0:
@@ -72,7 +72,7 @@ def summarise(store: Store) -> list[SplitSummary]:
                 split=split,
                 clips=int(indices.size),
                 classes=sum(1 for label in counts if label >= 0),
-                speakers=len({store.speakers[index] for index in indices} - {""}),
+                speakers=len({speakers[index] for index in indices.tolist()} - {""}),
                 hours=float(seconds.sum() / 3600),
                 shortest_seconds=float(seconds.min()),
                 longest_seconds=float(seconds.max()),

@@ -53,20 +53,20 @@ def names_files(path: str) -> bool:
 
 
 def read_metadata(
-    paths: Sequence[str], recordings: Iterable[str], label_column: str
+    paths: Sequence[str], recordings: Iterable[str], label_column: str | None
 ) -> Iterator[tuple[str, Utterance]]:
     """What metadata files say of recordings: the path of each as given, and a row of the file, in the files' order.
 
     Args:
         paths: of metadata files, whose ``speaker``, ``split``, ``start``, ``end``, ``gaps`` are those of a manifest.
         recordings: absolute paths of those that are there.
-        label_column: it must be there where it is another than ``label``.
+        label_column: it must be there where it is another than ``label``; None = labels are not looked at.
 
     Raises:
         CorpusError: a bad metadata file, or one that names recordings that are not there.
     """
     present = {os.path.normpath(recording): recording for recording in recordings}
-    columns = ManifestColumns(path=_FILE_COLUMN, label=label_column)
+    columns = ManifestColumns(path=_FILE_COLUMN, label=label_column or LABEL_COLUMN)
     for path in paths:
         rows = _read_rows(path, columns)
         # Written under Windows, it may have backslashes.
@@ -78,7 +78,7 @@ def read_metadata(
             )
         for row, recording in zip(rows, found, strict=True):
             assert recording is not None
-            yield recording, row
+            yield recording, row if label_column is not None or not row.label else replace(row, label="")
 
 
 def _read_rows(path: str, columns: ManifestColumns) -> list[Utterance]:

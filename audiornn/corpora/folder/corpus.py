@@ -68,8 +68,8 @@ class FolderCorpus(Corpus):
     annotations: str = "auto"
     """``metadata``, ``audacity`` or ``none``; ``auto`` looks for metadata, then for a label track beside every
     recording, where there are no class folders."""
-    label_column: str = LABEL_COLUMN
-    """Of the metadata."""
+    label_column: str | None = LABEL_COLUMN
+    """Of the metadata; null = it has no labels."""
     label_pattern: str | None = None
     """Regular expression searched in ``<class>/**/<file>``, behind the root's name where there are several; its group
     ``label``, else the first, else all of it, is the label. It goes before folders and metadata."""
@@ -112,7 +112,7 @@ class FolderCorpus(Corpus):
     def _check_annotations(self) -> None:
         if self.label_pattern is not None and "audacity" in (self.annotations, self._asked_for):
             raise ConfigError("label_pattern must be null with annotations=audacity, whose labels are those of regions")
-        if self.label_column != LABEL_COLUMN and self.label_pattern is not None:
+        if self.label_column not in (LABEL_COLUMN, None) and self.label_pattern is not None:
             raise ConfigError("expected label_column or label_pattern, got both; leave one out")
         if self.label_column != LABEL_COLUMN and self._asked_for != "metadata":
             raise ConfigError(f"label_column needs annotations=metadata, got annotations={self.annotations}")
@@ -140,16 +140,18 @@ class FolderCorpus(Corpus):
         unpack_archives(self._paths, data_dir, progress)
 
     def utterances(self, data_dir: Path) -> list[Utterance]:
-        with collector_paused():
-            reader, listing = self._reader(), self._list(data_dir)
-            rows, _ = self._split(listing, *self._read(listing, reader))
-        for note in reader.notes:
-            _logger.warning("%s: %s", listing.where, note)
-        return rows
+        return self.utterances_and_rule(data_dir)[0]
 
     def split_rule(self, data_dir: Path) -> str:
-        listing = self._list(data_dir)
-        return self._split(listing, *self._read(listing, self._reader()))[1]
+        return self.utterances_and_rule(data_dir)[1]
+
+    def utterances_and_rule(self, data_dir: Path) -> tuple[list[Utterance], str]:
+        with collector_paused():
+            reader, listing = self._reader(), self._list(data_dir)
+            rows, rule = self._split(listing, *self._read(listing, reader))
+        for note in reader.notes:
+            _logger.warning("%s: %s", listing.where, note)
+        return rows, rule
 
     def folds(self, data_dir: Path) -> list[str]:  # noqa: ARG002
         if self.num_folds is None:

@@ -13,6 +13,7 @@ from audiornn.corpora.folder.listing import FoundFile
 from audiornn.corpora.folder.patterns import find_label
 from audiornn.errors import CorpusError
 from audiornn.manifest import NOISE, Utterance
+from audiornn.manifest.columns import nearest_column
 
 INTERVALS = "intervals"
 """Column that the regions of a whole recording go into, for an objective of frames."""
@@ -82,11 +83,11 @@ class RowReader:
         return rows
 
     def by_metadata(
-        self, files: Sequence[FoundFile], metadata: Sequence[str], label_column: str, pattern: str | None
+        self, files: Sequence[FoundFile], metadata: Sequence[str], label_column: str | None, pattern: str | None
     ) -> list[Utterance]:
         """An utterance for each row of metadata files: a recording or a segment of one.
 
-        Labelled by a column, or, where there is a ``pattern``, as `by_pattern` does.
+        Labelled by a column or, where there is a ``pattern``, as `by_pattern` does; with neither, not at all.
         """
         by_path = {file.path: file for file in files}
         rows: dict[str, Utterance] = {}
@@ -98,6 +99,8 @@ class RowReader:
                     f"expected metadata once for each utterance, got {row.utterance_id!r} on line {row.line} in "
                     f"{row.folder!r} and on line {earlier.line} in {earlier.folder!r}"
                 )
+        if pattern is None and label_column is not None and not any(row.label for row in rows.values()):
+            raise CorpusError(_no_labels(list(rows.values()), metadata, label_column))
         named = {row.path for row in rows.values()}
         rest = [file for file in files if file.path not in named]
         unnamed = [repr(file.utterance_id) for file in rest if file.split != NOISE]
@@ -203,6 +206,18 @@ class RowReader:
                 "data.unmatched=skip leaves them out"
             )
         self.notes.append(f"{len(rest)} of {total} left out, such as {rest[0]}: expected {expected}")
+
+
+def _no_labels(rows: Sequence[Utterance], metadata: Sequence[str], label_column: str) -> str:
+    """The complaint about metadata that labels nothing."""
+    names = list(dict.fromkeys(name for row in rows for name in row.columns))
+    names += [name for name in ("speaker", "split") if any(row.column(name) for row in rows)]
+    near = nearest_column(label_column, names) or "COLUMN"
+    return (
+        f"expected labels in column {label_column!r} of {metadata[0]!r}, got none; further columns with something in "
+        f"them: {', '.join(map(repr, names[:20])) or 'none'}; give data.label_column={near}, or data.label_column=null "
+        "for clips without labels"
+    )
 
 
 def _id(row: Utterance) -> str:

@@ -98,11 +98,11 @@ class Splitting:
         known = has_speakers(clips) if self.rule == "auto" else bool(clips) and all(row.speaker for row in clips)
         if self.speaker_pattern is not None or known:
             return "speaker"
+        if has_classes:
+            return "stratified"
         # A file with several labels belongs to no class.
         several = len({(row.path, row.label) for row in clips}) > len({row.path for row in clips})
-        if has_classes or (not several and are_classes(row.label for row in clips)):
-            return "stratified"
-        return "random"
+        return "stratified" if not several and are_classes(row.label for row in clips) else "random"
 
     def _split(self, rows: Sequence[Utterance], rule: str, *, test: float) -> list[Utterance]:
         split = {"speaker": split_by_speaker, "stratified": split_stratified, "random": split_randomly}[rule]
