@@ -3,68 +3,30 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import sys
 from collections import Counter
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from audiornn.commands.console import print_lines, print_table, progress_bar
+from audiornn.commands.event_options import EventOptions
 from audiornn.commands.inputs import InputCommand
-from audiornn.detection import DetectionSettings
-from audiornn.errors import AudioError, ConfigError
+from audiornn.errors import AudioError
 
 if TYPE_CHECKING:
+    from audiornn.detection import DetectionSettings
     from audiornn.inference import Classifier
     from audiornn.recordings.writing import EventWriter
 
 
 @dataclass(frozen=True, kw_only=True)
-class DetectionOptions:
-    """How windows become events; None = what the model keeps."""
-
-    window_seconds: float | None = None
-    hop_seconds: float | None = None
-    smoothing_windows: int | None = None
-    minimum_seconds: float | None = None
-    merge_seconds: float | None = None
-    background: list[str] | None = None
-
-    def over(self, kept: DetectionSettings | None) -> DetectionSettings:
-        """What is given here over what the model keeps; another window has another hop."""
-        names = [field.name for field in fields(DetectionOptions)]
-        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-        if self.window_seconds is not None:
-            given.setdefault("hop_seconds", None)
-        return dataclasses.replace(kept or DetectionSettings(), **given)
-
-
-@dataclass(frozen=True, kw_only=True)
-class DetectCommand(DetectionOptions, InputCommand):
+class DetectCommand(EventOptions, InputCommand):
     """Settings of ``audiornn detect``."""
 
     output: str | None = None
-    threshold: float | None = None
-    thresholds: Any = None
-    """By label."""
+    enrolled: str | None = None
     voice_only: bool = False
     voice_threshold: float = 0.5
-
-    def settings(self, kept: DetectionSettings | None) -> DetectionSettings:
-        """With the thresholds; one for all labels replaces all that the model keeps."""
-        settings = self.over(kept)
-        if self.threshold is not None:
-            settings = dataclasses.replace(settings, threshold=self.threshold, thresholds={})
-        if self.thresholds is not None:
-            thresholds = {**settings.thresholds, **_by_label(self.thresholds)}
-            settings = dataclasses.replace(settings, thresholds=thresholds)
-        return settings
-
-
-def _by_label(thresholds: Any) -> dict[str, float]:
-    if not isinstance(thresholds, dict) or not all(isinstance(value, int | float) for value in thresholds.values()):
-        raise ConfigError(f"thresholds: expected a number for each label, such as {{yes:0.9}}, got {thresholds!r}")
-    return {str(label): float(value) for label, value in thresholds.items()}
 
 
 def run(command: DetectCommand) -> int:
@@ -80,7 +42,10 @@ def run(command: DetectCommand) -> int:
     classifier, paths = command.open()
     if command.output is not None:
         check_event_output(command.output, paths)
-    settings = settings_for(classifier.spec, command.settings(classifier.spec.detection))
+    if command.enrolled is not None:
+        classifier = classifier.with_enrolled(command.enrolled)
+    wished = command.settings(classifier.spec.detection)
+    settings = settings_for(classifier.spec, wished, enrolled=classifier.enrolled_words)
     table = _Table()
     seconds, failed = 0.0, 0
     counts: Counter[str] = Counter()

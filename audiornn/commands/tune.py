@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from audiornn.commands.detect import DetectionOptions
+from audiornn.commands.event_options import DetectionOptions
 from audiornn.corpora.corpus import Corpus
 from audiornn.mixtures import MixtureConfig
 

@@ -100,6 +100,11 @@ class Classifier:
         return self.tasks if self.enrolled is None else [self.enrolled.task(self.spec.tasks[0])]
 
     @property
+    def enrolled_words(self) -> tuple[str, ...]:
+        """Words that it answers with beside its own labels."""
+        return () if self.enrolled is None else self.enrolled.words
+
+    @property
     def labels(self) -> list[str]:
         """The model's own class names in the order of `Prediction.probabilities`.
 
@@ -285,6 +290,13 @@ class Classifier:
         if isinstance(audio, str | os.PathLike | np.ndarray | Mapping):
             return [self.reader.prepare(audio, sample_rate)], True
         return [self.reader.prepare(item, sample_rate) for item in audio], False
+
+    def answered_scores(self, outputs: Outputs) -> dict[str, Any]:
+        """`Outputs.scores` for the tasks of `answered`: with enrolled words, see `EnrolledWords.scores`."""
+        if self.enrolled is None:
+            return outputs.scores
+        [(name, scores)] = outputs.scores.items()
+        return {name: self.enrolled.scores(scores, outputs.embeddings)}
 
     def predictions_of(self, signals: Sequence[Signals], outputs: Outputs) -> list[AnyPrediction]:
         """What `run` found of signals, in words, one prediction per utterance."""

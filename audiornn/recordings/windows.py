@@ -26,7 +26,7 @@ class WindowScores(NamedTuple):
     start_seconds: float
     end_seconds: float
     scores: dict[str, Any] | None
-    """By task, as a row of `audiornn.inference.classifier.Outputs.scores`; None for a part that can't be judged: it is
+    """By task, as a row of `audiornn.inference.Classifier.answered_scores`; None for a part that can't be judged: it is
     missing, or silence where the model cuts silence off, or it was not to be heard."""
 
 
@@ -80,8 +80,8 @@ def windows(
 ) -> Iterator[WindowScores]:
     """A model's answers to a file of any length, in order.
 
-    Every window is ``window_seconds`` long, but for the last one, which ends with the recording and may be shorter; a
-    recording shorter than a window is one window.
+    Every window is ``window_seconds`` long, also the last one, which ends with the recording; a recording shorter than
+    that is one window.
 
     Args:
         classifier: a model that hears audio.
@@ -137,9 +137,10 @@ def _cut(blocks: Iterable[Recording], size: int, hop: int, gate: Gate) -> Iterat
     held, missing = np.zeros(0, dtype=np.int16), np.zeros(0, dtype=bool)
     first = 0  # of what is held
     start = 0  # of the next window
+    reach = min(size, hop)  # how long before that the last window may begin
     for part in blocks:
         gate.listen(part)
-        skipped = max(0, min(start - first, held.size))
+        skipped = max(0, min(start - reach - first, held.size))
         held = np.concatenate([held[skipped:], part.samples])
         missing = np.concatenate([missing[skipped:], part.missing])
         first += skipped
@@ -149,7 +150,7 @@ def _cut(blocks: Iterable[Recording], size: int, hop: int, gate: Gate) -> Iterat
     end = first + held.size
     covered = start - hop + size if start else 0
     if covered < end and start < end:
-        yield _window(held, missing, first, start, end)
+        yield _window(held, missing, first, max(0, end - size), end)
 
 
 def _window(held: NDArray[np.int16], missing: NDArray[np.bool_], first: int, start: int, stop: int) -> _Window:
@@ -173,12 +174,13 @@ def _answers(
     classifier: Classifier, waiting: list[tuple[float, float, Signals | None]], batch_size: int
 ) -> Iterator[WindowScores]:
     outputs = classifier.run([signals for _, _, signals in waiting if signals is not None], batch_size=batch_size)
+    answered = classifier.answered_scores(outputs)
     row = 0
     for start, end, signals in waiting:
         if signals is None:
             yield WindowScores(start, end, None)
         else:
-            yield WindowScores(start, end, {name: scores[row] for name, scores in outputs.scores.items()})
+            yield WindowScores(start, end, {name: scores[row] for name, scores in answered.items()})
             row += 1
 
 
