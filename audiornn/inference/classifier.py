@@ -160,7 +160,14 @@ class Classifier:
         return embeddings[0] if single else embeddings
 
     def predict_folder(
-        self, folder: AudioPath, *, batch_size: int = 64, num_workers: int | None = None, in_order: bool = True
+        self,
+        folder: AudioPath,
+        *,
+        batch_size: int = 64,
+        num_workers: int | None = None,
+        in_order: bool = True,
+        window_seconds: float | None = None,
+        hop_seconds: float | None = None,
     ) -> Iterator[FileResult]:
         """`predict_files` of every file below a folder that the model can hear, sorted by path.
 
@@ -168,7 +175,14 @@ class Classifier:
             AudioError: no such folder, or no audio in it.
         """
         paths = self.reader.find_files(folder)
-        return self.predict_files(paths, batch_size=batch_size, num_workers=num_workers, in_order=in_order)
+        return self.predict_files(
+            paths,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            in_order=in_order,
+            window_seconds=window_seconds,
+            hop_seconds=hop_seconds,
+        )
 
     def predict_files(
         self,
@@ -177,6 +191,8 @@ class Classifier:
         batch_size: int = 64,
         num_workers: int | None = None,
         in_order: bool = True,
+        window_seconds: float | None = None,
+        hop_seconds: float | None = None,
     ) -> Iterator[FileResult]:
         """Classify any number of files in constant memory, on all cores.
 
@@ -186,14 +202,25 @@ class Classifier:
             num_workers: processes that decode beside the model; 0 = this one, None = one per core where there is much
                 to decode.
             in_order: false = results as their batches are done.
+            window_seconds: a file's prediction is that of the mean of its windows, which come with it where there are
+                several; None = each file is heard whole.
+            hop_seconds: from the start of one window to the next one's; None = a quarter of a window.
 
         Yields:
             one result per file; a file that can't be used, or that changes while it is read, has an ``error`` instead
             of a prediction.
         """
         from audiornn.inference.files import predict_groups
+        from audiornn.inference.windowed import windowing_of
 
-        groups = predict_groups(self, paths, batch_size=batch_size, num_workers=num_workers, in_order=in_order)
+        groups = predict_groups(
+            self,
+            paths,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            in_order=in_order,
+            windowing=windowing_of(window_seconds, hop_seconds),
+        )
         with contextlib.closing(groups):
             for group in groups:
                 yield from group

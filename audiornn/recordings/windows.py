@@ -123,17 +123,20 @@ def windows_of_blocks(
         )
     if not classifier.inputs.reads_audio or classifier.inputs.sequences:
         raise ConfigError("expected a model that hears audio alone, got one with sequences; use predict")
-    yield from _answered(classifier, _cut(blocks, size, hop, gate), batch_size, gate)
+    yield from _answered(classifier, cut_windows(blocks, size, hop, gate), batch_size, gate)
 
 
-class _Window(NamedTuple):
+class Window(NamedTuple):
+    """A part of a recording, in samples."""
+
     start: int
     stop: int
     recording: Recording
 
 
-def _cut(blocks: Iterable[Recording], size: int, hop: int, gate: Gate) -> Iterator[_Window]:
-    """Windows in order."""
+def cut_windows(blocks: Iterable[Recording], size: int, hop: int, gate: Gate | None = None) -> Iterator[Window]:
+    """The windows of `windows` in order, of so many samples."""
+    gate = gate or Gate()
     held, missing = np.zeros(0, dtype=np.int16), np.zeros(0, dtype=bool)
     first = 0  # of what is held
     start = 0  # of the next window
@@ -153,17 +156,17 @@ def _cut(blocks: Iterable[Recording], size: int, hop: int, gate: Gate) -> Iterat
         yield _window(held, missing, first, max(0, end - size), end)
 
 
-def _window(held: NDArray[np.int16], missing: NDArray[np.bool_], first: int, start: int, stop: int) -> _Window:
+def _window(held: NDArray[np.int16], missing: NDArray[np.bool_], first: int, start: int, stop: int) -> Window:
     part = slice(start - first, stop - first)
-    return _Window(start, stop, Recording(held[part], runs(missing[part])))
+    return Window(start, stop, Recording(held[part], runs(missing[part])))
 
 
-def _answered(classifier: Classifier, cut: Iterator[_Window], batch_size: int, gate: Gate) -> Iterator[WindowScores]:
+def _answered(classifier: Classifier, cut: Iterator[Window], batch_size: int, gate: Gate) -> Iterator[WindowScores]:
     rate = classifier.sample_rate
     waiting: list[tuple[float, float, Signals | None]] = []
     for window in cut:
         times = window.start / rate, window.stop / rate
-        waiting.append((*times, _signals(classifier, window.recording) if gate.is_open(*times) else None))
+        waiting.append((*times, signals_of(classifier, window.recording) if gate.is_open(*times) else None))
         if len(waiting) == batch_size:
             yield from _answers(classifier, waiting, batch_size)
             waiting = []
@@ -184,8 +187,8 @@ def _answers(
             row += 1
 
 
-def _signals(classifier: Classifier, recording: Recording) -> Signals | None:
-    """What `Classifier.predict` would hear of it; None for what it would refuse."""
+def signals_of(classifier: Classifier, recording: Recording) -> Signals | None:
+    """Of a part at the model's rate what `Classifier.predict` would hear of it; None for what it would refuse."""
     audio = recording.waveform if len(recording.gaps) else recording.samples
     try:
         return classifier.reader.prepare(audio, classifier.sample_rate)
