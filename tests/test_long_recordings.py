@@ -19,14 +19,16 @@ from signals import chirp, noise, tone, write_wav
 from toy import TINY_FEATURES, TINY_MODEL
 
 import audiornn
-from audiornn.audio import AudioConfig, Recording, read_recording
+from audiornn.audio import AudioConfig, Recording, read_blocks, read_recording
 from audiornn.checkpoint import build_model, save_model
+from audiornn.commands import detect as detect_command
 from audiornn.detection import DetectionSettings, Event, detectable
 from audiornn.errors import AudioError, ConfigError
 from audiornn.files.tables import read_rows
 from audiornn.recordings import (
     EventDetector,
     EventFinder,
+    Gate,
     Moment,
     detect_events,
     moments,
@@ -350,6 +352,21 @@ def test_detection_settings_are_kept_in_the_model(model, tmp_path):
     path = write_wav(tmp_path / "a.wav", sound(2.0))
     [event] = audiornn.load(folder, device="cpu").detect(path)
     assert (event.start_seconds, event.end_seconds, event.label) == (0.0, 2.0, "a")
+
+
+def test_bar_moves_with_the_seconds_that_were_heard(tmp_path, monkeypatch):
+    """Of two files of 20 and 40 s, between them one that is none; the headers say 60 s in all."""
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    paths = [str(write_wav(tmp_path / name, noise(seconds * RATE))) for name, seconds in (("a.wav", 20), ("b.wav", 40))]
+    paths.insert(1, str(tmp_path / "none.wav"))
+    told: list[tuple[int, int]] = []
+    heard = detect_command._SecondsHeard(paths, lambda done, total: told.append((done, total)))
+    for path in paths:
+        gate = Gate(heard.hear(path, RATE))
+        for part in read_blocks(path, sample_rate=RATE) if "none" not in path else ():
+            gate.listen(part)
+    heard.finish()
+    assert told == [(16, 60), (20, 60), (36, 60), (53, 60), (60, 60), (60, 60)]
 
 
 # The command line

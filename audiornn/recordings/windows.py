@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -54,15 +54,22 @@ class UntilFailure:
 
 
 class Gate:
-    """Says which windows of a recording are worth hearing. This one says all."""
+    """Says which windows of a recording are worth hearing. This one says all.
 
-    def __init__(self) -> None:
+    Args:
+        on_heard: called with the samples that were read by now, whenever there are more.
+    """
+
+    def __init__(self, on_heard: Callable[[int], None] | None = None) -> None:
         self.num_samples = 0
         """What was read by now."""
+        self._on_heard = on_heard
 
     def listen(self, part: Recording) -> None:
         """The next part of the recording, at the model's rate; before any window that ends in it is asked for."""
         self.num_samples += part.samples.size
+        if self._on_heard is not None:
+            self._on_heard(self.num_samples)
 
     def is_open(self, start_seconds: float, end_seconds: float) -> bool:  # noqa: ARG002
         """Whether the model shall hear a window; asked in the order of their starts."""
