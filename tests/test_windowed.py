@@ -240,9 +240,9 @@ print(*[line.split()[1] for line in Path("/proc/self/status").open() if line.sta
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is counted as Linux does")
-def test_ten_hours_take_little_more_memory_than_ten_minutes(place, tmp_path):
+def test_two_hours_take_little_more_memory_than_ten_minutes(place, tmp_path):
     peaks = []
-    for minutes in (10, 600):
+    for minutes in (10, 120):
         path = tmp_path / f"{minutes}.wav"
         with soundfile.SoundFile(path, "w", RATE, 1, "PCM_16") as file:
             for minute in range(minutes):
@@ -252,4 +252,4 @@ def test_ten_hours_take_little_more_memory_than_ten_minutes(place, tmp_path):
         peaks.append(int(done.stdout.split()[-1]) / 1024)
         path.unlink()
         assert len((tmp_path / f"{minutes}.wav.csv").read_text().splitlines()) == 60 * minutes + 2
-    assert peaks[1] < peaks[0] + 40, peaks
+    assert peaks[1] < peaks[0] + 20, peaks
