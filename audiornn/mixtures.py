@@ -107,15 +107,8 @@ class Mixture:
 
     @property
     def repeats(self) -> float:
-        """How often a clip came on average, of those of labels or of no label the more frequent ones."""
-        found = [1.0]
-        for is_other in (False, True):
-            times = [
-                count for count, labels in zip(self._times, self._clips.labels, strict=True) if is_other == (not labels)
-            ]
-            if any(times):
-                found.append(sum(times) / sum(map(bool, times)))
-        return max(found)
+        """How often a clip that came did so on average."""
+        return self.num_clips / max(1, sum(map(bool, self._times)))
 
     def blocks(self) -> Iterator[Recording]:
         """The scenes one by one; `truth` grows with them."""

@@ -94,8 +94,11 @@ def measure(arguments: argparse.Namespace) -> list[str]:
     }
     tests = {snr: heard("test", [snr], 1)[0] for snr in arguments.snr_db}
     lines += ["", "## At most so many false alarms per hour, chosen on validation", ""]
-    lines += [f"Upper bounds are of what the choice did on the half it was not made on, at {100 * CONFIDENCE:g} %:", ""]
-    lines += ["| asked | found in the other half | false alarms there | at most per hour | promised |"]
+    lines += [
+        f"Counted in each quarter when chosen on the other three; upper bounds with {100 * CONFIDENCE:g} % confidence:",
+        "",
+    ]
+    lines += ["| asked | found there | false alarms there | at most per hour | promised |"]
     lines += ["|---:|---:|---:|---:|---|"]
     for asked, point in points.items():
         held_out = point.held_out

@@ -164,17 +164,21 @@ def long_track(rng: np.random.Generator, hours: float, *, alarms_per_hour: float
     return Track(np.stack([np.arange(count), np.arange(count) + 1.0], axis=1), scores, truth)
 
 
-def test_halves_are_recordings_of_their_own(rng):
-    whole = long_track(rng, 0.5)
-    first, second = whole.halves()
-    assert first.hours + second.hours == pytest.approx(whole.hours)
-    assert len(first.truth) + len(second.truth) == len(whole.truth)
-    assert second.truth[0][0] == 30 and second.times[0, 0] == 0
+def test_folds_are_recordings_of_their_own_and_the_rest_is_without_them(rng):
+    whole = long_track(rng, 0.8)
     settings = dataclasses.replace(SETTLED, threshold=0.7)
-    counts = [total(part.counts(TASK, settings), part.hours) for part in (whole, first, second)]
-    assert counts[0] == counts[1] + counts[2]
+    counted = total(whole.counts(TASK, settings), whole.hours)
+    parts = []
+    for others, part in whole.folds(4):
+        assert part.times[0, 0] == 0 and part.truth[0][0] == 30
+        parts.append(total(part.counts(TASK, settings), part.hours))
+        rest = total(others.counts(TASK, settings), whole.hours)
+        assert rest.hits == counted.hits - parts[-1].hits and rest.truths == counted.truths - parts[-1].truths
+        assert rest.false_alarms == counted.false_alarms - parts[-1].false_alarms
+    assert sum(each.hits for each in parts) == counted.hits and sum(each.hours for each in parts) == pytest.approx(0.8)
 
 
+@pytest.mark.slow
 def test_promise_is_kept_on_other_audio(rng):
     """Of 8 choices with 90 % confidence, more than 3 that fail have a chance of 0.5 %."""
     kept = []
@@ -194,10 +198,10 @@ def test_too_little_audio_promises_nothing(rng):
     point = choose_operating_point(heard, TASK, SETTLED, false_alarms_per_hour=2, confidence=0.9)
     assert not point.is_promised and point.bound_per_hour > 2
     assert point.held_out.false_alarms <= 1
-    again = choose_operating_point(long_track(rng, 8), TASK, SETTLED, false_alarms_per_hour=2, confidence=0.9)
+    again = choose_operating_point(long_track(rng, 3), TASK, SETTLED, false_alarms_per_hour=2, confidence=0.9)
     assert again.is_promised
     repeated = choose_operating_point(
-        long_track(rng, 8), TASK, SETTLED, false_alarms_per_hour=2, confidence=0.9, repeats=16
+        long_track(rng, 3), TASK, SETTLED, false_alarms_per_hour=2, confidence=0.9, repeats=16
     )
     assert not repeated.is_promised
 
@@ -257,7 +261,7 @@ def test_share_of_others_is_as_asked_for_and_repeats_are_counted():
     mixture = Mixture(config, Clips(labels, lambda index: CLIP, len(CLIP)), [], RATE)
     list(mixture.blocks())
     assert mixture.num_others / mixture.num_clips == pytest.approx(0.5, abs=0.1)
-    assert mixture.repeats == pytest.approx(mixture.num_others / 5)
+    assert mixture.repeats == pytest.approx(mixture.num_clips / 35)
     assert len(mixture.truth) == mixture.num_clips - mixture.num_others
 
 

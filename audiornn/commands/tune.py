@@ -87,8 +87,8 @@ def _summary(tuned: Tuned, command: TuneCommand) -> list[str]:
         f"heard: {tuned.heard}",
         f"{found.hits} of {found.truths} found with {found.false_alarms} false alarms in {tuned.hours:.2f} hours, "
         "where the thresholds were chosen",
-        f"{held_out.hits} of {held_out.truths} found with {held_out.false_alarms} false alarms when chosen on one half "
-        "and counted on the other",
+        f"{held_out.hits} of {held_out.truths} found with {held_out.false_alarms} false alarms in each quarter "
+        "when chosen on the other three",
         promise,
     ]
 

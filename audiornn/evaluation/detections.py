@@ -6,6 +6,7 @@ import dataclasses
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -154,21 +155,20 @@ class Track:
         """How long the recording is."""
         return float(self.times[-1, 1]) / 3600 if len(self.times) else 0.0
 
-    def halves(self) -> tuple[Track, Track]:
-        """The first half and the second one, each as a recording of its own."""
-        middle = len(self.times) // 2
-        edge = float(self.times[middle, 0]) if len(self.times) else 0.0
-        is_first = [(start + end) / 2 < edge for start, end, _ in self.truth]
-        first = [row for row, is_in in zip(self.truth, is_first, strict=True) if is_in]
-        rest = [
-            (start - edge, end - edge, label)
-            for (start, end, label), is_in in zip(self.truth, is_first, strict=True)
-            if not is_in
-        ]
-        return (
-            Track(self.times[:middle], self.scores[:middle], first),
-            Track(self.times[middle:] - edge, self.scores[middle:], rest),
-        )
+    def folds(self, count: int) -> Iterator[tuple[Track, Track]]:
+        """Stretches of one length: for each the recording without it, as long as before, and the stretch alone."""
+        for rows in np.array_split(np.arange(len(self.times)), count):
+            if not len(rows):
+                continue
+            start, end = float(self.times[rows[0], 0]), float(self.times[rows[-1], 1])
+            is_in = [start <= (first + last) / 2 < end for first, last, _ in self.truth]
+            own = [(first - start, last - start, label) for first, last, label in compress(self.truth, is_in)]
+            others = self.scores.copy()
+            others[rows] = np.nan
+            yield (
+                Track(self.times, others, list(compress(self.truth, [not each for each in is_in]))),
+                Track(self.times[rows] - start, self.scores[rows], own),
+            )
 
     def events(self, task: TaskSpec, settings: DetectionSettings) -> list[Event]:
         """What `audiornn.recordings.detect_events` finds with settled settings."""

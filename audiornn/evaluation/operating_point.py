@@ -23,7 +23,9 @@ from audiornn.tasks import TaskSpec
 
 _BUDGETS = 12
 """Numbers of false alarms that are tried, at most."""
-_MARGINS = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
+_FOLDS = 4
+"""Stretches that are held out, one after the other."""
+_MARGINS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
 """By which thresholds are raised, in log-odds, where those without a false alarm are not strict enough."""
 
 
@@ -33,7 +35,7 @@ class OperatingPoint:
 
     settings: DetectionSettings
     held_out: DetectionCounts
-    """Of thresholds chosen in the same way on one half of the recording, on the other half; both ways together."""
+    """In each quarter of the recording, of thresholds chosen in the same way on the other three."""
     bound_per_hour: float
     """False alarms per hour are no more than that, with the confidence that was asked for, in audio like this."""
     is_promised: bool
@@ -68,9 +70,9 @@ def choose_operating_point(
     """The thresholds by label that find the most, of those whose false alarms are under a rate with some confidence.
 
     Thresholds that are chosen where they are counted look better than they are. Therefore choices of growing strictness
-    are made on each half of the recording and counted on the other, and the first one is taken, for the whole, whose
-    count has its upper bound under the rate. Where even no false alarm would not be enough of a proof, it is the first
-    one whose count itself is under the rate, or else has the fewest.
+    are made on three quarters of the recording and counted in the other one, each in turn, and the first one is taken,
+    for the whole, whose count has its upper bound under the rate. Where even no false alarm would prove too little, it
+    is the first one whose count itself is under the rate, or else has the fewest.
 
     Args:
         track: of a recording with its truth.
@@ -80,14 +82,14 @@ def choose_operating_point(
         confidence: from 0 to 1.
         repeats: as for `bound_per_hour`.
     """
-    halves = track.halves()
-    own, *of_halves = (label_curves(part, task, settings) for part in (track, *halves))
+    own = label_curves(track, task, settings)
+    folds = [(label_curves(others, task, settings), part) for others, part in track.folds(_FOLDS)]
     tried: list[tuple[DetectionCounts, _Choice]] = []
     for choice in _choices(false_alarms_per_hour, track.hours):
         counts = NOTHING
-        for curves, fitted, other in zip(of_halves, halves, reversed(halves), strict=True):
-            chosen = choice.of(curves, task, settings, fitted.hours / track.hours)
-            counts = counts + total(other.counts(task, chosen), other.hours)
+        for curves, part in folds:
+            chosen = choice.of(curves, task, settings, 1 - part.hours / track.hours)
+            counts = counts + total(part.counts(task, chosen), part.hours)
         bound = bound_per_hour(counts.false_alarms, counts.hours, confidence, repeats=repeats)
         if bound <= false_alarms_per_hour:
             return OperatingPoint(
