@@ -11,13 +11,14 @@ from typing import Any
 
 from audiornn.errors import ConfigError
 from audiornn.labels import SILENCE, UNKNOWN
-from audiornn.tasks import BINARY, MULTICLASS, MULTILABEL, TaskSpec
+from audiornn.tasks import BINARY, CALIBRATED, FRAMES, TaskSpec
 
 BACKGROUND_LABELS = frozenset({UNKNOWN, SILENCE, "background", "noise", "other", "none"})
 """Labels, in lower case and without ``_`` around them, that are no event unless the settings say otherwise."""
 CLIP_SECONDS = "clip_seconds"
 """In what a model says of its training: the median length of its clips."""
 DEFAULT_WINDOW_SECONDS = 1.0
+DEFAULT_THRESHOLD = 0.5
 HOPS_PER_WINDOW = 4
 
 
@@ -47,10 +48,11 @@ class DetectionSettings:
     """From one window to the next; None = a quarter of a window."""
     smoothing_windows: int = 3
     """Neighbours, itself among them, over which the probabilities of a window are averaged; odd."""
-    threshold: float = 0.5
-    """Probability from which on a moment belongs to an event; below it the answer is rejected."""
+    threshold: float | None = None
+    """Probability from which on a moment belongs to an event; None = that of the task, or 0.5. A label below which the
+    model rejects its answers has at least that threshold."""
     thresholds: dict[str, float] = field(default_factory=dict)
-    """By label, in place of ``threshold``."""
+    """By label, in place of ``threshold`` and of what the model rejects."""
     minimum_seconds: float | None = None
     """Shorter events are dropped, except in a recording of one window; None = two hops: two windows must agree."""
     merge_seconds: float = 0.0
@@ -73,19 +75,22 @@ class DetectionSettings:
         if self.smoothing_windows < 1 or self.smoothing_windows % 2 == 0:
             raise ConfigError(f"smoothing_windows must be odd and at least 1, got {self.smoothing_windows}")
         for name, value in [("threshold", self.threshold), *self.thresholds.items()]:
-            if not 0 <= value <= 1:
+            if value is not None and not 0 <= value <= 1:
                 raise ConfigError(f"expected a threshold from 0 to 1, got {value} for {name!r}")
 
     def threshold_of(self, label: str) -> float:
-        """The one that counts for a label."""
-        return self.thresholds.get(label, self.threshold)
+        """The one that counts for a label, of settled settings."""
+        return self.thresholds.get(label, DEFAULT_THRESHOLD if self.threshold is None else self.threshold)
 
-    def settled(self, task: TaskSpec, training: Mapping[str, Any]) -> DetectionSettings:
+    def settled(
+        self, task: TaskSpec, training: Mapping[str, Any], *, enrolled: Sequence[str] = ()
+    ) -> DetectionSettings:
         """The same with everything that is left to a model taken from it.
 
         Args:
             task: what the model answers.
             training: what it says of its training.
+            enrolled: words that it answers with beside.
 
         Raises:
             ConfigError: a label that the model does not know, or none that could be an event.
@@ -94,13 +99,14 @@ class DetectionSettings:
         usual = float(known) if isinstance(known, int | float) and 0 < known < math.inf else DEFAULT_WINDOW_SECONDS
         window = float(self.window_seconds or usual)
         background = default_background(task) if self.background is None else list(self.background)
+        labels = [*task.labels, *enrolled]
         for where, names in (("thresholds", self.thresholds), ("background", background)):
             for name in names:
-                if name not in task.labels:
-                    close = difflib.get_close_matches(name, task.labels, n=1)
+                if name not in labels:
+                    close = difflib.get_close_matches(name, labels, n=1)
                     hint = f"; did you mean {close[0]!r}?" if close else ""
                     raise ConfigError(f"{where}: expected labels of the model, got {name!r}{hint}")
-        if not set(task.labels) - set(background):
+        if not set(labels) - set(background):
             raise ConfigError(f"background: expected at least one label that is an event, got all: {background}")
         hop = float(self.hop_seconds or window / HOPS_PER_WINDOW)
         return dataclasses.replace(
@@ -108,27 +114,44 @@ class DetectionSettings:
             window_seconds=window,
             hop_seconds=hop,
             # Floats, whatever was given: a model on disk tells 1 from 1.0.
-            threshold=float(self.threshold),
-            thresholds={label: float(value) for label, value in self.thresholds.items()},
+            threshold=float(self.threshold_of("")),
+            thresholds=self._thresholds(task),
             minimum_seconds=float(2 * hop if self.minimum_seconds is None else self.minimum_seconds),
             merge_seconds=float(self.merge_seconds),
             background=background,
         )
 
+    def _thresholds(self, task: TaskSpec) -> dict[str, float]:
+        """By label, where it is not ``threshold`` that counts."""
+        usual = {}
+        if self.threshold is None and task.thresholds:
+            usual = dict(zip(task.labels[-len(task.thresholds) :], task.thresholds, strict=True))
+        for label, least in zip(task.labels, task.reject, strict=False):  # none, or one for each
+            usual[label] = max(least, usual.get(label, self.threshold_of("")))
+        common = float(self.threshold_of(""))
+        thresholds = {label: float(value) for label, value in {**usual, **self.thresholds}.items()}
+        return {label: value for label, value in thresholds.items() if label in self.thresholds or value != common}
+
 
 def default_background(task: TaskSpec) -> list[str]:
-    """The labels of a task that are no event by their names, and the first one of two."""
+    """The labels of a task that are no event by their names, and the first one of two, or of those of a frame."""
     named = [label for label in task.labels if label.strip("_").lower() in BACKGROUND_LABELS]
+    if task.kind == FRAMES:
+        return list(dict.fromkeys([task.labels[0], *named]))
     return [task.labels[0]] if task.kind == BINARY and not named else named
 
 
-def detectable(tasks: Sequence[TaskSpec]) -> TaskSpec:
+def detectable(tasks: Sequence[TaskSpec], *, kinds: Sequence[str] = CALIBRATED) -> TaskSpec:
     """The task whose labels can be events.
+
+    Args:
+        tasks: of a model.
+        kinds: of tasks that count.
 
     Raises:
         ConfigError: there is none, or there are several.
     """
-    found = [task for task in tasks if task.kind in (MULTICLASS, BINARY, MULTILABEL)]
+    found = [task for task in tasks if task.kind in kinds]
     if len(found) != 1:
         kinds = ", ".join(f"{task.name} ({task.kind})" for task in tasks)
         raise ConfigError(f"expected a model with one task of labels, whose events are to be found, got {kinds}")

@@ -16,6 +16,7 @@ Waveform = NDArray[np.float32]
 
 SCENE_SECONDS = 60.0
 """For which noise and its level stay the same; longer where clips are long."""
+FEWEST_HOURS, MOST_HOURS = 1.0, 8.0
 CLIP_LEVEL_DB = -26.0
 """Power of every clip, against full scale; the noise makes the ratio."""
 _PEAK = 0.9
@@ -30,15 +31,21 @@ class MixtureConfig:
         ConfigError: a value out of range.
     """
 
-    hours: float = 2.0
+    hours: float | None = None
+    """None = as many as it takes for every clip to come once, from `FEWEST_HOURS` to `MOST_HOURS`."""
     seconds_between: float = 4.0
     """From one clip to the next on average; drawn from a quarter of it to seven quarters."""
     snr_db: list[float] = field(default_factory=lambda: [20.0, 10.0])
     """Power of a clip over that of the noise in the same stretch; drawn anew for every minute."""
+    others_share: float | None = None
+    """Share of the clips placed that are of no label; None = as many as there are."""
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 < self.hours < float("inf") or not 0 < self.seconds_between < float("inf"):
+        if self.others_share is not None and not 0 <= self.others_share < 1:
+            raise ConfigError(f"others_share must be at least 0 and below 1, got {self.others_share}")
+        hours = 1.0 if self.hours is None else self.hours
+        if not 0 < hours < float("inf") or not 0 < self.seconds_between < float("inf"):
             raise ConfigError(f"hours and seconds_between must be above 0, got {self.hours} and {self.seconds_between}")
         if not self.snr_db or not np.isfinite(self.snr_db).all():
             raise ConfigError(f"snr_db must be one number or several, got {self.snr_db}")
@@ -80,20 +87,33 @@ class Mixture:
         """What lies where, of what was gone through."""
         self.num_clips = 0
         """Placed in what was gone through."""
+        self.num_others = 0
+        """Of those, that are of no label."""
+        self._times = [0] * len(clips.labels)
         self._clips = clips
         self._rate = sample_rate
         self._scene_samples = max(round(SCENE_SECONDS * sample_rate), 4 * clips.longest_samples)
         self._noises = [part for noise in noises for part in _parts(noise, self._scene_samples)]
-        self.num_scenes = max(1, round(config.hours * 3600 * sample_rate / self._scene_samples))
+        hours = config.hours
+        if hours is None:
+            step = config.seconds_between + clips.longest_samples / sample_rate
+            hours = min(max(len(clips.labels) * step / 3600, FEWEST_HOURS), MOST_HOURS)
+        self.num_scenes = max(1, round(hours * 3600 * sample_rate / self._scene_samples))
 
     @property
     def recorded_scenes(self) -> int:
         """Scenes whose noise is recorded."""
         return min(self.num_scenes, len(self._noises))
 
+    @property
+    def repeats(self) -> float:
+        """How often a clip that came did so on average."""
+        return self.num_clips / max(1, sum(map(bool, self._times)))
+
     def blocks(self) -> Iterator[Recording]:
         """The scenes one by one; `truth` grows with them."""
-        self.truth, self.num_clips = [], 0
+        self.truth, self.num_clips, self.num_others = [], 0, 0
+        self._times = [0] * len(self._clips.labels)
         order = self._order()
         for scene in range(self.num_scenes):
             rng = np.random.default_rng([self.config.seed, 1, scene])
@@ -103,9 +123,18 @@ class Mixture:
             yield Recording(to_int16(samples))
 
     def _order(self) -> Iterator[int]:
+        """Each clip before any comes again; those of no label by themselves where their share is given."""
+        labels = self._clips.labels
         rng = np.random.default_rng([self.config.seed, 0])
+        share = self.config.others_share
+        others = [index for index, own in enumerate(labels) if not own]
+        if share is None or not others or len(others) == len(labels):
+            yield from _again_and_again(range(len(labels)), rng)
+            return
+        wanted = _again_and_again([index for index, own in enumerate(labels) if own], rng)
+        rest = _again_and_again(others, rng)
         while True:
-            yield from rng.permutation(len(self._clips.labels)).tolist()
+            yield next(rest if rng.random() < share else wanted)
 
     def _noise(self, scene: int, rng: np.random.Generator) -> Waveform:
         """Of power 1."""
@@ -128,7 +157,14 @@ class Mixture:
             start, end = (first + position) / self._rate, (first + position + len(clip)) / self._rate
             self.truth += [(start, end, label) for label in self._clips.labels[index]]
             self.num_clips += 1
+            self.num_others += not self._clips.labels[index]
+            self._times[index] += 1
             position += len(clip) + round(rng.uniform(0.25, 1.75) * between)
+
+
+def _again_and_again(indices: Sequence[int], rng: np.random.Generator) -> Iterator[int]:
+    while True:
+        yield from rng.permutation(np.asarray(indices, dtype=np.int64)).tolist()
 
 
 def _parts(noise: Waveform, num_samples: int) -> list[Waveform]:

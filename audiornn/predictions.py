@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,8 @@ from audiornn.tasks import BINARY, FRAMES, MULTICLASS, MULTILABEL, NEXT_FRAME, I
 
 PROBABILITY_PREFIX = "probability of "
 VALUE_PREFIX = "value of "
+WINDOW = "window"
+"""Status of a row that is of a part of a file."""
 NEXT_FRAME_ERROR = "mean absolute error"
 """Of next-frame prediction: how unlike the training audio an utterance is."""
 
@@ -84,6 +86,15 @@ TaskPrediction = Prediction | LabelsPrediction | ValuesPrediction | IntervalsPre
 AnyPrediction = TaskPrediction | TasksPrediction
 
 
+class WindowPrediction(NamedTuple):
+    """A part of a file."""
+
+    start_seconds: float
+    end_seconds: float
+    prediction: AnyPrediction | None
+    """None where there is nothing to hear."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class FileResult:
     """One file of a folder: a prediction, or the reason why there is none."""
@@ -95,6 +106,8 @@ class FileResult:
     error: str = ""
     without: tuple[str, ...] = ()
     """Sequences that the model hears and that were not found beside the file."""
+    windows: Iterable[WindowPrediction] = ()
+    """Where windows were wanted, those of a file longer than one."""
     state: tuple[int, int] | None = None
     """Its bytes and the time of its last change, in nanoseconds, when it was read; None where there was no file."""
 
@@ -164,8 +177,17 @@ def intervals_text(intervals: Sequence[Interval]) -> str:
     return json.dumps([[round(start, 4), round(end, 4), label] for start, end, label in intervals], ensure_ascii=False)
 
 
-def prediction_columns(tasks: Sequence[TaskSpec], *, top_k: int, probabilities: bool) -> dict[str, type]:
-    """Column names and types of `prediction_row`; with several tasks each one's start with its name."""
+def prediction_columns(
+    tasks: Sequence[TaskSpec], *, top_k: int, probabilities: bool, windows: bool = False
+) -> dict[str, type]:
+    """Column names and types of `prediction_row`; with several tasks each one's start with its name.
+
+    Args:
+        tasks: that are answered.
+        top_k: classes to name.
+        probabilities: with a column for each class.
+        windows: with the times of `window_rows`.
+    """
     own: dict[str, type] = {}
     behind: dict[str, type] = {}
     for task in tasks:
@@ -173,7 +195,8 @@ def prediction_columns(tasks: Sequence[TaskSpec], *, top_k: int, probabilities: 
         columns, more = _columns_of(task, top_k)
         own |= {prefix + name: kind for name, kind in columns.items()}
         behind |= {prefix + name: kind for name, kind in more.items()}
-    columns = {"path": str, "status": str, **own, "duration_seconds": float, "reason": str}
+    times: dict[str, type] = dict.fromkeys(("start_seconds", "end_seconds"), float) if windows else {}
+    columns = {"path": str, "status": str, **times, **own, "duration_seconds": float, "reason": str}
     return {**columns, **behind} if probabilities else columns
 
 
@@ -203,7 +226,24 @@ def prediction_row(result: FileResult, columns: Mapping[str, type], *, top_k: in
     prediction = result.prediction
     if prediction is None:
         return row
-    row |= {"status": "ok", "reason": None, "duration_seconds": prediction.duration_seconds}
+    row |= {"status": "ok", "reason": None}
+    return row | _prediction_cells(prediction, columns, top_k)
+
+
+def window_rows(result: FileResult, columns: Mapping[str, type], *, top_k: int) -> Iterator[dict[str, Any]]:
+    """The windows of a file that has several, under the names of `prediction_columns` with windows; their status is
+    ``window``, so that there is one row per file without it."""
+    for start, end, prediction in result.windows:
+        row: dict[str, Any] = dict.fromkeys(columns)
+        row |= {"path": result.path, "status": WINDOW}
+        row |= {"start_seconds": round(start, 4), "end_seconds": round(end, 4)}
+        if prediction is None:
+            yield row | {"reason": "nothing to hear", "duration_seconds": end - start}
+        else:
+            yield row | _prediction_cells(prediction, columns, top_k)
+
+
+def _prediction_cells(prediction: AnyPrediction, columns: Mapping[str, type], top_k: int) -> dict[str, Any]:
     if isinstance(prediction, TasksPrediction):
         cells = {
             f"{name}_{column}": cell
@@ -212,7 +252,8 @@ def prediction_row(result: FileResult, columns: Mapping[str, type], *, top_k: in
         }
     else:
         cells = _cells(prediction, top_k)
-    return row | {name: cell for name, cell in cells.items() if name in columns}
+    cells["duration_seconds"] = prediction.duration_seconds
+    return {name: cell for name, cell in cells.items() if name in columns}
 
 
 def _cells(prediction: TaskPrediction, top_k: int) -> dict[str, Any]:

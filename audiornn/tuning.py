@@ -10,23 +10,34 @@ from typing import Any
 from audiornn.audio import Recording, from_int16
 from audiornn.detection import DetectionSettings, detectable
 from audiornn.errors import ConfigError, CorpusError
-from audiornn.evaluation.detections import DetectionCounts, Track, choose_thresholds, total
+from audiornn.evaluation.detections import DetectionCounts, Track, total
+from audiornn.evaluation.operating_point import OperatingPoint, choose_operating_point
 from audiornn.inference import Classifier
-from audiornn.mixtures import Clips, Mixture, MixtureConfig
+from audiornn.mixtures import Clips, Mixture, MixtureConfig, Waveform
 from audiornn.progress import Progress
 from audiornn.recordings import moments, scored_windows, settings_for, smoothed
 from audiornn.store import Store
 from audiornn.tasks import MULTILABEL, TaskSpec
+
+OTHERS_SECONDS = 10.0
+"""Longer sounds of no label are placed in parts."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Tuned:
     """What was chosen, and what it did where it was chosen."""
 
-    settings: DetectionSettings
+    point: OperatingPoint
     counts: Mapping[str, DetectionCounts]
     """By label."""
     hours: float
+    heard: str
+    """What the recording was made of, in words."""
+
+    @property
+    def settings(self) -> DetectionSettings:
+        """To be kept in the model."""
+        return self.point.settings
 
     @property
     def total(self) -> DetectionCounts:
@@ -41,6 +52,9 @@ def tune(
     settings: DetectionSettings | None = None,
     *,
     false_alarms_per_hour: float,
+    confidence: float = 0.9,
+    others: Sequence[Waveform] = (),
+    noises: Sequence[Waveform] | None = None,
     split: str = "validation",
     batch_size: int = 64,
     progress: Progress | None = None,
@@ -53,6 +67,9 @@ def tune(
         config: how the clips are placed.
         settings: all but the thresholds; None = what the model keeps.
         false_alarms_per_hour: of all labels together, at most.
+        confidence: with which that shall be so in audio like this.
+        others: further sounds of no label, at the model's rate; they only disturb.
+        noises: recordings of noise at the model's rate; None = the corpus's, which training may have heard.
         split: whose clips are placed.
         batch_size: windows per batch.
         progress: called with the scenes done and in all.
@@ -63,16 +80,52 @@ def tune(
     """
     if not 0 < false_alarms_per_hour < float("inf"):
         raise ConfigError(f"false_alarms_per_hour must be above 0, got {false_alarms_per_hour}")
+    if not 0 < confidence < 1:
+        raise ConfigError(f"confidence must be above 0 and below 1, got {confidence}")
     task = detectable(classifier.tasks)
     settled = settings_for(classifier.spec, settings)
-    clips = clips_of(store, task, settled, split)
-    noises = [store.audio(int(row)) for row in store.indices("noise")]
+    clips = with_others(clips_of(store, task, settled, split), others, classifier.sample_rate)
+    if noises is None:
+        noises = [store.audio(int(row)) for row in store.indices("noise")]
     mixture = Mixture(config, clips, noises, classifier.sample_rate)
     track = hear(classifier, mixture, settled, batch_size=batch_size, progress=progress)
-    chosen = choose_thresholds(track, task, settled, false_alarms_per_hour=false_alarms_per_hour)
-    counts = track.counts(task, chosen)
-    origin = _origin(store, split, mixture, false_alarms_per_hour, total(counts, track.hours))
-    return Tuned(settings=dataclasses.replace(chosen, origin=origin), counts=counts, hours=track.hours)
+    point = choose_operating_point(
+        track,
+        task,
+        settled,
+        false_alarms_per_hour=false_alarms_per_hour,
+        confidence=confidence,
+        repeats=mixture.repeats,
+    )
+    counts = track.counts(task, point.settings)
+    origin = _origin(store, split, mixture, point) | {
+        "asked_false_alarms_per_hour": false_alarms_per_hour,
+        "confidence": confidence,
+    }
+    point = dataclasses.replace(point, settings=dataclasses.replace(point.settings, origin=origin))
+    return Tuned(point=point, counts=counts, hours=track.hours, heard=_heard(mixture, track.hours))
+
+
+def with_others(clips: Clips, others: Sequence[Waveform], sample_rate: int) -> Clips:
+    """Clips with further ones of no label, in parts of at most `OTHERS_SECONDS`."""
+    size = round(OTHERS_SECONDS * sample_rate)
+    parts = [other[start : start + size] for other in others for start in range(0, len(other), size)]
+    count = len(clips.labels)
+    return Clips(
+        [*clips.labels, *([] for _ in parts)],
+        lambda index: clips.read(index) if index < count else parts[index - count],
+        max([clips.longest_samples, *map(len, parts)]),
+    )
+
+
+def _heard(mixture: Mixture, hours: float) -> str:
+    clips, recorded = mixture.num_clips, mixture.recorded_scenes / mixture.num_scenes
+    snr_db = ", ".join(f"{ratio:g}" for ratio in mixture.config.snr_db)
+    return (
+        f"{hours:.2f} hours, {clips / hours:,.0f} clips per hour, {100 * mixture.num_others / max(1, clips):.0f} % of "
+        f"them no event, each {mixture.repeats:.1f} times; noise at {snr_db} dB, "
+        f"{100 * recorded:.0f} % of it recorded"
+    )
 
 
 def hear(
@@ -122,18 +175,20 @@ def _labels(task: TaskSpec, cell: str) -> Sequence[str]:
     return [cell]
 
 
-def _origin(
-    store: Store, split: str, mixture: Mixture, false_alarms_per_hour: float, found: DetectionCounts
-) -> dict[str, Any]:
+def _origin(store: Store, split: str, mixture: Mixture, point: OperatingPoint) -> dict[str, Any]:
     return {
         "corpus": store.name,
         "corpus_fingerprint": store.fingerprint,
         "split": split,
         **dataclasses.asdict(mixture.config),
         "clips": mixture.num_clips,
+        "others": mixture.num_others,
+        "repeats": round(mixture.repeats, 3),
         "recorded_noise_share": round(mixture.recorded_scenes / mixture.num_scenes, 3),
-        "asked_false_alarms_per_hour": false_alarms_per_hour,
-        "false_alarms": found.false_alarms,
-        "hits": found.hits,
-        "truths": found.truths,
+        "held_out_hours": round(point.held_out.hours, 4),
+        "held_out_false_alarms": point.held_out.false_alarms,
+        "held_out_hits": point.held_out.hits,
+        "held_out_truths": point.held_out.truths,
+        "bound_per_hour": round(point.bound_per_hour, 4),
+        "is_promised": point.is_promised,
     }

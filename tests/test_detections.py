@@ -25,10 +25,12 @@ from audiornn.evaluation.detections import (
     match_events,
     total,
 )
+from audiornn.evaluation.operating_point import bound_per_hour, choose_operating_point
 from audiornn.mixtures import CLIP_LEVEL_DB, Clips, Mixture, MixtureConfig, coloured_noise
 from audiornn.recordings import EventFinder, Moment, settings_for
 from audiornn.spec import ModelSpec, read_spec
 from audiornn.tasks import Interval, multiclass_task
+from audiornn.tuning import with_others
 
 RATE = 16_000
 TASK = multiclass_task(["a", "b", "unknown"])
@@ -136,6 +138,74 @@ def test_track_gives_the_events_of_the_finder(rng):
     assert Track.of(moments, [], 3).events(TASK, settings) == whole
 
 
+@pytest.mark.parametrize(
+    ("count", "hours", "confidence", "repeats", "expected"),
+    [
+        # By hand: no event in t hours is as likely as 1 - confidence at -ln(1 - confidence) / t.
+        (0, 2.0, 0.9, 1.0, 1.1513),
+        (0, 2.0, 0.9, 4.0, 4.6052),
+        # Garwood's table: 2 events, 97.5 %: 7.2247.
+        (2, 1.0, 0.975, 1.0, 7.2247),
+        (4, 2.0, 0.975, 2.0, 7.2247),
+    ],
+)
+def test_bound_of_a_rate_by_hand(count, hours, confidence, repeats, expected):
+    assert bound_per_hour(count, hours, confidence, repeats=repeats) == pytest.approx(expected, abs=1e-3)
+
+
+def long_track(rng: np.random.Generator, hours: float, *, alarms_per_hour: float = 60.0) -> Track:
+    """Moments of a second; every minute an `a` that is heard with a probability from 0.5 to 1, and false ones."""
+    count = round(3600 * hours)
+    scores = np.tile(np.array([0.1, 0.1, 0.8], dtype=np.float32), (count, 1))
+    truth: list[Interval] = [(second, second + 1, "a") for second in range(30, count, 60)]
+    wrong = rng.choice(np.setdiff1d(np.arange(count), np.arange(30, count, 60)), round(alarms_per_hour * hours))
+    for rows, low in ((wrong, 0.3), (np.arange(30, count, 60), 0.5)):
+        scores[rows, 0] = rng.uniform(low, 1.0 if low == 0.5 else 0.9, len(rows))
+    return Track(np.stack([np.arange(count), np.arange(count) + 1.0], axis=1), scores, truth)
+
+
+def test_folds_are_recordings_of_their_own_and_the_rest_is_without_them(rng):
+    whole = long_track(rng, 0.8)
+    settings = dataclasses.replace(SETTLED, threshold=0.7)
+    counted = total(whole.counts(TASK, settings), whole.hours)
+    parts = []
+    for others, part in whole.folds(4):
+        assert part.times[0, 0] == 0 and part.truth[0][0] == 30
+        parts.append(total(part.counts(TASK, settings), part.hours))
+        rest = total(others.counts(TASK, settings), whole.hours)
+        assert rest.hits == counted.hits - parts[-1].hits and rest.truths == counted.truths - parts[-1].truths
+        assert rest.false_alarms == counted.false_alarms - parts[-1].false_alarms
+    assert sum(each.hits for each in parts) == counted.hits and sum(each.hours for each in parts) == pytest.approx(0.8)
+
+
+@pytest.mark.slow
+def test_promise_is_kept_on_other_audio(rng):
+    """Of 8 choices with 90 % confidence, more than 3 that fail have a chance of 0.5 %."""
+    kept = []
+    for _ in range(8):
+        heard = long_track(rng, 2.0)
+        point = choose_operating_point(heard, TASK, SETTLED, false_alarms_per_hour=10, confidence=0.9)
+        assert point.is_promised and point.bound_per_hour <= 10
+        other = long_track(rng, 8.0)
+        kept.append(total(other.counts(TASK, point.settings), other.hours).false_alarms / other.hours <= 10)
+    assert kept.count(False) <= 3
+    counts = total(other.counts(TASK, point.settings), other.hours)
+    assert counts.hits > 0.2 * counts.truths, "strict, but not more than needed"
+
+
+def test_too_little_audio_promises_nothing(rng):
+    heard = long_track(rng, 0.5)
+    point = choose_operating_point(heard, TASK, SETTLED, false_alarms_per_hour=2, confidence=0.9)
+    assert not point.is_promised and point.bound_per_hour > 2
+    assert point.held_out.false_alarms <= 1
+    again = choose_operating_point(long_track(rng, 3), TASK, SETTLED, false_alarms_per_hour=2, confidence=0.9)
+    assert again.is_promised
+    repeated = choose_operating_point(
+        long_track(rng, 3), TASK, SETTLED, false_alarms_per_hour=2, confidence=0.9, repeats=16
+    )
+    assert not repeated.is_promised
+
+
 # Mixtures
 
 CLIP = tone(500, 0.5, amplitude=0.2)
@@ -185,6 +255,31 @@ def test_every_clip_comes_before_any_comes_again():
     assert sorted(order[:10]) == sorted(order[10:20]) == sorted(label for (label,) in labels)
 
 
+def test_share_of_others_is_as_asked_for_and_repeats_are_counted():
+    labels: list[list[str]] = [["a"]] * 30 + [[]] * 5
+    config = MixtureConfig(hours=0.2, seconds_between=1.0, others_share=0.5)
+    mixture = Mixture(config, Clips(labels, lambda index: CLIP, len(CLIP)), [], RATE)
+    list(mixture.blocks())
+    assert mixture.num_others / mixture.num_clips == pytest.approx(0.5, abs=0.1)
+    assert mixture.repeats == pytest.approx(mixture.num_clips / 35)
+    assert len(mixture.truth) == mixture.num_clips - mixture.num_others
+
+
+def test_hours_are_as_many_as_it_takes_for_each_clip_to_come():
+    clips = Clips([["a"]] * 2000, lambda index: CLIP, RATE)
+    mixture = Mixture(MixtureConfig(), clips, [], RATE)
+    assert mixture.num_scenes == round(2000 * 5 / 60)
+    assert Mixture(MixtureConfig(), CLIPS, [], RATE).num_scenes == 60
+    assert Mixture(MixtureConfig(), Clips([["a"]] * 90_000, lambda index: CLIP, RATE), [], RATE).num_scenes == 480
+
+
+def test_further_sounds_of_no_label_are_placed_in_parts():
+    more = with_others(CLIPS, [noise(25 * RATE)], RATE)
+    assert [list(own) for own in more.labels] == [["a"], ["b"], [], [], [], []]
+    assert [len(more.read(index)) for index in range(6)] == [len(CLIP)] * 3 + [10 * RATE, 10 * RATE, 5 * RATE]
+    assert more.longest_samples == 10 * RATE
+
+
 @pytest.mark.parametrize("exponent", [0.0, 1.0, 2.0])
 def test_coloured_noise_falls_as_its_exponent_says(exponent, rng):
     power = np.abs(np.fft.rfft(coloured_noise(1 << 16, exponent, rng))) ** 2
@@ -192,7 +287,10 @@ def test_coloured_noise_falls_as_its_exponent_says(exponent, rng):
     assert np.log(low / high) / np.log(100) == pytest.approx(exponent, abs=0.05)
 
 
-@pytest.mark.parametrize("bad", [{"hours": 0.0}, {"seconds_between": -1.0}, {"snr_db": []}, {"snr_db": [float("nan")]}])
+@pytest.mark.parametrize(
+    "bad",
+    [{"hours": 0.0}, {"others_share": 1.0}, {"seconds_between": -1.0}, {"snr_db": []}, {"snr_db": [float("nan")]}],
+)
 def test_mixture_out_of_range_is_refused(bad):
     with pytest.raises(ConfigError):
         MixtureConfig(**bad)
@@ -206,6 +304,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A corpus, and a model of its labels that was not trained."""
     folder = tmp_path_factory.mktemp("tune")
     write_corpus(folder / "clips", labels=("high", "low", "rise"))
+    write_wav(folder / "hiss.wav", noise(40 * RATE))
     torch.manual_seed(0)
     corpus = {"name": "folder", "path": str(folder / "clips")}
     spec = ModelSpec(
@@ -222,15 +321,18 @@ def test_tune_keeps_thresholds_that_detect_uses(place):
     said = succeed(
         *("tune", "model=model", "data=folder", "data.path=clips", "split=train", "hours=0.05", "background=[rise]"),
         *("false_alarms_per_hour=1000", "snr_db=[30]", "seconds_between=1", "hop_seconds=0.2", "device=cpu"),
+        *("others=clips/rise", "noises=hiss.wav"),
         cwd=place,
     )
     assert "false alarms in 0.05 hours" in said
+    assert ("promised for audio like this" in said) == read_spec(place / "model").detection.origin["is_promised"]
     kept = read_spec(place / "model").detection
     assert kept is not None
     assert (kept.window_seconds, kept.hop_seconds, kept.background) == (0.4, 0.2, ["rise"])
     assert set(kept.thresholds) == {"high", "low"}
     assert kept.origin["hours"] == 0.05 and kept.origin["split"] == "train"
-    assert kept.origin["false_alarms"] <= 50
+    assert kept.origin["asked_false_alarms_per_hour"] == 1000 and kept.origin["recorded_noise_share"] > 0
+    assert kept.origin["others"] > 0
     path = write_wav(place / "long.wav", np.concatenate([tone(350, 2.0), tone(2000, 2.0)]))
     classifier = audiornn.load(place / "model", device="cpu")
     assert classifier.detect(path) == classifier.detect(path, kept)
@@ -245,6 +347,8 @@ def test_tune_keeps_thresholds_that_detect_uses(place):
         (("false_alarms_per_hour=0",), "false_alarms_per_hour must be above 0"),
         (("split=train", "background=[high,low,rise]"), "at least one label that is an event"),
         (("hours=0",), "hours and seconds_between must be above 0"),
+        (("confidence=1",), "confidence must be above 0 and below 1"),
+        (("others=nowhere",), "found nothing at 'nowhere'"),
     ],
 )
 def test_tune_refuses_what_is_impossible(words, says, place):

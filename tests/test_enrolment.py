@@ -14,7 +14,9 @@ from signals import chirp, noise, tone, write_wav
 from toy import TINY_FEATURES, TINY_MODEL, TINY_OVERRIDES, write_corpus
 
 import audiornn
+from audiornn.audio import read_audio
 from audiornn.checkpoint import build_model, save_model
+from audiornn.detection import DetectionSettings
 from audiornn.errors import ConfigError, ModelError
 from audiornn.inference.enrolment import (
     MIN_OTHERS,
@@ -25,6 +27,7 @@ from audiornn.inference.enrolment import (
 )
 from audiornn.predictions import Prediction
 from audiornn.spec import ModelSpec
+from audiornn.streaming import EventStream, Stream
 from audiornn.tasks import TaskSpec, multiclass_task
 
 SIZE = 8
@@ -265,3 +268,75 @@ def test_words_beside_the_model_are_used_only_when_named(workplace, tmp_path):
     assert done.returncode == 0 and "rise" in done.stdout
     found.unlink()
     assert_refused("predict", "input=new", f"enrolled={found}", cwd=workplace, says="enrolled.json")
+
+
+def spliced() -> np.ndarray:
+    """An enrolled word between silences, twice."""
+    pause = np.zeros(12_000, dtype=np.float32)
+    return np.concatenate([pause, tone(300, 0.4), pause, tone(300, 0.4), pause])
+
+
+def test_scores_of_words_mean_what_predict_says(classifier, rng):
+    more = classifier.with_enrolled(enrolled(classifier, "low", "high"))
+    clips = [tone(300, 0.35), chirp(100, 4000), tone(1200, 0.4), rng.normal(0, 0.1, 8000).astype(np.float32)]
+    signals = [more.reader.prepare(clip, 16_000) for clip in clips]
+    outputs = more.run(signals)
+    [scores] = more.answered_scores(outputs).values()
+    again = more.enrolled.predictions_of(more.tasks[0], scores, [each.seconds for each in signals])
+    for mine, other in zip(again, more.predict(clips, sample_rate=16_000), strict=True):
+        assert (mine.label, mine.rejected) == (other.label, other.rejected)
+        assert mine.probabilities == pytest.approx(other.probabilities, abs=1e-6)
+
+
+def test_enrolled_words_are_events_of_files_and_of_streams(classifier, tmp_path):
+    more = classifier.with_enrolled(enrolled(classifier, "low", "high"))
+    path = write_wav(tmp_path / "a.wav", spliced())
+    settings = DetectionSettings(window_seconds=0.4, hop_seconds=0.1, background=["left", "right"])
+    events = more.detect(path, settings)
+    first, second = (event for event in events if event.label == "low")
+    assert first.start_seconds < 0.95 < first.end_seconds and second.start_seconds < 2.1 < second.end_seconds
+    stream = EventStream(more, settings)
+    found = stream.push(read_audio(path, sample_rate=16_000)) + stream.finish()
+    assert [(event.label, event.start_seconds) for event in found] == [(e.label, e.start_seconds) for e in events]
+    without = more.detect(path, dataclasses.replace(settings, background=["left", "right", "low"]))
+    assert without and {event.label for event in without} == {"high"}
+    with pytest.raises(ConfigError, match="expected labels of the model, got 'high'"):
+        classifier.detect(path, dataclasses.replace(settings, thresholds={"high": 0.5}))
+
+
+def test_stream_answers_with_enrolled_words(classifier):
+    more = classifier.with_enrolled(enrolled(classifier, "low", "high"))
+    clip = tone(300, 0.35)
+    stream = Stream(more, window_seconds=0.4)
+    stream.push(clip)
+    said, predicted = stream.finish().prediction, more.predict(clip, sample_rate=16_000)
+    assert said.label == predicted.label == "low"
+    assert said.probabilities == pytest.approx(predicted.probabilities, abs=1e-6)
+    with pytest.raises(ConfigError, match="expected window_seconds"):
+        Stream(more)
+    saved = stream.save()
+    with pytest.raises(ModelError, match="expected the state of a stream with words="):
+        Stream(classifier, window_seconds=0.4).restore(saved)
+
+
+def test_rejected_answer_is_no_event(classifier, tmp_path):
+    path = write_wav(tmp_path / "a.wav", tone(300, 0.4))
+    answer = classifier.predict(path)
+    assert [event.label for event in classifier.detect(path)] == [answer.label]
+    least = [min(1.0, answer.probability + 0.01)] * 2
+    spec = dataclasses.replace(classifier.spec, tasks=[dataclasses.replace(classifier.tasks[0], reject=least)])
+    careful = audiornn.Classifier(classifier.engine, spec)
+    assert careful.predict(path).label == "unknown"
+    assert careful.detect(path) == []
+    stream = EventStream(careful)
+    assert stream.push(read_audio(path, sample_rate=16_000)) + stream.finish() == []
+
+
+def test_enrolled_words_are_events_from_the_command_line(workplace, tmp_path):
+    succeed("enroll", "input=new", "data=same", f"output={tmp_path / 'w.json'}", cwd=workplace)
+    output = tmp_path / "events.jsonl"
+    words = ("detect", "input=new", f"output={output}", "background=[high,low]", f"enrolled={tmp_path / 'w.json'}")
+    succeed(*words, cwd=workplace)
+    assert sum(row["label"] == "rise" for row in rows_of(output)) >= 3
+    says = "at least one label that is an event"
+    assert_refused(*words[:-1], cwd=workplace, says=says)

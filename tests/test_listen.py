@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import json
 import os
@@ -15,19 +16,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from commandline import assert_refused
 from signals import chirp, noise, tone
-from test_streaming import TASK, classifier_of
+from test_streaming import FRAME_TASK, TASK, classifier_of
 
 import audiornn
 from audiornn.checkpoint import save_model
-from audiornn.errors import ConfigError
-from audiornn.streaming import Event, EventDetector, Moments, Stream
-from audiornn.tasks import multiclass_task
+from audiornn.detection import DetectionSettings, Event
+from audiornn.recordings import detect_events
+from audiornn.streaming import EventStream, Stream
 
 RATE = 16_000
-SETTINGS = ["window_seconds=0.4", "hop_seconds=0.1", "threshold=0.4", "refractory_seconds=0.3"]
+SETTINGS = ["window_seconds=0.4", "hop_seconds=0.1", "threshold=0.4"]
+DETECTION = DetectionSettings(window_seconds=0.4, hop_seconds=0.1, threshold=0.4)
 
 
 @pytest.fixture(scope="module")
@@ -53,12 +56,13 @@ def sound(seconds: float = 2.5) -> np.ndarray:
     return np.rint(waveform * 20_000).astype(np.int16)
 
 
-def events_of(model: Path, waveform: np.ndarray) -> list[Event]:
+def begun_of(model: Path, waveform: np.ndarray, **settings: int) -> list[Event]:
     """What the library finds, in one piece."""
-    stream = Stream(audiornn.load(model, device="cpu"), window_seconds=0.4, hop_seconds=0.1)
-    detector = EventDetector(TASK.labels, thresholds=0.4, refractory_seconds=0.3)
-    updates = [stream.push(waveform), stream.finish()]
-    return [event for update in updates if update.moments for event in detector.feed(update.moments["label"])]
+    events = EventStream(audiornn.load(model, device="cpu"), DETECTION, **settings)
+    events.push(waveform)
+    begun = events.begun()
+    events.finish()
+    return begun + events.begun()
 
 
 def start(model: Path, *words: str, cwd: Path) -> subprocess.Popen[bytes]:
@@ -98,10 +102,11 @@ def paced(
     return thread
 
 
-def rows_of(events: list[Event]) -> list[dict[str, object]]:
+def rows_of(events: list[Event], *, are_over: bool = False) -> list[dict[str, object]]:
     return [
         {
-            "seconds": round(event.seconds, 4),
+            "start_seconds": round(event.start_seconds, 4),
+            "end_seconds": round(event.end_seconds, 4) if are_over else None,
             "label": event.label,
             "probability": pytest.approx(event.probability, abs=2e-4),
         }
@@ -118,7 +123,7 @@ def test_events_come_while_the_input_still_runs_and_are_those_of_the_library(mod
         told = first + process.stdout.read()
         writer.join()
         assert process.wait(60) == 0
-        wanted = events_of(model, sound())
+        wanted = begun_of(model, sound())
         assert len(wanted) >= 3
         assert [json.loads(line) for line in told.splitlines()] == rows_of(wanted)
         assert (tmp_path / "events.jsonl").read_bytes() == told
@@ -146,10 +151,7 @@ def test_floats_channels_and_another_rate_are_heard(model, tmp_path):
     process = start(model, "encoding=f32le", "channels=2", "sample_rate=32000", "format=jsonl", cwd=tmp_path)
     told, complaints = process.communicate(stereo.astype("<f4").tobytes() + b"\0\0\0")
     assert process.returncode == 0, complaints
-    stream = Stream(audiornn.load(model, device="cpu"), sample_rate=32_000, window_seconds=0.4, hop_seconds=0.1)
-    detector = EventDetector(TASK.labels, thresholds=0.4, refractory_seconds=0.3)
-    moments = [stream.push(stereo.T).moments, stream.finish().moments]
-    wanted = [event for each in moments if each for event in detector.feed(each["label"])]
+    wanted = begun_of(model, stereo.T, sample_rate=32_000)
     assert [json.loads(line) for line in told.splitlines()] == rows_of(wanted)
     assert b"the input ended 3 bytes into a frame of 8" in complaints
 
@@ -179,6 +181,7 @@ def test_what_is_no_audio_is_one_line(model, tmp_path, data, words, says):
         (["encoding=mp3"], "encoding must be one of s16le, f32le"),
         (["channels=0"], "channels must be at least 1"),
         (["microphone=1.5"], "microphone must be a name or a number, got 1.5"),
+        (["tell=never"], "tell must be start or end"),
         (["format=xml"], "format must be text or jsonl"),
         (["output=events.csv"], "output must end in .jsonl"),
         (["input=-", "model=nowhere"], "nowhere"),
@@ -190,13 +193,16 @@ def test_impossible_settings_are_refused(tmp_path, words, says):
     assert_refused("listen", *words, cwd=tmp_path, says=says)
 
 
-def test_threshold_and_labels_must_be_of_the_model(model, tmp_path):
-    assert_refused(
-        "listen", "input=-", f"model={model}", "threshold=2", cwd=tmp_path, says="expected a threshold in [0, 1]"
-    )
-    assert_refused(
-        "listen", "input=-", f"model={model}", "ignore=[dog]", cwd=tmp_path, says="expected labels out of a, b, c"
-    )
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["threshold=2"], "expected a threshold from 0 to 1"),
+        (["background=[dog]"], "expected labels of the model, got 'dog'"),
+        (["hop_seconds=2"], "expected hop_seconds above 0 and at most window_seconds"),
+    ],
+)
+def test_settings_must_fit_the_model(model, tmp_path, words, says):
+    assert_refused("listen", "input=-", f"model={model}", *words, cwd=tmp_path, says=says)
 
 
 @pytest.mark.slow
@@ -262,7 +268,7 @@ def query_devices():
 def test_microphone_is_heard_until_ctrl_c(model, tmp_path):
     (tmp_path / "sounddevice.py").write_text(SOUNDDEVICE)
     sound().tofile(tmp_path / "sound.raw")
-    wanted = rows_of(events_of(model, sound())[:3])
+    wanted = rows_of(begun_of(model, sound())[:3])
     with start(model, "input=microphone", "format=jsonl", cwd=tmp_path) as process:
         told = [json.loads(process.stdout.readline()) for _ in wanted]
         process.send_signal(signal.SIGINT)
@@ -281,37 +287,88 @@ def test_microphone_is_heard_until_ctrl_c(model, tmp_path):
 # Events
 
 
-def moments_of(rows: list[list[float]], step: float = 0.1) -> Moments:
-    return Moments(np.arange(1, len(rows) + 1) * step, np.array(rows, dtype=np.float32))
+def cut(waveform: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    for at in range(0, len(waveform), size):
+        yield waveform[at : at + size]
 
 
-def fed(detector: EventDetector, moments: Moments, size: int) -> Iterator[Event]:
-    for at in range(0, len(moments.times), size):
-        yield from detector.feed(Moments(moments.times[at : at + size], moments.scores[at : at + size]))
+def events_in(stream: EventStream, waveform: np.ndarray, size: int) -> list[Event]:
+    return [event for chunk in cut(waveform, size) for event in stream.push(chunk)] + stream.finish()
 
 
-QUIET, YES, NO = [0.9, 0.1, 0.0], [0.1, 0.8, 0.1], [0.1, 0.0, 0.9]
+def with_gaps() -> np.ndarray:
+    """Two windows and more are missing in it, and its last one."""
+    waveform = sound(3.3).astype(np.float32) / 32_768
+    waveform[12_000:26_000] = np.nan
+    waveform[-8_000:] = np.nan
+    return waveform
 
 
-@pytest.mark.parametrize("size", [1, 3, 100])
-def test_event_is_where_a_label_reaches_its_threshold_once(size):
-    rows = [QUIET, YES, YES, YES, QUIET, QUIET, YES, NO, NO, NO, NO]
-    detector = EventDetector(["_", "yes", "no"], thresholds=0.7, refractory_seconds=0.3, ignored=["_"])
-    found = [(round(event.seconds, 2), event.label) for event in fed(detector, moments_of(rows), size)]
-    # A word that begins in the refractory time of another is told when that is over.
-    assert found == [(0.2, "yes"), (0.7, "yes"), (1.0, "no")]
+@pytest.mark.parametrize("size", [1_001, 70_000])
+@pytest.mark.parametrize(
+    ("waveform", "rate"),
+    [
+        (sound(2.5), RATE),
+        (sound(2.53), RATE),
+        (sound(0.3), RATE),
+        (sound(0.41), RATE),
+        (with_gaps(), RATE),
+        (sound(2.9), 22_050),
+    ],
+    ids=["whole hops", "a rest", "less than a window", "two windows", "gaps", "another rate"],
+)
+@pytest.mark.parametrize("settings", [{}, {"smoothing_windows": 1, "minimum_seconds": 0.0, "merge_seconds": 0.2}])
+def test_stream_has_the_events_of_the_file(model, tmp_path, waveform, rate, size, settings):
+    classifier = audiornn.load(model, device="cpu")
+    settings = dataclasses.replace(DETECTION, **settings)
+    path = tmp_path / "a.wav"
+    soundfile.write(path, waveform, rate, subtype="PCM_16" if waveform.dtype == np.int16 else "FLOAT")
+    of_file = list(detect_events(classifier, path, settings))
+    of_stream = events_in(EventStream(classifier, settings, sample_rate=rate), waveform, size)
+    assert len(of_stream) == len(of_file) >= (1 if len(waveform) < 7_000 else 2)
+    for mine, other in zip(of_stream, of_file, strict=True):
+        assert mine.label == other.label
+        times = [other.start_seconds, other.end_seconds, other.probability]
+        assert [mine.start_seconds, mine.end_seconds, mine.probability] == pytest.approx(times, abs=1e-4)
 
 
-def test_smoothing_averages_over_its_time():
-    rows = [QUIET, QUIET, YES, QUIET, YES, YES, YES]
-    detector = EventDetector(["_", "yes", "no"], thresholds=0.7, smoothing_seconds=0.2, ignored=["_"])
-    (event,) = detector.feed(moments_of(rows))
-    assert event == Event(seconds=pytest.approx(0.7), label="yes", probability=pytest.approx(0.8))
+@pytest.mark.parametrize("size", [160, 100_000])
+def test_event_is_certain_in_time(model, size):
+    events = EventStream(audiornn.load(model, device="cpu"), DETECTION)
+    waveform = np.concatenate([sound(2.5), np.zeros(RATE, dtype=np.int16)])
+    begun, over = [], []
+    for number, chunk in enumerate(cut(waveform, size), start=1):
+        over += events.push(chunk)
+        begun += [(number * size / RATE, event) for event in events.begun()]
+    over += events.finish()
+    begun += [(len(waveform) / RATE, event) for event in events.begun()]
+    assert sorted((e.label, e.start_seconds) for _, e in begun) == sorted((e.label, e.start_seconds) for e in over)
+    # Windows of 0.4 s every 0.1 s; one more for the average, two that must agree.
+    assert events.delay_seconds == pytest.approx(0.25 + 0.3)
+    if size == 160:
+        assert all(told <= event.start_seconds + 0.1 + events.delay_seconds for told, event in begun)
 
 
-def test_each_label_has_its_own_threshold_and_all_must_be_possible():
-    detector = EventDetector(["_", "yes", "no"], thresholds={"yes": 0.95, "no": 0.2}, ignored=["_"])
-    assert [event.label for event in detector.feed(moments_of([YES, NO]))] == ["no"]
-    for bad in ({"thresholds": 1.5}, {"thresholds": {"a": 0.5}}, {"ignored": ["x"]}, {"refractory_seconds": -1.0}):
-        with pytest.raises(ConfigError, match="expected"):
-            EventDetector(multiclass_task(["a", "b"]).labels, **bad)
+def test_events_of_a_label_per_frame_are_its_stretches_of_frames():
+    classifier = classifier_of(seed=4, tasks=(FRAME_TASK,))
+    settings = DetectionSettings(smoothing_windows=1, minimum_seconds=0.0, threshold=0.5)
+    found = events_in(EventStream(classifier, settings), sound(1.5), 777)
+    moments = Stream(classifier).push(sound(1.5)).moments["where"]
+    best = np.where(moments.scores[:, 1:].max(axis=1) >= 0.5, moments.scores[:, 1:].argmax(axis=1) + 1, 0)
+    starts = [0, *(np.flatnonzero(np.diff(best)) + 1).tolist()]
+    stretches = [(moments.times[at] - 0.005, FRAME_TASK.labels[best[at]]) for at in starts if best[at]]
+    assert len(stretches) >= 2
+    assert [(round(event.start_seconds, 3), event.label) for event in found] == [
+        (round(max(0.0, start), 3), label) for start, label in stretches
+    ]
+    assert EventStream(classifier).settings.minimum_seconds == 0.1
+
+
+@pytest.mark.slow
+def test_told_when_over_is_what_detect_says(model, tmp_path):
+    soundfile.write(tmp_path / "a.wav", sound(), RATE, subtype="PCM_16")
+    process = start(model, "format=jsonl", "tell=end", cwd=tmp_path)
+    told, _ = process.communicate(sound().tobytes())
+    rows = [json.loads(line) for line in told.splitlines()]
+    wanted = audiornn.load(model, device="cpu").detect(tmp_path / "a.wav", DETECTION)
+    assert rows == rows_of(wanted, are_over=True) and len(rows) >= 3

@@ -19,13 +19,16 @@ from signals import chirp, noise, tone, write_wav
 from toy import TINY_FEATURES, TINY_MODEL
 
 import audiornn
-from audiornn.audio import AudioConfig, Recording, read_recording
+from audiornn.audio import AudioConfig, Recording, read_blocks, read_recording
 from audiornn.checkpoint import build_model, save_model
+from audiornn.commands import detect as detect_command
 from audiornn.detection import DetectionSettings, Event, detectable
 from audiornn.errors import AudioError, ConfigError
 from audiornn.files.tables import read_rows
 from audiornn.recordings import (
+    EventDetector,
     EventFinder,
+    Gate,
     Moment,
     detect_events,
     moments,
@@ -69,11 +72,11 @@ def sound(seconds: float) -> np.ndarray:
     ("seconds", "window", "hop", "times"),
     [
         (2.0, 0.5, 0.5, [(0, 0.5), (0.5, 1), (1, 1.5), (1.5, 2)]),
-        (2.1, 0.5, 0.5, [(0, 0.5), (0.5, 1), (1, 1.5), (1.5, 2), (2, 2.1)]),
-        (1.3, 1.0, 0.25, [(0, 1), (0.25, 1.25), (0.5, 1.3)]),
+        (2.1, 0.5, 0.5, [(0, 0.5), (0.5, 1), (1, 1.5), (1.5, 2), (1.6, 2.1)]),
+        (1.3, 1.0, 0.25, [(0, 1), (0.25, 1.25), (0.3, 1.3)]),
         (0.3, 1.0, 0.25, [(0, 0.3)]),
         (1.0, 1.0, 0.25, [(0, 1)]),
-        (1.7, 0.5, 0.8, [(0, 0.5), (0.8, 1.3), (1.6, 1.7)]),
+        (1.7, 0.5, 0.8, [(0, 0.5), (0.8, 1.3), (1.2, 1.7)]),
         (1.4, 0.5, 0.8, [(0, 0.5), (0.8, 1.3)]),
     ],
 )
@@ -218,6 +221,47 @@ def test_background_is_never_an_event_however_probable():
     assert [event.label for event in finder.finish()] == ["unknown"]
 
 
+def test_events_begin_once_when_nothing_can_undo_them():
+    task = multiclass_task(LABELS)
+    finder = EventFinder(task, DetectionSettings(minimum_seconds=1.0, merge_seconds=0.5).settled(task, {}))
+    begun = []
+    for number, moment in enumerate(track("aab.bbba")):
+        finder.push(moment)
+        begun += [(number, event.label, event.start_seconds, event.end_seconds) for event in finder.begun()]
+    assert begun == [(1, "a", 0.0, 1.0), (4, "b", 1.0, 2.5)]
+    assert finder.finish() == []
+
+
+@pytest.mark.parametrize("smoothing", [1, 3])
+def test_detector_of_windows_gives_the_events_of_its_steps(smoothing, rng):
+    task = multiclass_task(LABELS)
+    settings = DetectionSettings(smoothing_windows=smoothing, minimum_seconds=0.5, threshold=0.6).settled(task, {})
+    rows = rng.dirichlet([0.4] * 3, 200).astype(np.float32)
+    given = [Moment(i * 0.25, i * 0.25 + 1, None if i % 13 == 0 else row) for i, row in enumerate(rows)]
+    detector, finder = EventDetector(task, settings), EventFinder(task, settings)
+    found, begun = [], []
+    for window in given:
+        found += detector.push(window)
+        begun += detector.begun()
+    found += detector.finish()
+    begun += detector.begun()
+    steps = [event for moment in moments(smoothed(given, smoothing)) for event in finder.push(moment)]
+    assert found == steps + finder.finish() and len(found) > 5
+    assert [(event.label, event.start_seconds) for event in begun] == [(e.label, e.start_seconds) for e in found]
+
+
+def test_thresholds_of_the_task_and_of_its_rejects_count_where_none_is_given():
+    task = TaskSpec(name="label", kind="multiclass", labels=LABELS, columns=["label"], reject=[0.8, 0.4, 0.0])
+    settled = DetectionSettings().settled(task, {})
+    assert [settled.threshold_of(label) for label in LABELS] == [0.8, 0.5, 0.5]
+    assert settled.settled(task, {}) == settled
+    given = DetectionSettings(threshold=0.3, thresholds={"a": 0.6}).settled(task, {})
+    assert [given.threshold_of(label) for label in LABELS] == [0.6, 0.4, 0.3]
+    binary = TaskSpec(name="label", kind="binary", labels=["ok", "fault"], columns=["label"], thresholds=[0.7])
+    assert DetectionSettings().settled(binary, {}).threshold_of("fault") == 0.7
+    assert DetectionSettings(threshold=0.2).settled(binary, {}).threshold_of("fault") == 0.2
+
+
 def test_events_are_told_as_soon_as_nothing_can_change_them():
     task = multiclass_task(LABELS)
     finder = EventFinder(task, DetectionSettings(merge_seconds=0.5, minimum_seconds=0.0).settled(task, {}))
@@ -308,6 +352,21 @@ def test_detection_settings_are_kept_in_the_model(model, tmp_path):
     path = write_wav(tmp_path / "a.wav", sound(2.0))
     [event] = audiornn.load(folder, device="cpu").detect(path)
     assert (event.start_seconds, event.end_seconds, event.label) == (0.0, 2.0, "a")
+
+
+def test_bar_moves_with_the_seconds_that_were_heard(tmp_path, monkeypatch):
+    """Of two files of 20 and 40 s, between them one that is none; the headers say 60 s in all."""
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    paths = [str(write_wav(tmp_path / name, noise(seconds * RATE))) for name, seconds in (("a.wav", 20), ("b.wav", 40))]
+    paths.insert(1, str(tmp_path / "none.wav"))
+    told: list[tuple[int, int]] = []
+    heard = detect_command._SecondsHeard(paths, lambda done, total: told.append((done, total)))
+    for path in paths:
+        gate = Gate(heard.hear(path, RATE))
+        for part in read_blocks(path, sample_rate=RATE) if "none" not in path else ():
+            gate.listen(part)
+    heard.finish()
+    assert told == [(16, 60), (20, 60), (36, 60), (53, 60), (60, 60), (60, 60)]
 
 
 # The command line

@@ -3,68 +3,33 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import sys
 from collections import Counter
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from audiornn.commands.console import print_lines, print_table, progress_bar
+from audiornn.commands.event_options import EventOptions
 from audiornn.commands.inputs import InputCommand
-from audiornn.detection import DetectionSettings
-from audiornn.errors import AudioError, ConfigError
+from audiornn.errors import AudioError
 
 if TYPE_CHECKING:
+    from audiornn.detection import DetectionSettings
     from audiornn.inference import Classifier
+    from audiornn.progress import Progress
+    from audiornn.recordings import Gate
     from audiornn.recordings.writing import EventWriter
 
 
 @dataclass(frozen=True, kw_only=True)
-class DetectionOptions:
-    """How windows become events; None = what the model keeps."""
-
-    window_seconds: float | None = None
-    hop_seconds: float | None = None
-    smoothing_windows: int | None = None
-    minimum_seconds: float | None = None
-    merge_seconds: float | None = None
-    background: list[str] | None = None
-
-    def over(self, kept: DetectionSettings | None) -> DetectionSettings:
-        """What is given here over what the model keeps; another window has another hop."""
-        names = [field.name for field in fields(DetectionOptions)]
-        given = {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-        if self.window_seconds is not None:
-            given.setdefault("hop_seconds", None)
-        return dataclasses.replace(kept or DetectionSettings(), **given)
-
-
-@dataclass(frozen=True, kw_only=True)
-class DetectCommand(DetectionOptions, InputCommand):
+class DetectCommand(EventOptions, InputCommand):
     """Settings of ``audiornn detect``."""
 
     output: str | None = None
-    threshold: float | None = None
-    thresholds: Any = None
-    """By label."""
+    enrolled: str | None = None
     voice_only: bool = False
     voice_threshold: float = 0.5
-
-    def settings(self, kept: DetectionSettings | None) -> DetectionSettings:
-        """With the thresholds; one for all labels replaces all that the model keeps."""
-        settings = self.over(kept)
-        if self.threshold is not None:
-            settings = dataclasses.replace(settings, threshold=self.threshold, thresholds={})
-        if self.thresholds is not None:
-            thresholds = {**settings.thresholds, **_by_label(self.thresholds)}
-            settings = dataclasses.replace(settings, thresholds=thresholds)
-        return settings
-
-
-def _by_label(thresholds: Any) -> dict[str, float]:
-    if not isinstance(thresholds, dict) or not all(isinstance(value, int | float) for value in thresholds.values()):
-        raise ConfigError(f"thresholds: expected a number for each label, such as {{yes:0.9}}, got {thresholds!r}")
-    return {str(label): float(value) for label, value in thresholds.items()}
 
 
 def run(command: DetectCommand) -> int:
@@ -80,18 +45,22 @@ def run(command: DetectCommand) -> int:
     classifier, paths = command.open()
     if command.output is not None:
         check_event_output(command.output, paths)
-    settings = settings_for(classifier.spec, command.settings(classifier.spec.detection))
+    if command.enrolled is not None:
+        classifier = classifier.with_enrolled(command.enrolled)
+    wished = command.settings(classifier.spec.detection)
+    settings = settings_for(classifier.spec, wished, enrolled=classifier.enrolled_words)
     table = _Table()
     seconds, failed = 0.0, 0
     counts: Counter[str] = Counter()
     with contextlib.ExitStack() as stack:
         writer = table if command.output is None else stack.enter_context(open_events(command.output, paths))
-        progress = stack.enter_context(progress_bar("detect"))
-        for done, path in enumerate(paths, 1):
-            heard, reason = _detect(command, classifier, settings, path, writer, counts)
-            seconds += heard
+        heard = _SecondsHeard(paths, stack.enter_context(progress_bar("detect, seconds of audio")))
+        for path in paths:
+            gate = _gate(command, classifier, heard.hear(path, classifier.sample_rate))
+            reason = _detect(command, classifier, settings, path, writer, counts, gate)
+            seconds += gate.num_samples / classifier.sample_rate
             failed += bool(reason)
-            progress(done, len(paths))
+        heard.finish()
     if command.output is None:
         print_table("", table.rows)
     print_lines([_summary(counts, seconds, len(paths)) + (f": {command.output}" if command.output else "")])
@@ -102,6 +71,15 @@ def run(command: DetectCommand) -> int:
     return 1 if failed else 0
 
 
+def _gate(command: DetectCommand, classifier: Classifier, on_heard: Callable[[int], None] | None) -> Gate:
+    from audiornn.recordings import Gate
+    from audiornn.recordings.voice import VoiceGate
+
+    if not command.voice_only:
+        return Gate(on_heard)
+    return VoiceGate(classifier.sample_rate, threshold=command.voice_threshold, on_heard=on_heard)
+
+
 def _detect(
     command: DetectCommand,
     classifier: Classifier,
@@ -109,13 +87,11 @@ def _detect(
     path: str,
     writer: EventWriter | _Table,
     counts: Counter[str],
-) -> tuple[float, str]:
-    """One recording; seconds that were heard of it, and why no more."""
-    from audiornn.recordings import Gate, detect_events
-    from audiornn.recordings.voice import VoiceGate
+    gate: Gate,
+) -> str:
+    """One recording; why it was not heard to its end, if it was not."""
+    from audiornn.recordings import detect_events
 
-    rate = classifier.sample_rate
-    gate = VoiceGate(rate, threshold=command.voice_threshold) if command.voice_only else Gate()
     found, reason = 0, ""
     try:
         for event in detect_events(classifier, path, settings, batch_size=command.batch_size, gate=gate):
@@ -125,7 +101,50 @@ def _detect(
     except AudioError as error:
         reason = str(error)
     writer.finish(path, found=found, reason=reason)
-    return gate.num_samples / rate, reason
+    return reason
+
+
+class _SecondsHeard:
+    """Moves a bar with the audio that was heard, of which the headers of the files say how much there is.
+
+    Args:
+        paths: of all files.
+        progress: where there is no terminal, no header is read.
+    """
+
+    def __init__(self, paths: Sequence[str], progress: Progress) -> None:
+        self._seconds = {path: _seconds_of(path) for path in paths} if sys.stderr.isatty() else {}
+        self._total = round(sum(self._seconds.get(path, 0.0) for path in paths))
+        self._progress = progress
+        self._before = 0.0
+        self._path = ""
+
+    def hear(self, path: str, sample_rate: int) -> Callable[[int], None] | None:
+        """What is to be called with the samples that were heard of the next file."""
+        self._before += self._seconds.get(self._path, 0.0)
+        self._path = path
+        return self._report(sample_rate) if self._seconds else None
+
+    def finish(self) -> None:
+        """After the last one."""
+        if self._seconds:
+            self._progress(self._total, self._total)
+
+    def _report(self, sample_rate: int) -> Callable[[int], None]:
+        def report(num_samples: int) -> None:
+            of_file = min(num_samples / sample_rate, self._seconds[self._path])
+            self._progress(min(self._total, round(self._before + of_file)), self._total)
+
+        return report
+
+
+def _seconds_of(path: str) -> float:
+    from audiornn.audio import audio_duration
+
+    try:
+        return audio_duration(path)
+    except AudioError:  # its reason comes with its row
+        return 0.0
 
 
 class _Table:

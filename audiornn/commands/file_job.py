@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from audiornn.files.parts import Item
     from audiornn.files.resumable import Output
     from audiornn.inference import Classifier
+    from audiornn.inference.windowed import Windowing
     from audiornn.predictions import FileResult
     from audiornn.progress import Progress
 
@@ -73,7 +74,13 @@ class FilesCommand(InputCommand):
             num_workers=self.num_workers,
             in_order=self.in_order,
             first=first,
+            windowing=self.windowing,
         )
+
+    @property
+    def windowing(self) -> Windowing | None:
+        """How files are cut; None = not at all."""
+        return None
 
     def engine_of(self, classifier: Classifier) -> str:
         """What has run, in words."""

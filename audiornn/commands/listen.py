@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from audiornn.commands.event_options import EventOptions
 from audiornn.commands.sounds import Ending, import_sounddevice, microphone_chunks, pcm_chunks
 from audiornn.errors import AudioError, ConfigError
 from audiornn.hub import find_model
-from audiornn.labels import SILENCE, UNKNOWN
-from audiornn.tasks import BINARY, FRAMES, MULTICLASS, MULTILABEL, TaskSpec
 
 if TYPE_CHECKING:
-    from audiornn.streaming import Event, EventDetector, Stream
+    from audiornn.detection import Event
+    from audiornn.inference import Classifier
+    from audiornn.streaming import EventStream
 
 _STANDARD_INPUT = "-"
 _ENCODINGS = {"s16le": "<i2", "f32le": "<f4"}
-_USUAL_THRESHOLD = 0.5
+_START, _END = "start", "end"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ListenCommand:
+class ListenCommand(EventOptions):
     """Settings of ``audiornn listen``."""
 
     input: str
@@ -35,12 +37,8 @@ class ListenCommand:
     channels: int = 1
     encoding: str = "s16le"
     microphone: Any = None
-    threshold: float | None = None
-    ignore: list[str] | None = None
-    smoothing_seconds: float = 0.0
-    refractory_seconds: float = 1.0
-    window_seconds: float | None = None
-    hop_seconds: float | None = None
+    enrolled: str | None = None
+    tell: str = _START
     format: str = "text"
     output: str | None = None
     device: str | None = "cpu"
@@ -51,18 +49,11 @@ def run(command: ListenCommand) -> int:
     _check(command)
     model = find_model(command.model_path, Path(command.runs_dir))
     from audiornn.inference import load  # torch: after everything that can be refused without it
-    from audiornn.streaming import Stream
-    from audiornn.streaming.limits import WINDOW_SECONDS, reason_against
 
     classifier = load(model, device=command.device)
-    task = _task_with_events(classifier.tasks)
-    window = command.window_seconds
-    if window is None and (task.kind != FRAMES or reason_against(classifier.spec)):
-        window = WINDOW_SECONDS
-    stream = Stream(
-        classifier, sample_rate=command.sample_rate, window_seconds=window or None, hop_seconds=command.hop_seconds
-    )
-    detector = _detector(command, task)
+    if command.enrolled is not None:
+        classifier = classifier.with_enrolled(command.enrolled)
+    events = _event_stream(command, classifier)
     with ExitStack() as stack:
         outputs: list[tuple[IO[str], str]] = [(sys.stdout, command.format)]
         if command.output is not None:
@@ -71,17 +62,17 @@ def run(command: ListenCommand) -> int:
         chunks = (
             pcm_chunks(_ENCODINGS[command.encoding], command.channels, ending)
             if command.input == _STANDARD_INPUT
-            else microphone_chunks(stream.sample_rate, command.channels, command.microphone, ending)
+            else microphone_chunks(events.stream.sample_rate, command.channels, command.microphone, ending)
         )
         sys.stderr.write(
-            f"listening at {stream.sample_rate} Hz by {stream.description}; a sound is answered at most "
-            f"{stream.delay_seconds:.2g} s after it; Ctrl-C ends\n"
+            f"listening at {events.stream.sample_rate} Hz by {events.stream.description}; an event is certain at most "
+            f"{events.delay_seconds:.2g} s after its sound; Ctrl-C ends\n"
         )
         count = 0
-        for event in _events(command, stream, detector, task.name, chunks):
+        for event in _events(command, events, chunks):
             count += 1
             for file, format_ in outputs:
-                _tell(file, format_, event)
+                _tell(file, format_, event, is_over=command.tell == _END)
     sys.stderr.write(f"{count} event{'' if count == 1 else 's'}\n")
     return 0
 
@@ -93,6 +84,8 @@ def _check(command: ListenCommand) -> None:
         raise ConfigError(f"encoding must be one of {', '.join(_ENCODINGS)}, got {command.encoding!r}")
     if command.format not in ("text", "jsonl"):
         raise ConfigError(f"format must be text or jsonl, got {command.format!r}")
+    if command.tell not in (_START, _END):
+        raise ConfigError(f"tell must be {_START} or {_END}, got {command.tell!r}")
     if command.channels < 1:
         raise ConfigError(f"channels must be at least 1, got {command.channels}")
     if not isinstance(command.microphone, str | int | None):
@@ -108,51 +101,29 @@ def _check(command: ListenCommand) -> None:
         )
 
 
-def _task_with_events(tasks: Iterable[TaskSpec]) -> TaskSpec:
-    for task in tasks:
-        if task.kind in (MULTICLASS, BINARY, MULTILABEL, FRAMES):
-            return task
-    raise ConfigError("expected a model with labels to listen for, got one of numbers; see `audiornn predict`")
+def _event_stream(command: ListenCommand, classifier: Classifier) -> EventStream:
+    from audiornn.streaming import EventStream
+
+    from_states = None if command.window_seconds is None else command.window_seconds == 0
+    if from_states:
+        command = dataclasses.replace(command, window_seconds=None)
+    settings = command.settings(classifier.spec.detection)
+    return EventStream(classifier, settings, sample_rate=command.sample_rate, from_states=from_states)
 
 
-def _detector(command: ListenCommand, task: TaskSpec) -> EventDetector:
-    from audiornn.streaming import EventDetector
-
-    thresholds = dict.fromkeys(task.labels, _USUAL_THRESHOLD)
-    if command.threshold is not None:
-        thresholds = dict.fromkeys(task.labels, command.threshold)
-    elif task.thresholds:
-        thresholds |= dict(zip(task.labels[-len(task.thresholds) :], task.thresholds, strict=True))
-    ignored = command.ignore
-    if ignored is None:
-        nothing = task.labels[:1] if task.kind in (BINARY, FRAMES) else []
-        ignored = [label for label in task.labels if label in (UNKNOWN, SILENCE, *nothing)]
-    return EventDetector(
-        task.labels,
-        thresholds=thresholds,
-        smoothing_seconds=command.smoothing_seconds,
-        refractory_seconds=command.refractory_seconds,
-        ignored=ignored,
-    )
-
-
-def _events(
-    command: ListenCommand, stream: Stream, detector: EventDetector, task: str, chunks: Iterable[Any]
-) -> Iterator[Event]:
-    heard = 0.0
+def _events(command: ListenCommand, events: EventStream, chunks: Iterable[Any]) -> Iterator[Event]:
+    heard = False
     for chunk in chunks:
+        heard = heard or chunk.size > 0
         try:
-            update = stream.push(chunk)
+            over = events.push(chunk)
         except AudioError as error:
             raise AudioError(f"{error}; is it encoding={command.encoding} channels={command.channels}?") from None
-        heard = update.seconds
-        if task in update.moments:
-            yield from detector.feed(update.moments[task])
+        yield from over if command.tell == _END else events.begun()
     if not heard:
         raise AudioError(f"expected audio from {command.input!r}, got none")
-    last = stream.finish().moments
-    if task in last:
-        yield from detector.feed(last[task])
+    over = events.finish()
+    yield from over if command.tell == _END else events.begun()
 
 
 def _opened(path: Path) -> IO[str]:
@@ -163,11 +134,12 @@ def _opened(path: Path) -> IO[str]:
         raise ConfigError(f"expected to write '{path}', got: {error.strerror or error}") from error
 
 
-def _tell(file: IO[str], format_: str, event: Event) -> None:
-    row = {name: round(value, 4) if isinstance(value, float) else value for name, value in asdict(event).items()}
-    line = json.dumps(row, ensure_ascii=False)
+def _tell(file: IO[str], format_: str, event: Event, *, is_over: bool) -> None:
+    row = {name: round(value, 4) if isinstance(value, float) else value for name, value in vars(event).items()}
+    line = json.dumps(row if is_over else row | {"end_seconds": None}, ensure_ascii=False)
     if format_ == "text":
-        line = f"{event.seconds:10.2f} s  {event.label}  {event.probability:.2f}"
+        end = f" to {event.end_seconds:.2f}" if is_over else ""
+        line = f"{event.start_seconds:10.2f}{end} s  {event.label}  {event.probability:.2f}"
     try:
         file.write(line + "\n")
         file.flush()

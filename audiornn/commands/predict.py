@@ -5,21 +5,23 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from audiornn.commands.console import print_table, progress_bar
 from audiornn.commands.file_job import FilesCommand, Tally, run_job, stoppable
 from audiornn.commands.inputs import tell_without
 from audiornn.errors import ConfigError
 from audiornn.files.tables import check_output
-from audiornn.predictions import prediction_columns, prediction_row
+from audiornn.predictions import prediction_columns, prediction_row, window_rows
 
 if TYPE_CHECKING:
     from audiornn.inference import Classifier
+    from audiornn.inference.windowed import Windowing
+    from audiornn.predictions import FileResult
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,18 +32,30 @@ class PredictCommand(FilesCommand):
     top_k: int = 1
     probabilities: bool = False
     enrolled: str | None = None
+    window_seconds: float | None = None
+    hop_seconds: float | None = None
+
+    @property
+    def windowing(self) -> Windowing | None:
+        """As it is asked for."""
+        from audiornn.inference.windowed import windowing_of
+
+        return windowing_of(self.window_seconds, self.hop_seconds)
 
 
 def run(command: PredictCommand) -> int:
     """Predict, write or print the rows; 1 when any input failed."""
     if command.top_k < 1:
         raise ConfigError(f"top_k must be at least 1, got {command.top_k}")
+    has_windows = command.windowing is not None
     if command.output is not None:
         check_output(Path(command.output))
     classifier, paths = command.open()
     if command.enrolled is not None:
         classifier = classifier.with_enrolled(command.enrolled)
-    columns = prediction_columns(classifier.answered, top_k=command.top_k, probabilities=command.probabilities)
+    columns = prediction_columns(
+        classifier.answered, top_k=command.top_k, probabilities=command.probabilities, windows=has_windows
+    )
     if command.output is None:
         tally = _print(command, classifier, paths, columns)
     else:
@@ -54,7 +68,7 @@ def run(command: PredictCommand) -> int:
             classifier,
             paths,
             table,
-            lambda result: table.encode(prediction_row(result, columns, top_k=command.top_k)),
+            lambda result: b"".join(map(table.encode, _rows(command, result, columns))),
         )
         done = f"{tally.total - tally.failed} of {tally.total} inputs predicted by {command.engine_of(classifier)}"
         sys.stdout.write(f"{done}: {command.output}\n")
@@ -66,16 +80,23 @@ def run(command: PredictCommand) -> int:
     return 1 if tally.failed else 0
 
 
+def _rows(command: PredictCommand, result: FileResult, columns: Mapping[str, type]) -> Iterator[dict[str, Any]]:
+    """Of a file, and of its windows."""
+    yield prediction_row(result, columns, top_k=command.top_k)
+    yield from window_rows(result, columns, top_k=command.top_k)
+
+
 def _print(command: PredictCommand, classifier: Classifier, paths: Sequence[str], columns: Mapping[str, type]) -> Tally:
-    rows = []
-    failed = 0
+    rows: list[dict[str, Any]] = []
+    total = failed = 0
     without: Counter[str] = Counter()
     groups = command.groups(classifier, paths)
     with stoppable(), contextlib.closing(groups), progress_bar("predict") as progress:
         for result in chain.from_iterable(groups):
             failed += result.prediction is None
             without.update(result.without)
-            rows.append(prediction_row(result, columns, top_k=command.top_k))
-            progress(len(rows), len(paths))
+            rows.extend(_rows(command, result, columns))
+            total += 1
+            progress(total, len(paths))
     print_table("", rows)
-    return Tally(total=len(rows), failed=failed, without=without)
+    return Tally(total=total, failed=failed, without=without)

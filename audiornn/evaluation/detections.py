@@ -6,6 +6,7 @@ import dataclasses
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -154,6 +155,21 @@ class Track:
         """How long the recording is."""
         return float(self.times[-1, 1]) / 3600 if len(self.times) else 0.0
 
+    def folds(self, count: int) -> Iterator[tuple[Track, Track]]:
+        """Stretches of one length: for each the recording without it, as long as before, and the stretch alone."""
+        for rows in np.array_split(np.arange(len(self.times)), count):
+            if not len(rows):
+                continue
+            start, end = float(self.times[rows[0], 0]), float(self.times[rows[-1], 1])
+            is_in = [start <= (first + last) / 2 < end for first, last, _ in self.truth]
+            own = [(first - start, last - start, label) for first, last, label in compress(self.truth, is_in)]
+            others = self.scores.copy()
+            others[rows] = np.nan
+            yield (
+                Track(self.times, others, list(compress(self.truth, [not each for each in is_in]))),
+                Track(self.times[rows] - start, self.scores[rows], own),
+            )
+
     def events(self, task: TaskSpec, settings: DetectionSettings) -> list[Event]:
         """What `audiornn.recordings.detect_events` finds with settled settings."""
         finder = EventFinder(task, settings)
@@ -204,7 +220,7 @@ def det_curve(
     ranks = np.unique(np.geomspace(1, max(1, len(best) // 2), points).astype(int)) - 1
     found = []
     for threshold in dict.fromkeys([never, *best[ranks[: len(best)]].tolist()]):
-        own = _with_thresholds(settings, task, dict.fromkeys(wanted, threshold))
+        own = with_thresholds(settings, task, dict.fromkeys(wanted, threshold))
         counts = {name: each for name, each in track.counts(task, own).items() if label in (None, name)}
         found.append(DetPoint(threshold, total(counts, track.hours)))
     return found
@@ -225,12 +241,20 @@ def choose_thresholds(
         false_alarms_per_hour: of all labels together.
     """
     budget = int(false_alarms_per_hour * track.hours + 1e-9)
+    return with_thresholds(settings, task, best_thresholds(label_curves(track, task, settings), budget))
+
+
+def label_curves(track: Track, task: TaskSpec, settings: DetectionSettings) -> dict[str, list[DetPoint]]:
+    """Of each label that is an event the points of its curve that are worth something; arguments as `det_curve`."""
+    wanted = [label for label in task.labels if label not in (settings.background or ())]
+    return {label: list(_worthwhile(det_curve(track, task, settings, label=label))) for label in wanted}
+
+
+def best_thresholds(curves: Mapping[str, Sequence[DetPoint]], budget: int) -> dict[str, float]:
+    """Thresholds by label that find the most with so many false alarms in all, by the labels' own curves."""
     # By false alarms spent: hits, and thresholds.
     best: dict[int, tuple[int, dict[str, float]]] = {0: (0, {})}
-    for label in task.labels:
-        if label in (settings.background or ()):
-            continue
-        points = list(_worthwhile(det_curve(track, task, settings, label=label)))
+    for label, points in curves.items():
         # Scores that can't be told from 1 leave no threshold above them.
         budget = max(budget, min(best) + points[0].counts.false_alarms)
         grown: dict[int, tuple[int, dict[str, float]]] = {}
@@ -240,8 +264,7 @@ def choose_thresholds(
                 if sum_spent <= budget and sum_hits > grown.get(sum_spent, (-1, {}))[0]:
                     grown[sum_spent] = sum_hits, {**thresholds, label: threshold}
         best = grown
-    _, thresholds = max(best.values(), key=lambda each: each[0])
-    return _with_thresholds(settings, task, thresholds)
+    return max(best.values(), key=lambda each: each[0])[1]
 
 
 def _worthwhile(curve: Sequence[DetPoint]) -> Iterator[DetPoint]:
@@ -253,8 +276,8 @@ def _worthwhile(curve: Sequence[DetPoint]) -> Iterator[DetPoint]:
             yield point
 
 
-def _with_thresholds(settings: DetectionSettings, task: TaskSpec, thresholds: Mapping[str, float]) -> DetectionSettings:
-    """A label that has none is no event."""
+def with_thresholds(settings: DetectionSettings, task: TaskSpec, thresholds: Mapping[str, float]) -> DetectionSettings:
+    """Settings with other thresholds; a label that has none is no event."""
     events = [label for label in task.labels if label in thresholds]
     return dataclasses.replace(
         settings,

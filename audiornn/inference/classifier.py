@@ -100,6 +100,11 @@ class Classifier:
         return self.tasks if self.enrolled is None else [self.enrolled.task(self.spec.tasks[0])]
 
     @property
+    def enrolled_words(self) -> tuple[str, ...]:
+        """Words that it answers with beside its own labels."""
+        return () if self.enrolled is None else self.enrolled.words
+
+    @property
     def labels(self) -> list[str]:
         """The model's own class names in the order of `Prediction.probabilities`.
 
@@ -155,7 +160,14 @@ class Classifier:
         return embeddings[0] if single else embeddings
 
     def predict_folder(
-        self, folder: AudioPath, *, batch_size: int = 64, num_workers: int | None = None, in_order: bool = True
+        self,
+        folder: AudioPath,
+        *,
+        batch_size: int = 64,
+        num_workers: int | None = None,
+        in_order: bool = True,
+        window_seconds: float | None = None,
+        hop_seconds: float | None = None,
     ) -> Iterator[FileResult]:
         """`predict_files` of every file below a folder that the model can hear, sorted by path.
 
@@ -163,7 +175,14 @@ class Classifier:
             AudioError: no such folder, or no audio in it.
         """
         paths = self.reader.find_files(folder)
-        return self.predict_files(paths, batch_size=batch_size, num_workers=num_workers, in_order=in_order)
+        return self.predict_files(
+            paths,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            in_order=in_order,
+            window_seconds=window_seconds,
+            hop_seconds=hop_seconds,
+        )
 
     def predict_files(
         self,
@@ -172,6 +191,8 @@ class Classifier:
         batch_size: int = 64,
         num_workers: int | None = None,
         in_order: bool = True,
+        window_seconds: float | None = None,
+        hop_seconds: float | None = None,
     ) -> Iterator[FileResult]:
         """Classify any number of files in constant memory, on all cores.
 
@@ -181,14 +202,25 @@ class Classifier:
             num_workers: processes that decode beside the model; 0 = this one, None = one per core where there is much
                 to decode.
             in_order: false = results as their batches are done.
+            window_seconds: a file's prediction is that of the mean of its windows, which come with it where there are
+                several; None = each file is heard whole.
+            hop_seconds: from the start of one window to the next one's; None = a quarter of a window.
 
         Yields:
             one result per file; a file that can't be used, or that changes while it is read, has an ``error`` instead
             of a prediction.
         """
         from audiornn.inference.files import predict_groups
+        from audiornn.inference.windowed import windowing_of
 
-        groups = predict_groups(self, paths, batch_size=batch_size, num_workers=num_workers, in_order=in_order)
+        groups = predict_groups(
+            self,
+            paths,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            in_order=in_order,
+            windowing=windowing_of(window_seconds, hop_seconds),
+        )
         with contextlib.closing(groups):
             for group in groups:
                 yield from group
@@ -285,6 +317,13 @@ class Classifier:
         if isinstance(audio, str | os.PathLike | np.ndarray | Mapping):
             return [self.reader.prepare(audio, sample_rate)], True
         return [self.reader.prepare(item, sample_rate) for item in audio], False
+
+    def answered_scores(self, outputs: Outputs) -> dict[str, Any]:
+        """`Outputs.scores` for the tasks of `answered`: with enrolled words, see `EnrolledWords.scores`."""
+        if self.enrolled is None:
+            return outputs.scores
+        [(name, scores)] = outputs.scores.items()
+        return {name: self.enrolled.scores(scores, outputs.embeddings)}
 
     def predictions_of(self, signals: Sequence[Signals], outputs: Outputs) -> list[AnyPrediction]:
         """What `run` found of signals, in words, one prediction per utterance."""

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from audiornn.errors import ConfigError, ModelError
 from audiornn.files.atomic import write_text
-from audiornn.predictions import Prediction
+from audiornn.predictions import Prediction, predictions_of
 from audiornn.tasks import BINARY, MULTICLASS, TaskSpec
 
 Floats = NDArray[np.float64]
@@ -38,6 +38,7 @@ _SHRINKAGE = 0.1
 _MEDIAN_PROBABILITY = 0.01
 """Of a word, for the median of the other clips; at its threshold it is one half."""
 _DIGITS = 6
+_SMALLEST = 1e-30
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -82,6 +83,25 @@ class EnrolledWords:
         """
         log_odds = self.slopes * (self.similarities(embeddings) - self.thresholds)
         return np.asarray(np.exp(-np.logaddexp(0, -log_odds)))
+
+    def scores(self, own: NDArray[np.float32], embeddings: NDArray[Any]) -> NDArray[np.float32]:
+        """The model's own probabilities, of which it keeps what is none of the words, and beside them `probabilities`.
+
+        Shape: ``(clips, labels)``, ``(clips, embedding_size)`` -> ``(clips, labels + words)``; a row's sum is not 1.
+        """
+        shares = self.probabilities(embeddings)
+        none_of_them = np.prod(1 - shares, axis=1, keepdims=True)
+        return np.concatenate([own * none_of_them, shares], axis=1).astype(np.float32)
+
+    def predictions_of(
+        self, own: TaskSpec, scores: NDArray[np.float32], durations: Sequence[float]
+    ) -> list[Prediction]:
+        """What `scores`, or means of them, mean: the predictions that `answers` gives."""
+        shares = scores[:, len(own.labels) :].astype(np.float64)
+        rest = scores[:, : len(own.labels)].astype(np.float64)
+        rest = (rest / np.maximum(rest.sum(axis=1, keepdims=True), _SMALLEST)).astype(np.float32)
+        predictions = predictions_of([own], {own.name: rest}, durations)
+        return [self._answer(each, row) for each, row in zip(predictions, shares.tolist(), strict=True)]  # type: ignore[arg-type]
 
     def answers(self, predictions: Sequence[Any], embeddings: NDArray[Any]) -> list[Prediction]:
         """A model's own predictions, with the enrolled words among the probabilities, and as label where one is heard.

@@ -22,6 +22,7 @@ from audiornn.workers import available_cores, map_in_processes
 
 if TYPE_CHECKING:
     from audiornn.inference.classifier import Classifier
+    from audiornn.inference.windowed import Windowing
 
 WINDOW_FILES = 512
 """Files that are decoded before the model hears them, so that batches can be cut by length."""
@@ -57,6 +58,7 @@ def predict_groups(
     in_order: bool = True,
     first: int = 0,
     num_callers: int | None = None,
+    windowing: Windowing | None = None,
 ) -> Generator[list[FileResult], None, None]:
     """`Classifier.predict_files`, several results at a time.
 
@@ -67,6 +69,7 @@ def predict_groups(
         classifier, paths, batch_size, num_workers, in_order: as there.
         first: how many files came before these ones.
         num_callers: batches that are answered at once; None = what suits engine and machine.
+        windowing: None = each file whole.
 
     Raises:
         ConfigError: a batch size or number of processes that is none.
@@ -75,12 +78,25 @@ def predict_groups(
         raise ConfigError(f"batch_size must be at least 1, got {batch_size}")
     if num_workers is not None and num_workers < 0:
         raise ConfigError(f"num_workers must be at least 0, got {num_workers}")
-    reads = _read_all(classifier.reader, paths, num_workers)
+    if windowing is not None:
+        from audiornn.inference.windowed import predict_window_groups
+
+        yield from predict_window_groups(
+            classifier,
+            paths,
+            windowing,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            first=first,
+            num_callers=num_callers,
+        )
+        return
+    reads = read_all(classifier.reader, paths, num_workers)
     with closing(reads), classifier.engine.callers(num_callers) as threads:
         # The next window is read while one is answered and one waits for the threads that are free first.
         windows: deque[_Window] = deque()
         try:
-            for window in _windows(reads, classifier.sample_rate, first):
+            for window in grouped(reads, classifier.sample_rate, first):
                 windows.append(_Window(classifier, window, batch_size, threads))
                 if len(windows) == 2:
                     yield from windows.popleft().results(in_order)
@@ -146,7 +162,7 @@ def _answer(classifier: Classifier, heard: Sequence[Heard]) -> list[Answered]:
     return list(zip(classifier.predictions_of(signals, outputs), outputs.embeddings, strict=True))
 
 
-def _windows(reads: Iterable[Read], sample_rate: int, first: int) -> Iterator[list[Read]]:
+def grouped(reads: Iterable[Read], sample_rate: int, first: int) -> Iterator[list[Read]]:
     """Ended at the same files wherever one has gone on: by the number of the file, and by what came since an end."""
     window: list[Read] = []
     samples = 0
@@ -160,7 +176,8 @@ def _windows(reads: Iterable[Read], sample_rate: int, first: int) -> Iterator[li
         yield window
 
 
-def _read_all(reader: SignalReader, paths: Iterable[AudioPath], num_workers: int | None) -> Generator[Read, None, None]:
+def read_all(reader: SignalReader, paths: Iterable[AudioPath], num_workers: int | None) -> Generator[Read, None, None]:
+    """Files in order, read in processes where there are many; see `predict_groups`."""
     rest = (os.fspath(path) for path in paths)
     begin = list(islice(rest, _FEW_FILES + 1))
     if num_workers is None:

@@ -16,6 +16,7 @@ from audiornn.predictions import FileResult
 if TYPE_CHECKING:
     from audiornn.inference.classifier import Classifier
     from audiornn.inference.enrolment import EnrolledWords
+    from audiornn.inference.windowed import Windowing
 
 # Windows that one worker is given at once, at most: the process that decodes for it is started anew for each.
 _WINDOWS_TOGETHER = 8
@@ -35,6 +36,7 @@ def predict_groups_on_ray(
     num_workers: int | None = None,
     in_order: bool = True,
     first: int = 0,
+    windowing: Windowing | None = None,
 ) -> Generator[list[FileResult], None, None]:
     """`audiornn.inference.files.predict_groups` by the workers of a cluster, each of which loads the model.
 
@@ -42,7 +44,7 @@ def predict_groups_on_ray(
     model and the files at the same paths. A worker that dies is started again, and what it had is done again.
 
     Args:
-        classifier, paths, batch_size, in_order, first: as there.
+        classifier, paths, batch_size, in_order, first, windowing: as there.
         num_workers: workers, of one core each; None = as many as the cluster has cores.
 
     Raises:
@@ -57,7 +59,7 @@ def predict_groups_on_ray(
     try:
         count = num_workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
         if items := [{"files": pickle.dumps(item)} for item in _items(paths, first, count)]:
-            settings = (classifier.source, classifier.engine.name, classifier.enrolled, batch_size, in_order)
+            settings = (classifier.source, classifier.engine.name, classifier.enrolled, batch_size, in_order, windowing)
             for row in _rows(items, settings, count, in_order):
                 yield from pickle.loads(row["groups"])
     finally:
@@ -113,13 +115,19 @@ class _Worker:
     """An actor of Ray with a model of its own."""
 
     def __init__(
-        self, source: str, engine: str, enrolled: EnrolledWords | None, batch_size: int, in_order: bool
+        self,
+        source: str,
+        engine: str,
+        enrolled: EnrolledWords | None,
+        batch_size: int,
+        in_order: bool,
+        windowing: Windowing | None,
     ) -> None:
         from audiornn.inference.loading import load
 
         classifier = load(source, engine=engine)
         self._classifier = classifier if enrolled is None else classifier.with_enrolled(enrolled)
-        self._batch_size, self._in_order = batch_size, in_order
+        self._batch_size, self._in_order, self._windowing = batch_size, in_order, windowing
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Of one item of `_items`."""
@@ -134,5 +142,6 @@ class _Worker:
             in_order=self._in_order,
             first=first,
             num_callers=1,
+            windowing=self._windowing,
         )
         return {"groups": [pickle.dumps(list(groups))]}

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from audiornn.recordings.detecting import detect_blocks, detect_events, scored_windows, settings_for
-from audiornn.recordings.events import EventFinder, Moment, moments, smoothed
+from audiornn.recordings.events import EventDetector, EventFinder, Moment, moments, smoothed
 from audiornn.recordings.windows import Gate, WindowScores, windows, windows_of_blocks
 
 __all__ = [
+    "EventDetector",
     "EventFinder",
     "Gate",
     "Moment",

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
-from collections.abc import Iterable, Iterator
-from itertools import chain, islice
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from audiornn.audio import Recording, read_blocks
 from audiornn.detection import DetectionSettings, Event, detectable
-from audiornn.recordings.events import EventFinder, Moment, moments, smoothed
+from audiornn.recordings.events import EventDetector, Moment
 from audiornn.recordings.windows import BATCH_WINDOWS, Gate, UntilFailure, windows_of_blocks
 from audiornn.spec import ModelSpec
 
@@ -18,13 +16,21 @@ if TYPE_CHECKING:
     from audiornn.inference.classifier import Classifier
 
 
-def settings_for(spec: ModelSpec, settings: DetectionSettings | None = None) -> DetectionSettings:
+def settings_for(
+    spec: ModelSpec, settings: DetectionSettings | None = None, *, enrolled: Sequence[str] = ()
+) -> DetectionSettings:
     """Settings with everything that is left to a model taken from it; None = those that it keeps.
+
+    Args:
+        spec: of the model.
+        settings: what is wished for.
+        enrolled: words that it answers with beside its labels.
 
     Raises:
         ConfigError: a model without a task whose labels could be events, or a label that it does not know.
     """
-    return (settings or spec.detection or DetectionSettings()).settled(detectable(spec.tasks), spec.training)
+    settings = settings or spec.detection or DetectionSettings()
+    return settings.settled(detectable(spec.tasks), spec.training, enrolled=enrolled)
 
 
 def detect_events(
@@ -62,16 +68,11 @@ def detect_blocks(
     gate: Gate | None = None,
 ) -> Iterator[Event]:
     """`detect_events` of the parts of a recording at the model's rate."""
-    settings = settings_for(classifier.spec, settings)
-    scored = scored_windows(classifier, blocks, settings, batch_size=batch_size, gate=gate)
-    track = moments(smoothed(scored, settings.smoothing_windows))
-    first = list(islice(track, 2))
-    if len(first) == 1:  # there is no second window that could agree
-        settings = dataclasses.replace(settings, minimum_seconds=0.0)
-    finder = EventFinder(detectable(classifier.tasks), settings)
-    for moment in chain(first, track):
-        yield from finder.push(moment)
-    yield from finder.finish()
+    settings = settings_for(classifier.spec, settings, enrolled=classifier.enrolled_words)
+    detector = EventDetector(detectable(classifier.answered), settings)
+    for window in scored_windows(classifier, blocks, settings, batch_size=batch_size, gate=gate):
+        yield from detector.push(window)
+    yield from detector.finish()
 
 
 def scored_windows(
@@ -83,7 +84,7 @@ def scored_windows(
     gate: Gate | None = None,
 ) -> Iterator[Moment]:
     """Windows with the probabilities of the one task that is detected; settings are settled."""
-    name = detectable(classifier.tasks).name
+    name = detectable(classifier.answered).name
     assert settings.window_seconds is not None and settings.hop_seconds is not None
     for start, end, scores in windows_of_blocks(
         classifier,

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -78,13 +79,16 @@ class VoiceGate(Gate):
     Args:
         sample_rate: of the recording, Hz.
         threshold: probability of speech from which on one frame of 32 ms is enough.
+        on_heard: as for `Gate`.
 
     Raises:
         ConfigError: silero-vad is not installed, or a threshold out of range.
     """
 
-    def __init__(self, sample_rate: int, *, threshold: float = 0.5) -> None:
-        super().__init__()
+    def __init__(
+        self, sample_rate: int, *, threshold: float = 0.5, on_heard: Callable[[int], None] | None = None
+    ) -> None:
+        super().__init__(on_heard)
         if not 0 <= threshold <= 1:
             raise ConfigError(f"voice_threshold must be from 0 to 1, got {threshold}")
         self._threshold = threshold

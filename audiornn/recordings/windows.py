@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -26,7 +26,7 @@ class WindowScores(NamedTuple):
     start_seconds: float
     end_seconds: float
     scores: dict[str, Any] | None
-    """By task, as a row of `audiornn.inference.classifier.Outputs.scores`; None for a part that can't be judged: it is
+    """By task, as a row of `audiornn.inference.Classifier.answered_scores`; None for a part that can't be judged: it is
     missing, or silence where the model cuts silence off, or it was not to be heard."""
 
 
@@ -54,15 +54,22 @@ class UntilFailure:
 
 
 class Gate:
-    """Says which windows of a recording are worth hearing. This one says all."""
+    """Says which windows of a recording are worth hearing. This one says all.
 
-    def __init__(self) -> None:
+    Args:
+        on_heard: called with the samples that were read by now, whenever there are more.
+    """
+
+    def __init__(self, on_heard: Callable[[int], None] | None = None) -> None:
         self.num_samples = 0
         """What was read by now."""
+        self._on_heard = on_heard
 
     def listen(self, part: Recording) -> None:
         """The next part of the recording, at the model's rate; before any window that ends in it is asked for."""
         self.num_samples += part.samples.size
+        if self._on_heard is not None:
+            self._on_heard(self.num_samples)
 
     def is_open(self, start_seconds: float, end_seconds: float) -> bool:  # noqa: ARG002
         """Whether the model shall hear a window; asked in the order of their starts."""
@@ -80,8 +87,8 @@ def windows(
 ) -> Iterator[WindowScores]:
     """A model's answers to a file of any length, in order.
 
-    Every window is ``window_seconds`` long, but for the last one, which ends with the recording and may be shorter; a
-    recording shorter than a window is one window.
+    Every window is ``window_seconds`` long, also the last one, which ends with the recording; a recording shorter than
+    that is one window.
 
     Args:
         classifier: a model that hears audio.
@@ -123,23 +130,27 @@ def windows_of_blocks(
         )
     if not classifier.inputs.reads_audio or classifier.inputs.sequences:
         raise ConfigError("expected a model that hears audio alone, got one with sequences; use predict")
-    yield from _answered(classifier, _cut(blocks, size, hop, gate), batch_size, gate)
+    yield from _answered(classifier, cut_windows(blocks, size, hop, gate), batch_size, gate)
 
 
-class _Window(NamedTuple):
+class Window(NamedTuple):
+    """A part of a recording, in samples."""
+
     start: int
     stop: int
     recording: Recording
 
 
-def _cut(blocks: Iterable[Recording], size: int, hop: int, gate: Gate) -> Iterator[_Window]:
-    """Windows in order."""
+def cut_windows(blocks: Iterable[Recording], size: int, hop: int, gate: Gate | None = None) -> Iterator[Window]:
+    """The windows of `windows` in order, of so many samples."""
+    gate = gate or Gate()
     held, missing = np.zeros(0, dtype=np.int16), np.zeros(0, dtype=bool)
     first = 0  # of what is held
     start = 0  # of the next window
+    reach = min(size, hop)  # how long before that the last window may begin
     for part in blocks:
         gate.listen(part)
-        skipped = max(0, min(start - first, held.size))
+        skipped = max(0, min(start - reach - first, held.size))
         held = np.concatenate([held[skipped:], part.samples])
         missing = np.concatenate([missing[skipped:], part.missing])
         first += skipped
@@ -149,20 +160,20 @@ def _cut(blocks: Iterable[Recording], size: int, hop: int, gate: Gate) -> Iterat
     end = first + held.size
     covered = start - hop + size if start else 0
     if covered < end and start < end:
-        yield _window(held, missing, first, start, end)
+        yield _window(held, missing, first, max(0, end - size), end)
 
 
-def _window(held: NDArray[np.int16], missing: NDArray[np.bool_], first: int, start: int, stop: int) -> _Window:
+def _window(held: NDArray[np.int16], missing: NDArray[np.bool_], first: int, start: int, stop: int) -> Window:
     part = slice(start - first, stop - first)
-    return _Window(start, stop, Recording(held[part], runs(missing[part])))
+    return Window(start, stop, Recording(held[part], runs(missing[part])))
 
 
-def _answered(classifier: Classifier, cut: Iterator[_Window], batch_size: int, gate: Gate) -> Iterator[WindowScores]:
+def _answered(classifier: Classifier, cut: Iterator[Window], batch_size: int, gate: Gate) -> Iterator[WindowScores]:
     rate = classifier.sample_rate
     waiting: list[tuple[float, float, Signals | None]] = []
     for window in cut:
         times = window.start / rate, window.stop / rate
-        waiting.append((*times, _signals(classifier, window.recording) if gate.is_open(*times) else None))
+        waiting.append((*times, signals_of(classifier, window.recording) if gate.is_open(*times) else None))
         if len(waiting) == batch_size:
             yield from _answers(classifier, waiting, batch_size)
             waiting = []
@@ -173,17 +184,18 @@ def _answers(
     classifier: Classifier, waiting: list[tuple[float, float, Signals | None]], batch_size: int
 ) -> Iterator[WindowScores]:
     outputs = classifier.run([signals for _, _, signals in waiting if signals is not None], batch_size=batch_size)
+    answered = classifier.answered_scores(outputs)
     row = 0
     for start, end, signals in waiting:
         if signals is None:
             yield WindowScores(start, end, None)
         else:
-            yield WindowScores(start, end, {name: scores[row] for name, scores in outputs.scores.items()})
+            yield WindowScores(start, end, {name: scores[row] for name, scores in answered.items()})
             row += 1
 
 
-def _signals(classifier: Classifier, recording: Recording) -> Signals | None:
-    """What `Classifier.predict` would hear of it; None for what it would refuse."""
+def signals_of(classifier: Classifier, recording: Recording) -> Signals | None:
+    """Of a part at the model's rate what `Classifier.predict` would hear of it; None for what it would refuse."""
     audio = recording.waveform if len(recording.gaps) else recording.samples
     try:
         return classifier.reader.prepare(audio, classifier.sample_rate)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from audiornn.streaming.events import Event, EventDetector
+from audiornn.detection import Event
+from audiornn.streaming.events import EventStream
 from audiornn.streaming.streams import Stream, StreamBatch
 from audiornn.streaming.updates import Moments, Update
 
-__all__ = ["Event", "EventDetector", "Moments", "Stream", "StreamBatch", "Update"]
+__all__ = ["Event", "EventStream", "Moments", "Stream", "StreamBatch", "Update"]

@@ -1,90 +1,152 @@
-"""Events in the scores of a stream, told as they happen."""
+"""Events in a stream, told as they happen."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+import dataclasses
+import math
+import os
+from collections.abc import Iterable, Iterator
 
-import numpy as np
-from numpy.typing import NDArray
+from audiornn.detection import DetectionSettings, Event, detectable
+from audiornn.inference import Classifier, load
+from audiornn.recordings import EventDetector, Moment
+from audiornn.streaming.limits import reason_against
+from audiornn.streaming.streams import Chunk, Stream
+from audiornn.streaming.updates import Moments
+from audiornn.tasks import CALIBRATED, FRAMES
 
-from audiornn.errors import ConfigError
-from audiornn.streaming.updates import Floats, Moments
-
-
-@dataclass(frozen=True, kw_only=True)
-class Event:
-    """Something that was heard."""
-
-    seconds: float
-    """When it was certain enough, from the start of the stream."""
-    label: str
-    probability: float
-    """Smoothed, at that moment."""
+FRAMES_SECONDS = 0.1
+"""Where every frame is answered, shorter events are dropped unless the settings say otherwise."""
+# What was heard is counted at two rates.
+_ROUNDING_SECONDS = 1e-3
 
 
-class EventDetector:
-    """One event for each time that a label becomes the most probable one and reaches its threshold.
+class EventStream:
+    """The events in a stream: those that `audiornn.recordings.detect_events` finds in a file of the same samples.
 
-    The same scores give the same events, however they are cut.
+    >>> events = EventStream("runs/demo/2026-11-21_10-00-00/model", sample_rate=16_000)  # doctest: +SKIP
+    >>> for chunk in chunks:  # doctest: +SKIP
+    ...     print(*events.push(chunk))
 
     Args:
-        labels: of the scores, in their order.
-        thresholds: least probability, of all labels or by label.
-        smoothing_seconds: scores are averaged over so long.
-        refractory_seconds: after an event there is none for so long.
-        ignored: labels that are no events, such as ``unknown``.
+        model: a `Classifier`, or the folder or file of one.
+        settings: window, thresholds and so on; None = those that the model keeps.
+        sample_rate: of the chunks, Hz; None = the model's.
+        from_states: answer with every frame, from the model's states, instead of windows; None = where a model has a
+            label per frame and needs no windows.
 
     Raises:
-        ConfigError: a threshold outside [0, 1], a time below 0, or an unknown label.
+        ConfigError: settings that don't fit the model, or a model that needs windows.
+
+    Attributes:
+        settings: all that was left to the model taken from it.
+        delay_seconds: longest time from a sound to when `begun` has its event.
     """
 
     def __init__(
         self,
-        labels: Sequence[str],
+        model: Classifier | str | os.PathLike[str],
+        settings: DetectionSettings | None = None,
         *,
-        thresholds: float | Mapping[str, float] = 0.5,
-        smoothing_seconds: float = 0.0,
-        refractory_seconds: float = 1.0,
-        ignored: Collection[str] = (),
+        sample_rate: int | None = None,
+        from_states: bool | None = None,
     ) -> None:
-        by_label = thresholds if isinstance(thresholds, Mapping) else dict.fromkeys(labels, thresholds)
-        for name in [*by_label, *ignored]:
-            if name not in labels:
-                raise ConfigError(f"expected labels out of {', '.join(labels)}, got {name!r}")
-        for name, value in by_label.items():
-            if not 0 <= value <= 1:
-                raise ConfigError(f"expected a threshold in [0, 1], got {value} for {name!r}")
-        for setting, seconds in (("smoothing", smoothing_seconds), ("refractory", refractory_seconds)):
-            if not 0 <= seconds < float("inf"):
-                raise ConfigError(f"expected {setting}_seconds of at least 0, got {seconds}")
-        self._labels = list(labels)
-        missing = [name for name in labels if name not in by_label and name not in ignored]
-        if missing:
-            raise ConfigError(f"expected a threshold for every label, got none for {', '.join(missing)}")
-        self._thresholds = [float("inf") if name in ignored else by_label[name] for name in labels]
-        self._smoothing, self._refractory = smoothing_seconds, refractory_seconds
-        self._recent: deque[tuple[float, Floats]] = deque()
-        self._held: int | None = None
-        self._last = -float("inf")
+        classifier = model if isinstance(model, Classifier) else load(model)
+        spec, kinds = classifier.spec, (*CALIBRATED, FRAMES)
+        task = detectable(classifier.answered, kinds=kinds)
+        has_frames = task.kind == FRAMES
+        from_states = has_frames and not reason_against(spec) if from_states is None else from_states
+        wished = settings or spec.detection or DetectionSettings()
+        if has_frames or from_states:
+            shortest = FRAMES_SECONDS if wished.minimum_seconds is None else wished.minimum_seconds
+            wished = dataclasses.replace(wished, minimum_seconds=shortest)
+        enrolled = classifier.enrolled_words
+        self.settings = wished.settled(detectable(spec.tasks, kinds=kinds), spec.training, enrolled=enrolled)
+        self.stream = Stream(
+            classifier,
+            sample_rate=sample_rate,
+            window_seconds=None if from_states else self.settings.window_seconds,
+            hop_seconds=None if from_states else self.settings.hop_seconds,
+        )
+        self._task = task.name
+        rate = classifier.sample_rate
+        if has_frames or from_states:
+            period = 1 / spec.frame_clock.frame_rate
+            self._track: _FrameTrack | _WindowTrack = _FrameTrack(period)
+        else:
+            assert self.settings.window_seconds is not None and self.settings.hop_seconds is not None
+            size, hop = (round(seconds * rate) for seconds in (self.settings.window_seconds, self.settings.hop_seconds))
+            self._track, period = _WindowTrack(size, hop, rate), hop / rate
+        self._detector = EventDetector(task, self.settings)
+        agreeing = max(1, math.ceil((self.settings.minimum_seconds or 0) / period - 1e-6))
+        self.delay_seconds = self.stream.delay_seconds + (self.settings.smoothing_windows // 2 + agreeing) * period
 
-    def feed(self, moments: Moments) -> list[Event]:
-        """The events that further scores make."""
-        found = []
-        for time, scores in zip(moments.times.tolist(), moments.scores, strict=True):
-            smoothed = self._smoothed(time, scores)
-            best = int(smoothed.argmax())
-            if smoothed[best] < self._thresholds[best]:
-                self._held = None
-            elif best != self._held and time - self._last >= self._refractory - 1e-9:
-                self._held, self._last = best, time
-                found.append(Event(seconds=time, label=self._labels[best], probability=float(smoothed[best])))
-        return found
+    def push(self, chunk: Chunk) -> list[Event]:
+        """Hear what comes next; the events that are over with it, in the order of their ends.
 
-    def _smoothed(self, time: float, scores: Floats) -> NDArray[np.float64]:
-        self._recent.append((time, scores))
-        while time - self._recent[0][0] > self._smoothing + 1e-9:
-            self._recent.popleft()
-        mean: NDArray[np.float64] = np.mean([row for _, row in self._recent], axis=0, dtype=np.float64)
-        return mean
+        Raises:
+            AudioError: a chunk that can't be used; it was not heard.
+        """
+        return self._found(self._track.windows(self.stream.push(chunk).moments.get(self._task)))
+
+    def finish(self) -> list[Event]:
+        """The events at the end of the stream, after which there is no more."""
+        last = self.stream.finish()
+        found = self._found(self._track.windows(last.moments.get(self._task)))
+        return found + self._found(self._track.rest(last.seconds)) + self._detector.finish()
+
+    def begun(self) -> list[Event]:
+        """Events that have become certain since this was last asked, each once. Label and start are final; the end is
+        as far as it was heard, and the probability the highest until then."""
+        return self._detector.begun()
+
+    def _found(self, windows: Iterable[Moment]) -> list[Event]:
+        return [event for window in windows for event in self._detector.push(window)]
+
+
+class _FrameTrack:
+    """Scores of frames as moments as long as a frame."""
+
+    def __init__(self, period: float) -> None:
+        self._half = period / 2
+
+    def windows(self, moments: Moments | None) -> Iterator[Moment]:
+        if moments is not None:
+            for time, scores in zip(moments.times.tolist(), moments.scores, strict=True):
+                yield Moment(time - self._half, time + self._half, scores)
+
+    def rest(self, seconds: float) -> Iterator[Moment]:
+        del seconds
+        return iter(())
+
+
+class _WindowTrack:
+    """Scores of windows as `audiornn.recordings.windows` gives them of a file: also those that could not be judged, of
+    which a stream does not tell."""
+
+    def __init__(self, size: int, hop: int, sample_rate: int) -> None:
+        self._size, self._hop, self._rate = size, hop, sample_rate
+        self._next = size  # where the next window ends
+        self._last = 0
+
+    def windows(self, moments: Moments | None) -> Iterator[Moment]:
+        if moments is not None:
+            for time, scores in zip(moments.times.tolist(), moments.scores, strict=True):
+                stop = round(time * self._rate)
+                while self._next < stop:
+                    yield Moment(*self._times(self._next), None)
+                    self._next += self._hop
+                self._last, self._next = stop, stop + self._hop
+                yield Moment(*self._times(stop), scores)
+
+    def rest(self, seconds: float) -> Iterator[Moment]:
+        """Those at the end of a stream of that length."""
+        end = round(seconds * self._rate)
+        while self._next <= end:
+            yield Moment(*self._times(self._next), None)
+            self._last, self._next = self._next, self._next + self._hop
+        if end - self._last > max(1, _ROUNDING_SECONDS * self._rate):
+            yield Moment(*self._times(end), None)
+
+    def _times(self, stop: int) -> tuple[float, float]:
+        return max(0, stop - self._size) / self._rate, stop / self._rate

@@ -79,6 +79,8 @@ class StreamBatch:
             self._rows = WindowStreams(classifier, window_seconds, hop_seconds)
         else:
             reason = reason_against(classifier.spec)
+            if classifier.enrolled is not None:
+                reason = reason or "enrolled words are told by a whole window"
             if reason or hop_seconds is not None:
                 raise ConfigError(f"expected window_seconds: {reason or 'hop_seconds is from one window to the next'}")
             from audiornn.streaming.exact import ExactStreams
@@ -150,6 +152,7 @@ class StreamBatch:
                 moments=moments,
                 latest=dict(stream.latest),
                 tasks=self.classifier.spec.tasks,
+                enrolled=self.classifier.enrolled,
             )
         return found
 
@@ -194,6 +197,7 @@ class StreamBatch:
             "sample_rate": self.sample_rate,
             "weights_sha256": self.classifier.spec.weights_sha256,
             "windows": self._windows,
+            "words": list(self.classifier.enrolled_words),
         }
 
 

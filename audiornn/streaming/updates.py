@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from audiornn.inference.enrolment import EnrolledWords
 from audiornn.predictions import AnyPrediction, predictions_of
 from audiornn.tasks import FRAMES, TaskSpec
 
@@ -21,7 +22,8 @@ class Moments(NamedTuple):
     times: NDArray[np.float64]
     """``(moments,)``, s from the start of the stream: the middle of a frame, or the end of a window."""
     scores: Floats
-    """``(moments, labels)``, probabilities or numbers: of a frame, of a window, or of all up to and with a frame."""
+    """``(moments, labels)``, probabilities or numbers: of a frame, of a window, or of all up to and with a frame. With
+    enrolled words as `EnrolledWords.scores` gives them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +38,8 @@ class Update:
     """By task, ``(labels,)``: the last scores so far; empty before the first."""
     tasks: Sequence[TaskSpec] = field(repr=False)
     """Of the model."""
+    enrolled: EnrolledWords | None = field(default=None, repr=False)
+    """Words that it knows beside its labels."""
 
     @property
     def prediction(self) -> AnyPrediction | None:
@@ -43,6 +47,8 @@ class Update:
         if not self.latest or any(task.kind == FRAMES for task in self.tasks):
             return None
         scores = {name: row[None] for name, row in self.latest.items()}
+        if self.enrolled is not None:
+            return self.enrolled.predictions_of(self.tasks[0], scores[self.tasks[0].name], [self.seconds])[0]
         return predictions_of(self.tasks, scores, [self.seconds])[0]
 
 

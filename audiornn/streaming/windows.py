@@ -139,6 +139,10 @@ class WindowStreams:
                     for name, (task, own) in shares.items()
                     if task.num_outputs
                 }
+                if classifier.enrolled is not None:
+                    [(name, own_moments)] = moments.items()
+                    known = classifier.enrolled.scores(own_moments.scores, answer.embeddings[place : place + 1])
+                    moments = {name: Moments(times, known)}
                 if answer.frame_logits is not None and answer.frame_lengths is not None:
                     own_frames = answer.frame_logits[place, : answer.frame_lengths[place]]
                     moments |= self._of_frames(windows[row], own_frames)
