@@ -95,7 +95,7 @@ class FileResult:
     error: str = ""
     without: tuple[str, ...] = ()
     """Sequences that the model hears and that were not found beside the file."""
-    state: tuple[int, int] | None = None
+    state: tuple[int, ...] | None = None
     """Its bytes and the time of its last change, in nanoseconds, when it was read; None where there was no file."""
 
 
