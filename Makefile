@@ -8,7 +8,7 @@ STAMP = $(VENV)/.installed
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 DEMO_DIR ?= demo
 # Two threads of two processes each would spoil each other on two cores.
-PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist worksteal --durations=15
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check lint types slow clean
@@ -45,7 +45,7 @@ types: $(STAMP) ## mypy --strict on the package
 	$(BIN)/mypy
 
 slow: $(STAMP) ## the slow tests, and those on real recordings when AUDIORNN_REAL_DATA names their folder
-	$(PYTEST) -m 'slow or realdata' --durations=10
+	$(PYTEST) -m 'slow or realdata'
 
 clean: ## remove what the targets above made
 	rm -rf $(VENV) $(DEMO_DIR) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -108,7 +108,7 @@ class FileResult:
     """Sequences that the model hears and that were not found beside the file."""
     windows: Iterable[WindowPrediction] = ()
     """Where windows were wanted, those of a file longer than one."""
-    state: tuple[int, int] | None = None
+    state: tuple[int, ...] | None = None
     """Its bytes and the time of its last change, in nanoseconds, when it was read; None where there was no file."""
 
 

@@ -182,10 +182,30 @@ def _ask(process: subprocess.Popen[bytes], item: Any) -> tuple[Exception | str |
     """Error, or its traceback, and result."""
     assert process.stdin is not None
     assert process.stdout is not None
-    pickle.dump(item, process.stdin, protocol=5)
-    process.stdin.flush()
-    error, result = pickle.load(process.stdout)
+    _send(item, process.stdin)
+    error, result = _receive(process.stdout)
     return error, result
+
+
+def _send(message: Any, pipe: IO[bytes]) -> None:
+    """What `_receive` gets. Arrays go as they lie in memory: pickled they would be copied first."""
+    buffers: list[pickle.PickleBuffer] = []
+    text = pickle.dumps(message, protocol=5, buffer_callback=buffers.append)
+    arrays = [buffer.raw() for buffer in buffers]
+    pickle.dump((text, [array.nbytes for array in arrays]), pipe)
+    for array in arrays:
+        pipe.write(array)
+    pipe.flush()
+
+
+def _receive(pipe: IO[bytes]) -> Any:
+    """Raises EOFError where the pipe has ended, as it does with the process behind it."""
+    text, sizes = pickle.load(pipe)
+    buffers = [bytearray(size) for size in sizes]
+    for buffer in buffers:
+        if pipe.readinto(buffer) < len(buffer):  # type: ignore[attr-defined]  # of every binary file
+            raise EOFError
+    return pickle.loads(text, buffers=buffers)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -208,7 +228,7 @@ def serve() -> None:
     replies.flush()
     while True:
         try:
-            item = pickle.load(sys.stdin.buffer)
+            item = _receive(sys.stdin.buffer)
         except EOFError:
             return
         error: Exception | str | None = None
@@ -221,5 +241,4 @@ def serve() -> None:
             error = known
         except Exception:
             error = traceback.format_exc()
-        pickle.dump((error, result), replies, protocol=5)
-        replies.flush()
+        _send((error, result), replies)

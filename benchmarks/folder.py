@@ -73,8 +73,7 @@ def write_model(folder: Path) -> None:
 
 
 def measure_decode(model: Path, clips: list[str], _: str) -> int:
-    from audiornn.inference.files import read_files
-    from audiornn.inference.reading import SignalReader
+    from audiornn.inference.reading import SignalReader, read_files
     from audiornn.spec import read_spec
 
     reader = SignalReader(read_spec(model).inputs)

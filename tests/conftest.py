@@ -5,7 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from miniatures import MINIATURES, write_speech_commands
+from wheels import build_wheel
 
 
 @pytest.fixture
@@ -20,6 +22,17 @@ def real_data() -> Path:
     if folder is None:
         pytest.skip("AUDIORNN_REAL_DATA is not set")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    """A wheel of this package, built once though several processes share the tests."""
+    folder = tmp_path_factory.getbasetemp()
+    if hasattr(request.config, "workerinput"):  # this process is one of several
+        folder = folder.parent
+    folder /= "wheel"
+    with FileLock(folder.with_suffix(".lock")):
+        return next(folder.glob("*.whl"), None) or build_wheel(folder)
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import shutil
 import subprocess
+import sys
 import venv
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import pytest
 import torch
 from commandline import assert_refused, succeed
 from toy import TINY_FEATURES, TINY_MODEL, TINY_OVERRIDES, write_corpus
-from wheels import ROOT, build_wheel
+from wheels import ROOT
 
 import audiornn
 from audiornn.checkpoint import build_model, save_model
@@ -214,12 +215,12 @@ def test_command_refuses_in_one_line(words, says, model, tmp_path):
 
 
 @pytest.mark.slow
-def test_light_install_predicts_embeds_and_streams_without_torch(exported, clips, tmp_path):
+def test_light_install_predicts_embeds_and_streams_without_torch(exported, clips, wheel, tmp_path):
     home = tmp_path / "venv"
-    venv.create(home, with_pip=True)
+    venv.create(home)
     python = home / "bin" / "python"
-    wheel = build_wheel(tmp_path)
-    install = [str(python), "-m", "pip", "install", "--quiet", "-c", str(ROOT / "constraints.txt")]
+    install = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet"]
+    install += ["-c", str(ROOT / "constraints.txt")]
     subprocess.run([*install, "-r", str(ROOT / "requirements-onnx.txt")], check=True)
     subprocess.run([*install, "--no-deps", str(wheel)], check=True)
 

@@ -482,16 +482,18 @@ print(count, *[line.split()[1] for line in Path("/proc/self/status").open() if l
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is counted as Linux does")
-@pytest.mark.parametrize(("rate", "most_minutes"), [(16_000, 600), (44_100, 60)])
-def test_ten_hours_take_the_memory_of_ten_minutes(rate, most_minutes, model, tmp_path):
+@pytest.mark.parametrize("rate", [16_000, 44_100])
+def test_hour_takes_the_memory_of_ten_minutes(rate, model, tmp_path):
+    """As would ten of them: of each second less is kept than a tenth of its samples."""
     peaks = []
-    for minutes in (10, most_minutes):
+    sounds = [noise(60 * rate, seed=seed) for seed in range(3)]
+    for minutes in (10, 60):
         path = tmp_path / f"{minutes}.wav"
         with soundfile.SoundFile(path, "w", rate, 1, "PCM_16") as file:
             for minute in range(minutes):
-                file.write(noise(60 * rate, seed=minute % 7))
+                file.write(sounds[minute % 3])
         code = [sys.executable, "-c", _LONG, str(model), str(path)]
         done = subprocess.run(code, capture_output=True, text=True, check=True)
         peaks.append(int(done.stdout.split()[1]) / 1024)
         path.unlink()
-    assert peaks[1] < peaks[0] + 30, peaks
+    assert peaks[1] < peaks[0] + 10, peaks

@@ -59,7 +59,7 @@ def test_what_was_being_written_is_cut(output, interrupted, num_bytes):
         add(part, NAMES[4])
     journal.write_bytes(journal.read_bytes()[: len(whole[1]) + num_bytes])
     with opened(output) as part:
-        assert part.found == NAMES[:4]
+        assert part.found == NAMES[:4] and not part.was_changed
     assert (interrupted.read_bytes(), journal.read_bytes()) == whole
 
 
@@ -67,8 +67,38 @@ def test_what_was_being_written_is_cut(output, interrupted, num_bytes):
 def test_content_that_is_not_what_was_noted_is_done_again(output, interrupted, damage):
     interrupted.write_bytes(damage)
     with opened(output) as part:
-        assert part.found == []
+        assert part.found == [] and part.was_changed == bool(damage)
     assert interrupted.read_bytes() == b"head\n"
+    with opened(output) as part:
+        assert not part.was_changed
+
+
+@pytest.mark.parametrize(
+    ("given", "changed", "kept"),
+    [
+        (b'"\\ud83c\\udfa4.wav"', b'"other.wav"', NAMES[:3]),  # another file's row
+        (b"true", b"false", []),
+        (b'"bytes": 4', b'"bytes": -4', NAMES[:3]),
+        (b'"top_k": 1', b'"top_k": 2', []),
+    ],
+)
+def test_journal_that_was_changed_is_believed_up_to_the_change(output, interrupted, given, changed, kept):
+    journal = interrupted.with_name("rows.csv.part.journal")
+    assert given in journal.read_bytes()
+    journal.write_bytes(journal.read_bytes().replace(given, changed))
+    with opened(output) as part:
+        assert part.found == kept and part.was_changed
+        add(part, *NAMES[len(kept) :])
+        part.become_output()
+    assert output.read_bytes() == b"head\n" + 5 * b"row\n"
+
+
+def test_run_that_was_killed_at_its_start_is_begun_anew(output, interrupted):
+    journal = interrupted.with_name("rows.csv.part.journal")
+    journal.write_bytes(journal.read_bytes().partition(b"\n")[0] + b"\n")
+    interrupted.write_bytes(b"")
+    with opened(output) as part:
+        assert part.found == [] and not part.was_changed
 
 
 def test_files_that_changed_are_done_again_and_nothing_else(output, interrupted):

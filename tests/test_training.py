@@ -5,14 +5,13 @@ import dataclasses
 import math
 import os
 import signal
-import subprocess
-import sys
-from functools import partial
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from commandline import start, succeed
 from interrupting import pulled_plug
 from toy import TINY_FEATURES, TINY_MODEL, write_corpus
 
@@ -189,34 +188,30 @@ def test_two_processes_train_as_one_with_twice_the_batch(data_dir, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
-def test_stopped_command_resumed_ends_in_the_same_bits(data_dir, tmp_path, how):
+def test_stopped_command_resumed_ends_in_the_same_bits(data_dir, tmp_path):
     """A signal from outside, `resume=true` from the shell; the run's folder has a name that needs quoting."""
-    words = ["data=folder", f"data.path={data_dir / 'clips'}", "features=logmel", "model=gru", "trainer.max_epochs=6"]
-    words += ["model.encoder.hidden_size=16", "loader.batch_size=8", "trainer.accelerator=cpu"]
-    command = [sys.executable, "-m", "audiornn", "train", *words]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    subprocess.run([*command, "run_dir=whole"], cwd=tmp_path, check=True, env=environment, capture_output=True)
-    stopped = tmp_path / "runs" / "bob's first, (1)"
-    stops = [*command, r"run_dir='runs/bob\'s first, (1)'"]
-    # A job in the background, as continuous integration may be, has its children ignore Ctrl-C.
-    heeds = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    pipe = subprocess.PIPE
-    with subprocess.Popen(stops, cwd=tmp_path, env=environment, stderr=pipe, preexec_fn=heeds) as process:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if line.startswith(b"epoch 3 "):
-                process.send_signal(how)
-                break
-        rest = process.stderr.read()
-    if how == signal.SIGINT:
-        assert process.returncode == 130
-        assert rest.splitlines()[-1] == b"interrupted" and b"Traceback" not in rest
-    assert not (stopped / "model").exists()
-    again = [sys.executable, "-m", "audiornn", "train", "resume=true"]
-    subprocess.run(again, cwd=tmp_path, check=True, env=environment, capture_output=True)
-    for name, value in weights(tmp_path / "whole").items():
-        assert torch.equal(value, weights(stopped)[name]), name
+    words = ["train", "data=folder", f"data.path={data_dir / 'clips'}", f"data_dir={data_dir}", "features=logmel"]
+    words += ["model=gru", "model.encoder.hidden_size=16", "loader.batch_size=8", "trainer.accelerator=cpu"]
+    words += ["trainer.max_epochs=6"]
+    succeed(*words, "run_dir=whole", cwd=tmp_path)
+    for how in (signal.SIGKILL, signal.SIGINT):
+        place = tmp_path / how.name
+        place.mkdir()
+        running = start(*words, r"run_dir='runs/bob\'s first, (1)'", cwd=place, folder=place)
+        told = place / "stderr"
+        while not (told.exists() and b"epoch 3 " in told.read_bytes()):
+            assert running.process.is_alive(), running.wait().stderr
+            time.sleep(0.01)
+        os.kill(running.process.pid, how)
+        done = running.wait()
+        if how == signal.SIGINT:
+            assert done.returncode == 130
+            assert done.stderr.splitlines()[-1] == "interrupted" and "Traceback" not in done.stderr
+        stopped = place / "runs" / "bob's first, (1)"
+        assert not (stopped / "model").exists()
+        succeed("train", "resume=true", cwd=place)
+        for name, value in weights(tmp_path / "whole").items():
+            assert torch.equal(value, weights(stopped)[name]), name
 
 
 def test_first_loss_is_the_logarithm_of_the_classes(data_dir):

@@ -9,12 +9,11 @@ import zipfile
 
 import pytest
 from toy import TINY_OVERRIDES, write_corpus
-from wheels import ROOT, build_wheel
+from wheels import ROOT
 
 
 @pytest.mark.slow
-def test_wheel_installed_elsewhere_runs_the_same_commands(tmp_path):
-    wheel = build_wheel(tmp_path)
+def test_wheel_installed_elsewhere_runs_the_same_commands(wheel, tmp_path):
     packed = set(zipfile.ZipFile(wheel).namelist())
     for path in (ROOT / "conf").rglob("*.yaml"):
         assert f"audiornn/conf/{path.relative_to(ROOT / 'conf').as_posix()}" in packed

@@ -4,8 +4,11 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from audiornn.errors import AudioError
 from audiornn.workers import _Workers, map_in_processes
@@ -46,6 +49,20 @@ def squares(items: Iterator[list[int]] | list[list[int]], num_workers: int) -> l
 @pytest.mark.parametrize(("num_workers", "where"), [(0, "this"), (1, "another"), (2, "another")])
 def test_results_come_in_order(num_workers: int, where: str) -> None:
     assert squares([[number] for number in range(20)], num_workers) == [[f"{n**2} by {where}"] for n in range(20)]
+
+
+def same(arrays: list[NDArray[Any]]) -> list[NDArray[Any]]:
+    return arrays
+
+
+def test_arrays_arrive_whole_whatever_their_layout() -> None:
+    grid = np.arange(12.0).reshape(3, 4)
+    sent = [np.arange(300_000, dtype=np.int16), np.zeros((0, 2)), grid.T, grid[::2, ::3], np.array(["a", "é"])]
+    items = [sent, [], sent]
+    for given, found in zip(items, map_in_processes(same, items, 1, split=halve, lost=give_up), strict=True):
+        for here, there in zip(given, found, strict=True):
+            assert there.dtype == here.dtype and there.flags.writeable
+            np.testing.assert_array_equal(there, here)
 
 
 def test_item_that_kills_its_process_is_split_until_it_is_alone() -> None:

@@ -124,11 +124,13 @@ def run_job(
         KeyboardInterrupt: on Ctrl-C or SIGTERM, with a line that says what is kept.
     """
     from audiornn.files.parts import Part
-    from audiornn.inference.files import file_state
 
     settings = {"verb": name, **command.shaping(classifier)}
-    part = Part(output.path, settings, state_of=file_state, head=output.head, resume=command.resume)
+    part = Part(output.path, settings, state_of=classifier.reader.state_of, head=output.head, resume=command.resume)
     with stoppable(), part, progress_bar(name) as progress:
+        if part.was_changed:
+            kept = f"{part.num_done:,} of its rows are kept and the others done again"
+            sys.stderr.write(f"audiornn: '{part.path}' is not what was written there; {kept}\n")
         missing = part.missing(paths)
         total = part.num_done + len(missing)
         if part.num_done:

@@ -1,9 +1,9 @@
 """What is done of a long job, kept beside the file that it is to become.
 
 ``table.csv.part`` holds the content so far, ``table.csv.part.journal`` what it is of: a line of JSON with the settings
-of the job, then one per group of items with a checksum of its bytes. A job that ends early, however it does, leaves
-both; the same job goes on after the last group that is whole. Both only ever grow: content that is to be left out is
-named in the journal.
+of the job, then one per group of items, each with checksums of itself and of their content. A job that ends early,
+however it does, leaves both; the same job goes on after the last group that is whole. Both only ever grow: content that
+is to be left out is named in the journal.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from audiornn.files.in_use import unless_in_use
 
 PART_SUFFIX = ".part"
 JOURNAL_SUFFIX = ".journal"
-_FORMAT = "audiornn-part-1"
+_FORMAT = "audiornn-part-2"
 _LONGEST_NAME = 240
 
 
@@ -32,8 +32,8 @@ class Item(NamedTuple):
     """One input of a job, and what became of it."""
 
     path: str
-    state: tuple[int, int] | None
-    """Of the file when it was read, as `os.stat` tells it; None = there was none."""
+    state: tuple[int, ...] | None
+    """Of what was read, as ``state_of`` told it; None = there was nothing."""
     num_bytes: int
     """Of the content, that are this one's."""
     is_ok: bool = True
@@ -47,7 +47,7 @@ class Part:
     Args:
         output: what it is to become; its folder is made when missing.
         settings: all that shapes the content, as JSON knows it. Another run's part is refused.
-        state_of: of the file at a path. An item whose file has another state than when it was read is done again.
+        state_of: of what there is at a path. An item that has another state than when it was read is done again.
         head: what the content begins with.
         resume: false = forget what an earlier run has left.
 
@@ -60,7 +60,7 @@ class Part:
         output: str | os.PathLike[str],
         settings: Mapping[str, Any],
         *,
-        state_of: Callable[[str], tuple[int, int] | None],
+        state_of: Callable[[str], tuple[int, ...] | None],
         head: bytes = b"",
         resume: bool = True,
     ) -> None:
@@ -68,6 +68,8 @@ class Part:
         self.path = part_of(output)
         self.found: list[str] = []
         """Paths of the items that an earlier run has left, in the order of their content."""
+        self.was_changed = False
+        """Whether what an earlier run has left is not what it wrote; what comes after the change is done again."""
         self.num_done = 0
         self.num_failed = 0
         self.notes: Counter[str] = Counter()
@@ -113,8 +115,7 @@ class Part:
         with self._errors():
             self._content.write(content)
             self._content.flush()
-            self._journal.write(_line({"crc32": zlib.crc32(content), "bytes": len(content), "items": items}))
-            self._journal.flush()
+            self._note(content, items=items)
         self._count(items)
 
     def content(self) -> Path:
@@ -156,6 +157,7 @@ class Part:
                 raise ConfigError(
                     f"expected what an interrupted run left at '{self.path}', got a file without its journal; remove it"
                 )
+            self.was_changed = self._resume and self._content_size() > 0
             self._begin()
             return
         if header != self._settings:
@@ -175,15 +177,16 @@ class Part:
         self._count(self.items())
 
     def _begin(self) -> None:
-        self._journal.truncate(0)
         self._content.truncate(0)
+        self._journal.truncate(0)
         self._journal.write(_line({"format": _FORMAT, "settings": self._settings}))
+        self._journal.flush()  # before there is content, which is not touched where no journal tells what it is
         self.append([], self._head)
 
     def _header(self) -> dict[str, Any] | None:
         """Settings of the run that has left the journal; None where there is no journal."""
         self._journal.seek(0)
-        header = _parsed(self._journal.readline())
+        header = _checked(self._journal.readline())
         if header is None or header.get("format") != _FORMAT or not self._content_size():
             return None
         settings: dict[str, Any] = header["settings"]
@@ -195,15 +198,19 @@ class Part:
         content_end, journal_end = 0, len(self._journal.readline())
         self._content.seek(0)
         for text in self._journal:
-            line = _parsed(text)
-            if line is None:
-                break
-            content = self._content.read(line["bytes"])
-            if (len(content), zlib.crc32(content)) != (line["bytes"], line["crc32"]):
+            line = _checked(text)
+            content = b"" if line is None else self._content.read(line["bytes"])
+            if line is None or (len(content), zlib.crc32(content)) != (line["bytes"], line["content_crc32"]):
+                # A run that was killed leaves no more than a line without its end.
+                self.was_changed = text.endswith(b"\n")
                 break
             content_end += len(content)
             journal_end += len(text)
         return content_end, journal_end
+
+    def _note(self, content: bytes, **what: Any) -> None:
+        self._journal.write(_line({"bytes": len(content), "content_crc32": zlib.crc32(content), **what}))
+        self._journal.flush()
 
     def _lines(self) -> Iterator[dict[str, Any]]:
         with self._journal_path.open("rb") as journal:
@@ -237,8 +244,7 @@ class Part:
                     stale.append(number)
                 number += 1
         if stale:
-            self._journal.write(_line({"crc32": 0, "bytes": 0, "items": [], "dropped": stale}))
-            self._journal.flush()
+            self._note(b"", items=[], dropped=stale)
             self._dropped.update(stale)
 
     def _count(self, items: Iterable[Item]) -> None:
@@ -289,7 +295,8 @@ def _is_same(file: IO[bytes], path: Path) -> bool:
 
 
 def _line(document: Mapping[str, Any]) -> bytes:
-    return json.dumps(document).encode() + b"\n"
+    checksum = zlib.crc32(json.dumps(document).encode())
+    return json.dumps({**document, "crc32": checksum}).encode() + b"\n"
 
 
 def _parsed(text: bytes) -> dict[str, Any] | None:
@@ -303,6 +310,15 @@ def _parsed(text: bytes) -> dict[str, Any] | None:
     return document if isinstance(document, dict) else None
 
 
+def _checked(text: bytes) -> dict[str, Any] | None:
+    """`_parsed`; None also for a line that is not what was written."""
+    line = _parsed(text)
+    if line is None:
+        return None
+    checksum = line.pop("crc32", None)
+    return line if checksum == zlib.crc32(json.dumps(line).encode()) else None
+
+
 def _items(line: Mapping[str, Any]) -> Iterator[Item]:
     for path, state, num_bytes, is_ok, notes in line["items"]:
-        yield Item(path, None if state is None else (state[0], state[1]), num_bytes, is_ok, tuple(notes))
+        yield Item(path, None if state is None else tuple(state), num_bytes, is_ok, tuple(notes))

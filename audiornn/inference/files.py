@@ -9,14 +9,14 @@ from concurrent.futures import Executor, Future
 from contextlib import closing
 from functools import partial
 from itertools import chain, islice
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from audiornn.errors import AudioError, ConfigError
+from audiornn.errors import ConfigError
 from audiornn.inference.batching import batches_by_length
-from audiornn.inference.reading import AudioPath, Heard, SignalReader
+from audiornn.inference.reading import AudioPath, Heard, Read, SignalReader, read_files
 from audiornn.predictions import AnyPrediction, FileResult
 from audiornn.workers import available_cores, map_in_processes
 
@@ -36,17 +36,7 @@ _ITEM_BYTES = 2_000_000
 _FEW_FILES = 64
 _FEW_BYTES = 8_000_000
 
-FileState = tuple[int, int]
 Answered = tuple[AnyPrediction, NDArray[np.float32]]
-
-
-class Read(NamedTuple):
-    """A file, or why there is nothing of it."""
-
-    path: str
-    heard: Heard | str
-    """What was read, or the reason why not."""
-    state: FileState | None
 
 
 def predict_groups(
@@ -184,7 +174,7 @@ def read_all(reader: SignalReader, paths: Iterable[AudioPath], num_workers: int 
         is_little = len(begin) <= _FEW_FILES and sum(map(_num_bytes, begin)) <= _FEW_BYTES
         num_workers = 0 if is_little else available_cores()
     work = partial(read_files, reader)
-    groups = map_in_processes(work, _items(chain(begin, rest)), num_workers, split=_halves, lost=_lost)
+    groups = map_in_processes(work, _items(chain(begin, rest)), num_workers, split=_halves, lost=partial(_lost, reader))
     with closing(groups):
         for group in groups:
             yield from group
@@ -203,35 +193,11 @@ def _items(paths: Iterable[str]) -> Iterator[list[str]]:
         yield item
 
 
-def read_files(reader: SignalReader, paths: Sequence[str]) -> list[Read]:
-    """Read files one by one; whatever is wrong with one is its reason."""
-    return [_read_file(reader, path) for path in paths]
-
-
-def _read_file(reader: SignalReader, path: str) -> Read:
-    state = file_state(path)
-    try:
-        heard = reader.hear(path)
-        if file_state(path) != state:
-            raise AudioError(f"expected a file at rest, got one that changed while it was read: {path!r}")
-    except AudioError as error:
-        return Read(path, str(error), state)
-    except Exception as error:  # of a decoder, which is no reason to lose the other files
-        return Read(path, f"expected audio that decodes, got {type(error).__name__}: {error} from {path!r}", state)
-    return Read(path, heard, state)
-
-
-def file_state(path: str) -> FileState | None:
-    """Bytes and time of the last change in nanoseconds; None where there is no file."""
-    try:
-        status = os.stat(path)  # noqa: PTH116 - called for every clip
-    except (OSError, ValueError):
-        return None
-    return status.st_size, status.st_mtime_ns
-
-
 def _num_bytes(path: str) -> int:
-    return (file_state(path) or (0, 0))[0]
+    try:
+        return os.stat(path).st_size  # noqa: PTH116 - called for every clip
+    except (OSError, ValueError):
+        return 0
 
 
 def _halves(paths: list[str]) -> list[list[str]]:
@@ -239,7 +205,7 @@ def _halves(paths: list[str]) -> list[list[str]]:
     return [paths[:half], paths[half:]] if half else []
 
 
-def _lost(paths: list[str], status: int) -> list[Read]:
+def _lost(reader: SignalReader, paths: list[str], status: int) -> list[Read]:
     """Of one file."""
     reason = "expected audio that decodes, got a decoder that crashed or ran out of memory"
-    return [Read(path, f"{reason} ({status}) from {path!r}", file_state(path)) for path in paths]
+    return [Read(path, f"{reason} ({status}) from {path!r}", reader.state_of(path)) for path in paths]

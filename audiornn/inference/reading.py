@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -27,6 +27,9 @@ from audiornn.sequences import (
 AudioPath = str | os.PathLike[str]
 AudioInput = AudioPath | NDArray[np.generic] | Mapping[str, NDArray[np.generic]]
 """A file, an array ``(samples,)`` or ``(channels, samples)``, or arrays by the names of what is heard."""
+FileState = tuple[int, ...]
+"""See `SignalReader.state_of`."""
+_NO_FILE = (-1, -1)
 
 
 class Heard(NamedTuple):
@@ -42,6 +45,15 @@ class Heard(NamedTuple):
         """What the network is given."""
         waveform = np.zeros(0, dtype=np.float32) if self.recording is None else self.recording.waveform
         return Signals(waveform, self.seconds, self.sequences)
+
+
+class Read(NamedTuple):
+    """A file, or why there is nothing of it."""
+
+    path: str
+    heard: Heard | str
+    """What was read, or the reason why not."""
+    state: FileState | None
 
 
 @dataclass(frozen=True)
@@ -86,6 +98,15 @@ class SignalReader:
             raise AudioError(f"expected a .npy file of {', '.join(files)}, got {os.fspath(path)!r}")
         return self._heard(None, sequences)
 
+    def state_of(self, path: str) -> FileState | None:
+        """Bytes and time of the last change in nanoseconds of a file and of each of its sequences; None = no file."""
+        own = _file_state(path)
+        if own is None or not self.inputs.sequences:
+            return own
+        files = sequence_files(path, self.inputs.sequences, reads_audio=self.inputs.reads_audio)
+        states = (_file_state(file) or _NO_FILE for file in files.values() if file != path)
+        return own + tuple(number for state in states for number in state)
+
     def prepare(self, audio: AudioInput, sample_rate: int | None) -> Signals:
         """A file, or arrays of the given rate.
 
@@ -121,3 +142,29 @@ class SignalReader:
             return Heard(None, size / self.sample_rate, sequences)
         recording = inputs.audio.apply(recording, self.sample_rate)
         return Heard(recording, len(recording.samples) / self.sample_rate, sequences)
+
+
+def read_files(reader: SignalReader, paths: Sequence[str]) -> list[Read]:
+    """Read files one by one; whatever is wrong with one is its reason."""
+    return [_read_file(reader, path) for path in paths]
+
+
+def _read_file(reader: SignalReader, path: str) -> Read:
+    state = reader.state_of(path)
+    try:
+        heard = reader.hear(path)
+        if reader.state_of(path) != state:
+            raise AudioError(f"expected a file at rest, got one that changed while it was read: {path!r}")
+    except AudioError as error:
+        return Read(path, str(error), state)
+    except Exception as error:  # of a decoder, which is no reason to lose the other files
+        return Read(path, f"expected audio that decodes, got {type(error).__name__}: {error} from {path!r}", state)
+    return Read(path, heard, state)
+
+
+def _file_state(path: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)  # noqa: PTH116 - called for every clip
+    except (OSError, ValueError):
+        return None
+    return status.st_size, status.st_mtime_ns

@@ -17,8 +17,8 @@ from audiornn.audio import Recording, read_recording
 from audiornn.detection import HOPS_PER_WINDOW
 from audiornn.errors import AudioError, ConfigError
 from audiornn.inference.batching import batches_by_length
-from audiornn.inference.files import Read, grouped, read_all
-from audiornn.inference.reading import AudioPath, Heard, SignalReader
+from audiornn.inference.files import grouped, read_all
+from audiornn.inference.reading import AudioPath, Heard, Read, SignalReader
 from audiornn.predictions import AnyPrediction, FileResult, WindowPrediction, predictions_of
 from audiornn.recordings.windows import cut_windows, signals_of, windows
 from audiornn.tasks import FRAMES, NEXT_FRAME, TaskSpec
