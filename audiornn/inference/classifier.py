@@ -332,9 +332,11 @@ class Classifier:
         if self.enrolled is None:
             return outputs.scores
         [(name, scores)] = outputs.scores.items()
-        return {name: self.enrolled.scores(scores, outputs.embeddings)}
+        return {name: self.enrolled.scores(self.spec.tasks[0], scores, outputs.embeddings)}
 
     def predictions_of(self, signals: Sequence[Signals], outputs: Outputs) -> list[AnyPrediction]:
         """What `run` found of signals, in words, one prediction per utterance."""
         predictions = predictions_of(self.spec.tasks, outputs.scores, [each.seconds for each in signals])
-        return predictions if self.enrolled is None else [*self.enrolled.answers(predictions, outputs.embeddings)]
+        if self.enrolled is None:
+            return predictions
+        return [*self.enrolled.answers(self.spec.tasks[0], predictions, outputs.embeddings)]
