@@ -70,7 +70,7 @@ def write_clips(folder: Path, case: Case) -> None:
     rng = np.random.default_rng(1)
     source, size = noise_like_speech(case.seconds, case.file_rate), round(case.seconds * case.file_rate)
     for number in range(case.count):
-        path = folder / f"class_{number % min(CLASSES, case.count // 8):02d}" / f"{number:06d}.{case.kind}"
+        path = folder / f"class_{number % max(2, min(CLASSES, case.count // 8)):02d}" / f"{number:06d}.{case.kind}"
         path.parent.mkdir(parents=True, exist_ok=True)
         start = int(rng.integers(0, len(source) - size))
         clip = source[start : start + size] * rng.uniform(0.3, 1)

@@ -364,8 +364,8 @@ def test_second_run_does_what_is_missing_and_what_has_changed(model, tmp_path, m
     assert predict_to(tmp_path / "o.csv", model, tmp_path / "in") == 0
     assert "going on after 5 of 7" in capsys.readouterr().err
     rows = read_rows(tmp_path / "o.csv")
-    assert [Path(row["path"]).stem for row in rows] == ["0", "1", "2", "4", "5", "3", "new"]
-    assert [row["duration_seconds"] for row in rows] == ["0.1"] * 5 + ["0.2", "0.1"]
+    assert [Path(row["path"]).stem for row in rows] == ["0", "1", "2", "3", "4", "new", "5"]
+    assert [row["duration_seconds"] for row in rows] == ["0.1"] * 3 + ["0.2"] + ["0.1"] * 3
 
 
 def test_row_of_a_sequence_that_changed_is_done_again(tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.util
 import json
@@ -193,12 +194,54 @@ def test_impossible_settings_are_refused(tmp_path, words, says):
     assert_refused("listen", *words, cwd=tmp_path, says=says)
 
 
+def test_closed_standard_input_is_one_line(tmp_path):
+    """`audiornn listen input=- <&-`"""
+    done = subprocess.run(
+        ["sh", "-c", f"{sys.executable} -m audiornn listen input=- <&-"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith("audiornn: ConfigError: expected raw samples on standard input, got a closed one")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("words", [["format=jsonl"], pytest.param(["background=[a]"], marks=pytest.mark.slow)])
+def test_reader_that_goes_ends_it_quietly(model, tmp_path, words):
+    """`audiornn listen ... | head -1`, composed with Hydra and without."""
+    with start(model, *words, cwd=tmp_path) as process:
+        until_listening(process)
+        process.stdout.close()
+        with contextlib.suppress(BrokenPipeError):  # it may end before it has heard all
+            process.stdin.write(sound().tobytes())
+            process.stdin.close()
+        assert process.wait(60) == 141
+        assert process.stderr.read() == b""
+
+
+@pytest.mark.slow
+def test_input_that_stalls_is_waited_for(model, tmp_path):
+    with start(model, "format=jsonl", cwd=tmp_path) as process:
+        until_listening(process)
+        data = sound().tobytes()
+        for part in (data[:20_001], data[20_001:60_000], data[60_000:]):
+            process.stdin.write(part)
+            process.stdin.flush()
+            time.sleep(1)
+            assert process.poll() is None
+        process.stdin.close()
+        told = process.stdout.read()
+        assert process.wait(60) == 0
+    assert [json.loads(line) for line in told.splitlines()] == rows_of(begun_of(model, sound()))
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
         (["threshold=2"], "expected a threshold from 0 to 1"),
         (["background=[dog]"], "expected labels of the model, got 'dog'"),
-        (["hop_seconds=2"], "expected hop_seconds above 0 and at most window_seconds"),
+        (["window_seconds=1e-9"], "expected a window and a hop of at least 1 sample at 16000 Hz"),
+        (["window_seconds=1e9"], "expected window_seconds of at most 3600"),
+        (["sample_rate=100"], "expected sample rates that differ by a factor of 100 at most"),
+        (["hop_seconds=2"], "expected hop_seconds of at most window_seconds"),
     ],
 )
 def test_settings_must_fit_the_model(model, tmp_path, words, says):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +17,7 @@ import pytest
 import soundfile
 import torch
 from commandline import assert_refused, run, succeed
+from commandline import start as start_command
 from signals import chirp, noise, tone, write_wav
 from toy import TINY_FEATURES, TINY_MODEL
 
@@ -381,6 +384,22 @@ def place(model, tmp_path) -> Path:
 
 def detect(model: Path, *words: str) -> tuple[str, ...]:
     return ("detect", f"model={model}", "device=cpu", "threshold=0.3", *words)
+
+
+def test_stopped_command_leaves_nothing(model, tmp_path):
+    write_wav(tmp_path / "hours.wav", np.zeros(8, np.float32))
+    header = bytearray((tmp_path / "hours.wav").read_bytes()[:44])
+    size = 4 * 3600 * 2 * RATE
+    header[4:8], header[40:44] = (size + 36).to_bytes(4, "little"), size.to_bytes(4, "little")
+    (tmp_path / "hours.wav").write_bytes(header)
+    os.truncate(tmp_path / "hours.wav", size + 44)
+    running = start_command(*detect(model, "input=hours.wav", "output=out/events.csv"), cwd=tmp_path, folder=tmp_path)
+    while not list(tmp_path.glob("out/.audiornn-*")):
+        assert running.process.is_alive(), running.wait().stderr
+        time.sleep(0.01)
+    os.kill(running.process.pid, signal.SIGTERM)
+    assert running.wait().returncode == 130
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 @pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])

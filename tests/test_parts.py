@@ -121,6 +121,24 @@ def test_rows_of_files_that_are_gone_stay_and_files_that_came_are_missing(output
         assert part.missing(["0.wav", NAMES[0], NAMES[2], "b.wav", "b.wav"]) == ["0.wav", "b.wav", "b.wav"]
 
 
+def test_content_is_arranged_as_paths_are_and_what_is_of_no_path_comes_last(output):
+    with opened(output) as part:
+        for name, content in [("b", b"b1\n"), ("gone", b""), ("a", b"long a\n"), ("b", b"b2\n"), ("z", b"z\n")]:
+            add(part, name, content=content)
+    with opened(output, lambda path: (2, 2) if path == "z" else (1, 1)) as part:
+        add(part, "aa", content=b"aa\n")
+        part.arrange(["a", "b", "aa", "b", "never"])
+        assert [item.path for item in part.items()] == ["a", "b", "aa", "b", "gone"]
+        part.become_output()
+    assert output.read_bytes() == b"head\nlong a\nb1\naa\nb2\n"
+
+
+def test_content_that_is_in_order_is_not_copied(output, interrupted):
+    with opened(output) as part:
+        part.arrange(NAMES[:4])
+        assert part.content() == interrupted
+
+
 def test_another_job_is_refused_until_told_to_begin_anew(output, interrupted):
     with (
         pytest.raises(ConfigError, match="got another top_k; resume=false begins anew"),

@@ -20,6 +20,7 @@ from audiornn.audio.reading import (
     mix_to_mono,
     open_sound,
     reason_of,
+    reason_unheard,
     sample_type,
     without_missing,
 )
@@ -137,13 +138,13 @@ class _Converter:
         """Raise `AudioError` where nothing came, or where all of it is missing."""
         from_rate, to_rate = self._rates
         if not self._taken:
-            raise AudioError("expected at least 1 sample of audio, got 0")
+            raise AudioError(reason_unheard(0))
         if not self._given:
             raise AudioError(
                 f"expected enough audio for 1 sample at {to_rate} Hz, got {self._taken} samples at {from_rate} Hz"
             )
         if self._missing == self._given:
-            raise AudioError(f"expected a signal, got {self._given} samples that are all missing")
+            raise AudioError(reason_unheard(self._given))
 
     def _part(self, samples: NDArray[np.int16]) -> Recording:
         first, end = self._given, self._given + samples.size

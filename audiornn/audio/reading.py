@@ -131,8 +131,9 @@ def as_columns(waveform: NDArray[Any]) -> NDArray[Any]:
         samples = samples.astype(np.float64) / 2**31
     elif samples.dtype != np.int16 and samples.dtype.kind != "f":
         raise AudioError(f"expected float, int16 or int32 samples, got {samples.dtype}; convert to float in [-1, 1]")
-    if samples.dtype.kind == "f":
-        samples = samples.astype(np.float32)
+    if samples.dtype.kind == "f" and samples.dtype != np.float32:
+        with np.errstate(over="ignore", invalid="ignore"):  # what overflows is infinite then, and refused as that
+            samples = samples.astype(np.float32)
     return np.atleast_2d(samples).T
 
 
@@ -141,10 +142,10 @@ def _convert(
 ) -> Recording:
     """``(samples, channels)`` int16 or float32 at ``native_rate`` to one channel at ``sample_rate``."""
     if samples.size == 0:
-        raise AudioError("expected at least 1 sample of audio, got 0")
+        raise AudioError(reason_unheard(0))
     samples, gaps = without_missing(samples, gaps_at(gaps_seconds, native_rate, len(samples)))
     if is_all_missing(gaps, len(samples)):
-        raise AudioError(f"expected a signal, got {len(samples)} samples that are all missing")
+        raise AudioError(reason_unheard(len(samples)))
     if samples.dtype == np.int16 and samples.shape[1] == 1 and native_rate == sample_rate:
         return Recording(samples[:, 0], gaps)
     converted = to_int16(resample(mix_to_mono(samples), native_rate, sample_rate))
@@ -154,6 +155,13 @@ def _convert(
             raise AudioError(f"expected a signal, got gaps that leave none of {len(converted)} samples")
         filled(converted, gaps, 0)
     return Recording(converted, gaps)
+
+
+def reason_unheard(num_samples: int) -> str:
+    """Why audio of which no sample is there can't be judged."""
+    if num_samples == 0:
+        return "expected at least 1 sample of audio, got 0"
+    return f"expected a signal, got {num_samples} samples that are all missing"
 
 
 def without_missing(samples: NDArray[Any], gaps: Gaps = NO_GAPS) -> tuple[NDArray[Any], Gaps]:

@@ -143,6 +143,8 @@ def run_job(
                 for group in groups:
                     part.append(*_kept(group, encode))
                     report(part.num_done, total)
+            if command.in_order and part.found:
+                part.arrange(paths)
             tally = Tally(total=total, failed=part.num_failed, without=part.notes)
             output.finish(part)
         except KeyboardInterrupt:

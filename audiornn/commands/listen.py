@@ -94,9 +94,9 @@ def _check(command: ListenCommand) -> None:
         raise ConfigError(f"output must end in .jsonl, got {command.output!r}")
     if command.input != _STANDARD_INPUT:
         import_sounddevice()
-    elif sys.stdin.isatty():
+    elif sys.stdin is None or sys.stdin.isatty():  # None: closed by the shell
         raise ConfigError(
-            "expected raw samples on standard input, got a terminal; "
+            f"expected raw samples on standard input, got {'a closed one' if sys.stdin is None else 'a terminal'}; "
             "arecord -t raw -f S16_LE -r 16000 | audiornn listen input=-"
         )
 

@@ -13,11 +13,12 @@ import hashlib
 import json
 import os
 import zlib
-from collections import Counter
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any, NamedTuple, Self
+from typing import IO, Any, NamedTuple, Self, TypeVar
 
 from audiornn.errors import ConfigError
 from audiornn.files.in_use import unless_in_use
@@ -26,6 +27,7 @@ PART_SUFFIX = ".part"
 JOURNAL_SUFFIX = ".journal"
 _FORMAT = "audiornn-part-2"
 _LONGEST_NAME = 240
+_T = TypeVar("_T")
 
 
 class Item(NamedTuple):
@@ -77,6 +79,8 @@ class Part:
         self._settings = json.loads(json.dumps(settings))
         self._state_of, self._head, self._resume = state_of, head, resume
         self._dropped: set[int] = set()
+        self._order: list[int] | None = None
+        """Numbers of the items that count, where they are to come in another order than they were written."""
         self._open = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -120,12 +124,14 @@ class Part:
 
     def content(self) -> Path:
         """A file with the content of all items that count; call it within the ``with`` block, after the last one."""
-        if not self._dropped:
+        if not self._dropped and self._order is None:
             return self.path
         compact = self.path.with_name(f"{self.path.name}.compact")
-        with self._errors(), compact.open("wb") as file:
-            for text in self._texts():
-                file.write(text)
+        with self._errors(), compact.open("wb") as file, self.path.open("rb") as content:
+            file.write(content.read(next(self._lines())["bytes"]))  # the head
+            for start, size in self._in_order(self._spans()):
+                content.seek(start)
+                file.write(content.read(size))
         return compact
 
     def become_output(self) -> None:
@@ -145,8 +151,18 @@ class Part:
 
     def items(self) -> Iterator[Item]:
         """All items that count, in the order of their content."""
-        items = (item for line in self._lines() for item in _items(line))
-        return (item for number, item in enumerate(items) if number not in self._dropped)
+        return self._in_order(item for item, _ in self._counted())
+
+    def arrange(self, paths: Sequence[str]) -> None:
+        """Have the items follow the paths, which they need not do where an earlier run found other files, or others in
+        them. Items of no path come last: they are of files that are gone."""
+        if all(item is not None and item.path == path for item, path in zip_longest(self.items(), paths)):
+            return
+        places: defaultdict[str, deque[int]] = defaultdict(deque)
+        for place, path in enumerate(paths):
+            places[path].append(place)
+        found = [places[item.path].popleft() if places[item.path] else len(paths) for item in self.items()]
+        self._order = sorted(range(len(found)), key=found.__getitem__)
 
     def _take_up(self) -> None:
         """Find what an earlier run has left, cut what is not whole, and begin where there is nothing."""
@@ -219,19 +235,27 @@ class Part:
                 if (line := _parsed(text)) is not None:
                     yield line
 
-    def _texts(self) -> Iterator[bytes]:
-        """The content of the items that count."""
-        number = 0
-        with self.path.open("rb") as content:
-            for line in self._lines():
-                items = list(_items(line))
-                # What belongs to no item comes first: the head.
-                yield content.read(line["bytes"] - sum(item.num_bytes for item in items))
-                for item in items:
-                    text = content.read(item.num_bytes)
-                    if number not in self._dropped:
-                        yield text
-                    number += 1
+    def _counted(self) -> Iterator[tuple[Item, int]]:
+        """The items that count as they were written, and where the content of each begins."""
+        number = start = 0
+        for line in self._lines():
+            items = list(_items(line))
+            start += line["bytes"] - sum(item.num_bytes for item in items)  # the head, which belongs to no item
+            for item in items:
+                if number not in self._dropped:
+                    yield item, start
+                start += item.num_bytes
+                number += 1
+
+    def _spans(self) -> Iterator[tuple[int, int]]:
+        return ((start, item.num_bytes) for item, start in self._counted())
+
+    def _in_order(self, each: Iterable[_T]) -> Iterator[_T]:
+        """What there is of each item, as `arrange` wants it."""
+        if self._order is None:
+            return iter(each)
+        held = list(each)
+        return (held[number] for number in self._order)
 
     def _drop_stale(self) -> None:
         """Leave out what is of files that have changed since they were read."""

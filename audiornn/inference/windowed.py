@@ -20,7 +20,7 @@ from audiornn.inference.batching import batches_by_length
 from audiornn.inference.files import grouped, read_all
 from audiornn.inference.reading import AudioPath, Heard, Read, SignalReader
 from audiornn.predictions import AnyPrediction, FileResult, WindowPrediction, predictions_of
-from audiornn.recordings.windows import cut_windows, signals_of, windows
+from audiornn.recordings.windows import cut_windows, signals_of, window_samples, windows
 from audiornn.tasks import FRAMES, NEXT_FRAME, TaskSpec
 
 if TYPE_CHECKING:
@@ -124,9 +124,10 @@ def predict_window_groups(
     The same promises: the same bits however the work is shared and wherever it goes on. Results come in order.
 
     Raises:
-        ConfigError: a model whose answers to windows have no mean.
+        ConfigError: a model whose answers to windows have no mean; a window or a hop of no sample.
     """
     _check(classifier)
+    window_samples(windowing.window_seconds, windowing.hop, classifier.sample_rate)  # before any file is read
     reader = _RawReader(classifier.inputs)
     reads = read_all(reader, paths, num_workers)
     with closing(reads), classifier.engine.callers(num_callers) as threads:
@@ -173,7 +174,7 @@ def _results(
     classifier: Classifier, group: Sequence[Read], windowing: Windowing, batch_size: int, threads: Executor
 ) -> list[FileResult]:
     rate = classifier.sample_rate
-    size, hop = (max(1, round(seconds * rate)) for seconds in (windowing.window_seconds, windowing.hop))
+    size, hop = window_samples(windowing.window_seconds, windowing.hop, rate)
     parts = [
         _Part(row, window.start / rate, window.stop / rate, window.recording)
         for row, read in enumerate(group)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -120,17 +121,26 @@ def windows_of_blocks(
     gate: Gate | None = None,
 ) -> Iterator[WindowScores]:
     """`windows` of the parts of a recording at the model's rate."""
-    rate = classifier.sample_rate
-    size, hop = round(window_seconds * rate), round(hop_seconds * rate)
+    size, hop = window_samples(window_seconds, hop_seconds, classifier.sample_rate)
     gate = gate or Gate()
-    if size < 1 or hop < 1:
-        raise ConfigError(
-            f"expected a window and a hop of at least 1 sample at {rate} Hz, "
-            f"got {window_seconds:g} s and {hop_seconds:g} s"
-        )
     if not classifier.inputs.reads_audio or classifier.inputs.sequences:
         raise ConfigError("expected a model that hears audio alone, got one with sequences; use predict")
     yield from _answered(classifier, cut_windows(blocks, size, hop, gate), batch_size, gate)
+
+
+def window_samples(window_seconds: float, hop_seconds: float, sample_rate: int) -> tuple[int, int]:
+    """A window and a hop in samples, to the nearest.
+
+    Raises:
+        ConfigError: one of less than a sample, or without an end.
+    """
+    lengths = window_seconds * sample_rate, hop_seconds * sample_rate
+    if not all(math.isfinite(length) and round(length) >= 1 for length in lengths):
+        raise ConfigError(
+            f"expected a window and a hop of at least 1 sample at {sample_rate} Hz, "
+            f"got {window_seconds:g} s and {hop_seconds:g} s"
+        )
+    return round(lengths[0]), round(lengths[1])
 
 
 class Window(NamedTuple):

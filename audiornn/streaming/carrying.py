@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from audiornn.errors import ModelError
 from audiornn.inference.engines import Floats
+from audiornn.streaming.saving import array_of
 
 Mask = NDArray[np.bool_]
 
@@ -104,21 +105,22 @@ class State:
         """The state that `arrays` was of; this one says what it must look like.
 
         Raises:
-            ModelError: it is of another network.
+            ModelError: it is of another network, or damaged.
         """
         parts = []
         for number, own in enumerate(self.parts()):
-            given = np.array(arrays[f"part_{number}"])
+            given = array_of(arrays, f"part_{number}", own.dtype.type, own.ndim, beside=-np.inf)
             frames = 2 if number < len(self.carries) else 1  # axes that may differ, or are 1
-            if given.dtype != own.dtype or given.shape[frames:] != own.shape[frames:] or len(given) != 1:
-                raise ModelError(f"expected a state of {own.shape} {own.dtype}, got {given.shape} {given.dtype}")
+            if given.shape[frames:] != own.shape[frames:] or len(given) != 1:
+                raise ModelError(f"expected a state of {own.shape}, got {given.shape}")
             parts.append(given)
         carries = []
         for number, values in enumerate(parts[: len(self.carries)]):
             mask = arrays.get(f"missing_{number}")
             if mask is not None and (mask.dtype != bool or mask.shape != (values.shape[1],)):
                 raise ModelError(f"expected a mask of {values.shape[1]} frames, got {mask.shape} {mask.dtype}")
-            carries.append(Carry(values, None if mask is None else np.array(mask), int(arrays[f"skip_{number}"])))
+            skip = int(array_of(arrays, f"skip_{number}", np.int64, 0))
+            carries.append(Carry(values, mask, skip))
         return replace(self, carries=tuple(carries)).with_parts(parts)
 
 

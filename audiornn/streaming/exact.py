@@ -16,6 +16,7 @@ from audiornn.inference.engines import Floats, StreamingForm
 from audiornn.spec import ModelSpec
 from audiornn.streaming.carrying import State, join_states
 from audiornn.streaming.core import Outputs, StreamingCore
+from audiornn.streaming.saving import array_of
 from audiornn.streaming.updates import Moments, joined
 from audiornn.tasks import TaskSpec
 
@@ -198,14 +199,14 @@ class ExactStreams:
         """The stream that `arrays` was of.
 
         Raises:
-            ModelError: it is of another network.
+            ModelError: it is of another network, or damaged.
         """
         own = {name.removeprefix("state_"): array for name, array in arrays.items() if name.startswith("state_")}
-        skip, heard, taken, frames = (int(count) for count in arrays["counts"])
+        skip, heard, taken, frames = array_of(arrays, "counts", np.int64, 1).tolist()
         return ExactRow(
-            samples=arrays["samples"].astype(np.float32),
+            samples=array_of(arrays, "samples", np.float32, 1, beside=np.nan),
             state=(self._start.from_arrays(own), 0),
-            previous=float(arrays["previous"]),
+            previous=float(array_of(arrays, "previous", np.float64, 0, beside=np.nan)),
             skip=skip,
             heard=heard,
             taken=taken,

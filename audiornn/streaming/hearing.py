@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from audiornn.audio.reading import as_columns, mix_to_mono
 from audiornn.audio.recording import Waveform, from_int16, runs, to_int16
 from audiornn.errors import AudioError
+from audiornn.streaming.saving import array_of
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -45,7 +46,8 @@ def check_chunk(chunk: NDArray[Any]) -> Samples:
     if samples.dtype == np.int16 and samples.shape[1] == 1:
         return Samples(from_int16(samples[:, 0]), None, is_rounded=True)
     missing = None
-    if samples.dtype != np.int16 and np.isnan(samples.sum()):
+    # A sum would be quicker to look at for long chunks, but overflows for bytes that are no floats.
+    if samples.dtype != np.int16 and np.isnan(samples).any():
         missing = np.isnan(samples).any(axis=1)
         samples = np.where(missing[:, None], np.float32(0), samples)
     return Samples(mix_to_mono(samples), missing)
@@ -153,9 +155,9 @@ class _Resampler:
         return {"tail": self._tail, "gaps": self._gaps, "counts": counts}
 
     def restore(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        self._tail = arrays["tail"].astype(np.float32)
-        self._gaps = arrays["gaps"].astype(np.int64).reshape(-1, 2)
-        self._pushed, self._emitted, self._tail_start = (int(count) for count in arrays["counts"])
+        self._tail = array_of(arrays, "tail", np.float32, 1)
+        self._gaps = array_of(arrays, "gaps", np.int64, 2).reshape(-1, 2)
+        self._pushed, self._emitted, self._tail_start = array_of(arrays, "counts", np.int64, 1).tolist()
         self._stream = self._fresh()
         again = self._stream.resample_chunk(self._tail)
         known = self._emitted - self._tail_start // self._period[0] * self._period[1]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
-import json
+import numbers
 import os
-import zipfile
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,18 +11,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from audiornn.audio.reading import check_rates, reason_unheard
 from audiornn.errors import AudioError, ConfigError, ModelError
 from audiornn.inference import Classifier, load
 from audiornn.streaming.hearing import Hearing, check_chunk
 from audiornn.streaming.limits import check_streamable, reason_against
+from audiornn.streaming.saving import array_of, packed, unpacked
 from audiornn.streaming.updates import Floats, Update
 
 Chunk = NDArray[Any]
 """``(samples,)`` or ``(channels, samples)``: floats in [-1, 1], NaN where missing, or int16. It may be empty."""
 
-_FORMAT, _VERSION = "audiornn-stream", 2
-_HEADER = "header"
-_HIGHEST_RATE = 1_000_000
+_FORMAT, _VERSION = "audiornn-stream", 3
 
 
 @dataclass
@@ -32,6 +30,8 @@ class _Stream:
     hearing: Hearing
     row: Any
     pushed: int = 0
+    is_heard: bool = False
+    """A sample came that is not missing."""
     latest: dict[str, Floats] = field(default_factory=dict)
 
 
@@ -68,9 +68,9 @@ class StreamBatch:
         classifier = model if isinstance(model, Classifier) else load(model)
         check_streamable(classifier.spec)
         self.classifier = classifier
-        self.sample_rate = classifier.sample_rate if sample_rate is None else sample_rate
-        if not 1 <= self.sample_rate <= _HIGHEST_RATE:
-            raise ConfigError(f"expected a sample_rate from 1 to {_HIGHEST_RATE} Hz, got {self.sample_rate}")
+        self.sample_rate = (
+            classifier.sample_rate if sample_rate is None else _checked_rate(sample_rate, classifier.sample_rate)
+        )
         self._rows: Any
         if window_seconds is not None:
             from audiornn.streaming.windows import WindowStreams
@@ -119,16 +119,25 @@ class StreamBatch:
                 raise AudioError(f"{error} in a chunk{f' of the stream {name!r}' if name else ''}") from None
         waveforms = {}
         for name, own in samples.items():
-            stream = self._streams.get(name) or self._begin(name)
+            stream = self._begun(name)
             stream.pushed += len(own.mono)
             waveforms[name] = stream.hearing.take(own)
         return self._advance(waveforms, last=False)
 
     def finish(self, names: Iterable[Hashable]) -> dict[Any, Update]:
-        """End streams: what was still to come, and the answers to all that they heard. Their names are free again."""
-        known = [name for name in names if name in self._streams or self._begin(name)]
-        found = self._advance({name: self._streams[name].hearing.finish() for name in known}, last=True)
-        for name in known:
+        """End streams: what was still to come, and the answers to all that they heard. Their names are free again.
+
+        Raises:
+            ConfigError: a name that no stream has, or one twice; then no stream has ended.
+        """
+        given = list(names)
+        for number, name in enumerate(given):
+            if name not in self._streams:
+                raise ConfigError(f"expected names of streams that have begun, got {name!r}")
+            if name in given[:number]:
+                raise ConfigError(f"expected each stream once, got {name!r} twice")
+        found = self._advance({name: self._streams[name].hearing.finish() for name in given}, last=True)
+        for name in given:
             del self._streams[name]
         return found
 
@@ -136,13 +145,19 @@ class StreamBatch:
         """Forget a stream."""
         self._streams.pop(name, None)
 
-    def _begin(self, name: Hashable) -> _Stream:
-        hearing = Hearing(self.sample_rate, self.classifier.sample_rate)
-        self._streams[name] = _Stream(hearing, self._rows.start())
+    def _begun(self, name: Hashable) -> _Stream:
+        """The stream of that name, which begins if there is none."""
+        if name not in self._streams:
+            self._streams[name] = self._fresh()
         return self._streams[name]
+
+    def _fresh(self) -> _Stream:
+        return _Stream(Hearing(self.sample_rate, self.classifier.sample_rate), self._rows.start())
 
     def _advance(self, waveforms: Mapping[Hashable, NDArray[np.float32]], *, last: bool) -> dict[Any, Update]:
         streams = [self._streams[name] for name in waveforms]
+        for stream, waveform in zip(streams, waveforms.values(), strict=True):
+            stream.is_heard = stream.is_heard or not bool(np.isnan(waveform).all())
         advanced = self._rows.advance([stream.row for stream in streams], list(waveforms.values()), last=last)
         found = {}
         for name, stream, moments in zip(waveforms, streams, advanced, strict=True):
@@ -150,7 +165,9 @@ class StreamBatch:
             found[name] = Update(
                 seconds=stream.pushed / self.sample_rate,
                 moments=moments,
-                latest=dict(stream.latest),
+                # Of nothing but missing samples a network has scores too, which say nothing.
+                latest=dict(stream.latest) if stream.is_heard else {},
+                reason="" if stream.is_heard or not last else reason_unheard(stream.pushed),
                 tasks=self.classifier.spec.tasks,
                 enrolled=self.classifier.enrolled,
             )
@@ -158,16 +175,12 @@ class StreamBatch:
 
     def save(self, name: Hashable) -> bytes:
         """Where a stream stands, to go on from with `restore`, also in another process: a ``.npz`` without pickles."""
-        stream = self._streams.get(name) or self._begin(name)
-        header = json.dumps(self._header() | {"pushed": stream.pushed}).encode()
-        arrays: dict[str, Any] = {_HEADER: np.frombuffer(header, dtype=np.uint8)}
-        arrays |= {f"heard_{key}": array for key, array in stream.hearing.arrays().items()}
+        stream = self._begun(name)
+        own = {"pushed": stream.pushed, "is_heard": stream.is_heard, "latest": list(stream.latest)}
+        arrays = {f"heard_{key}": array for key, array in stream.hearing.arrays().items()}
         arrays |= {f"row_{key}": array for key, array in self._rows.arrays(stream.row).items()}
-        names = [task.name for task in self.classifier.spec.tasks]
-        arrays |= {f"latest_{names.index(task)}": row for task, row in stream.latest.items()}
-        buffer = io.BytesIO()
-        np.savez(buffer, **arrays)
-        return buffer.getvalue()
+        arrays |= {f"latest_{number}": row for number, row in enumerate(stream.latest.values())}
+        return packed(self._header() | own, arrays)
 
     def restore(self, name: Hashable, saved: bytes) -> None:
         """Go on with a stream where `save` was called; a stream of that name is forgotten.
@@ -175,20 +188,27 @@ class StreamBatch:
         Raises:
             ModelError: not such bytes, or of a stream of another model, rate or window.
         """
-        arrays = _read(saved)
-        header = json.loads(bytes(arrays[_HEADER]))
+        header, arrays = unpacked(saved)
         for key, value in self._header().items():
             if header.get(key) != value:
                 raise ModelError(f"expected the state of a stream with {key}={value}, got {header.get(key)}")
-        hearing = Hearing(self.sample_rate, self.classifier.sample_rate)
+        stream = self._fresh()
         try:
-            hearing.restore(_below("heard_", arrays))
-            row = self._rows.restored(_below("row_", arrays))
-            tasks = [task.name for task in self.classifier.spec.tasks]
-            latest = {tasks[int(key)]: array for key, array in _below("latest_", arrays).items()}
-            self._streams[name] = _Stream(hearing, row, int(header["pushed"]), latest)
+            stream.pushed, stream.is_heard = int(header["pushed"]), bool(header["is_heard"])
+            stream.latest = self._latest(header["latest"], _below("latest_", arrays))
+            stream.hearing.restore(_below("heard_", arrays))
+            stream.row = self._rows.restored(_below("row_", arrays))
         except (LookupError, ValueError, TypeError) as error:
             raise ModelError(f"expected the state of a stream, got a damaged one: {error}") from None
+        self._streams[name] = stream
+
+    def _latest(self, tasks: Iterable[str], arrays: Mapping[str, NDArray[Any]]) -> dict[str, Floats]:
+        sizes = {task.name: len(task.labels) for task in self.classifier.answered}
+        found = {task: array_of(arrays, str(number), np.float32, 1) for number, task in enumerate(tasks)}
+        for task, row in found.items():
+            if len(row) != sizes[task]:
+                raise ModelError(f"expected {sizes[task]} scores of {task!r}, got {len(row)}")
+        return found
 
     def _header(self) -> dict[str, Any]:
         return {
@@ -201,14 +221,15 @@ class StreamBatch:
         }
 
 
-def _read(saved: bytes) -> dict[str, NDArray[Any]]:
+def _checked_rate(given: float, model_rate: int) -> int:
+    is_whole = isinstance(given, numbers.Real) and not isinstance(given, bool) and given % 1 == 0
+    if not is_whole:
+        raise ConfigError(f"expected a sample_rate in whole Hz, got {given!r}")
     try:
-        with np.load(io.BytesIO(saved), allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        json.loads(bytes(arrays[_HEADER]))["format"]
-        return arrays
-    except (ValueError, OSError, EOFError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
-        raise ModelError(f"expected the state of a stream, got other bytes: {error}") from None
+        check_rates(given, model_rate)
+    except AudioError as error:
+        raise ConfigError(f"sample_rate: {error}") from None
+    return int(given)
 
 
 def _below(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -250,6 +271,7 @@ class Stream:
 
     def finish(self) -> Update:
         """What was still to come, and the answer to all that was heard. The next chunk begins another stream."""
+        self._batch._begun("")  # one that has heard nothing ends too
         return self._batch.finish([""])[""]
 
     def reset(self) -> None:

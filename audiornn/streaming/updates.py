@@ -35,15 +35,19 @@ class Update:
     moments: Mapping[str, Moments]
     """By task; none of them where the chunk completed no frame or window."""
     latest: Mapping[str, Floats]
-    """By task, ``(labels,)``: the last scores so far; empty before the first."""
+    """By task, ``(labels,)``: the last scores so far; empty before the first, and while all samples are missing."""
     tasks: Sequence[TaskSpec] = field(repr=False)
     """Of the model."""
     enrolled: EnrolledWords | None = field(default=None, repr=False)
     """Words that it knows beside its labels."""
 
+    reason: str = ""
+    """Of a stream that has ended without a sample, or with nothing but missing ones: why it has no prediction, in the
+    words of `Classifier.predict`."""
+
     @property
     def prediction(self) -> AnyPrediction | None:
-        """The last scores as `Classifier.predict` tells them; None before the first, and for a label per frame."""
+        """The last scores as `Classifier.predict` tells them; None without any, and for a label per frame."""
         if not self.latest or any(task.kind == FRAMES for task in self.tasks):
             return None
         scores = {name: row[None] for name, row in self.latest.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,13 +13,16 @@ from numpy.typing import NDArray
 from audiornn.errors import AudioError, ConfigError
 from audiornn.inference import Classifier
 from audiornn.inference.batching import batches_by_length
+from audiornn.recordings.windows import window_samples
 from audiornn.sequences import Signals
+from audiornn.streaming.saving import array_of
 from audiornn.streaming.updates import Moments, joined
 from audiornn.tasks import FRAMES
 
 Waveform = NDArray[np.float32]
 
 _BATCH_SIZE = 64
+_MOST_SECONDS = 3600.0
 
 
 @dataclass
@@ -61,7 +64,7 @@ class WindowStreams:
         hop_seconds: from one window to the next, at most a window.
 
     Raises:
-        ConfigError: a window without a sample, or a hop that is none or longer than the window.
+        ConfigError: a window or a hop without a sample, a hop longer than the window, or a window longer than an hour.
     """
 
     def __init__(self, classifier: Classifier, window_seconds: float, hop_seconds: float) -> None:
@@ -72,12 +75,18 @@ class WindowStreams:
         config, stem = classifier.spec.features, classifier.spec.model.encoder.stem
         # Frames of all windows must lie on one grid.
         self._grid = config.hop_length * stem.frame_stride if self._per_frame else 1
-        if not (math.isfinite(window_seconds) and 0 < hop_seconds <= window_seconds):
+        size, _ = window_samples(window_seconds, hop_seconds, rate)
+        if hop_seconds > window_seconds:
             raise ConfigError(
-                f"expected hop_seconds above 0 and at most window_seconds, got {hop_seconds:g} and {window_seconds:g}"
+                f"expected hop_seconds of at most window_seconds, got {hop_seconds:g} and {window_seconds:g}"
+            )
+        if window_seconds > _MOST_SECONDS:
+            raise ConfigError(
+                f"expected window_seconds of at most {_MOST_SECONDS:g}, as a stream keeps its last window in memory, "
+                f"got {window_seconds:g}"
             )
         self._hop = max(1, round(hop_seconds * rate / self._grid)) * self._grid
-        self._size = max(self._hop, round(window_seconds * rate))
+        self._size = max(self._hop, size)
         self.delay_seconds = (self._size + self._hop) / 2 / rate
         """Longest time from the middle of a sound to the end of the window that has it nearest to its own middle."""
 
@@ -179,6 +188,11 @@ class WindowStreams:
         return {"samples": row.samples, "counts": np.array([row.start, row.windows, row.frames], dtype=np.int64)}
 
     def restored(self, arrays: Mapping[str, NDArray[Any]]) -> WindowRow:
-        """The stream that `arrays` was of."""
-        start, windows, frames = (int(count) for count in arrays["counts"])
-        return replace(self.start(), samples=arrays["samples"], start=start, windows=windows, frames=frames)
+        """The stream that `arrays` was of.
+
+        Raises:
+            ModelError: it is damaged.
+        """
+        start, windows, frames = array_of(arrays, "counts", np.int64, 1).tolist()
+        samples = array_of(arrays, "samples", np.float32, 1, beside=np.nan)
+        return WindowRow(samples=samples, start=start, windows=windows, frames=frames)
