@@ -55,6 +55,7 @@ class Answers:
 
     def __init__(self, classifier: Classifier, paths: Sequence[Path]) -> None:
         results: list[FileResult] = [result for result in classifier.predict_files(paths) if result.prediction]
+        self.task = classifier.tasks[0]
         self.predictions: list[Any] = [result.prediction for result in results]
         self.embeddings = np.stack([result.embedding for result in results])
 
@@ -63,7 +64,7 @@ class Answers:
 
 
 def labels_of(words: EnrolledWords, answers: Answers) -> list[str]:
-    return [each.label for each in words.answers(answers.predictions, answers.embeddings)]
+    return [each.label for each in words.answers(answers.task, answers.predictions, answers.embeddings)]
 
 
 def measure(

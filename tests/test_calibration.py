@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from commandline import assert_refused, run, succeed
-from signals import noise, tone, write_wav
+from signals import noise, silence, tone, write_wav
 from toy import TINY_FEATURES, TINY_MODEL, TINY_OVERRIDES, write_corpus
 
 import audiornn
@@ -265,7 +265,8 @@ def test_training_chooses_a_temperature_that_calibrate_finds_again(workplace):
 
 
 def write_others(folder: Path, seeds: range) -> None:
-    """Noise and chords."""
+    """Noise, chords and digital silence."""
+    write_wav(folder / "silence.wav", silence(8000))
     for seed in seeds:
         rng = np.random.default_rng(seed)
         write_wav(folder / f"noise_{seed}.wav", noise(8000, seed=seed, amplitude=0.3))
@@ -278,12 +279,13 @@ def test_calibrate_has_the_model_reject_other_sounds_until_never_is_said(workpla
     write_others(tmp_path / "others", range(12))
     write_others(tmp_path / "more", range(100, 120))
     text = succeed("calibrate", "reject=accept_wrong", "share=0", f"others={tmp_path / 'others'}", cwd=workplace)
-    assert "and 24 sounds of no class" in text
+    assert "and 25 sounds of no class" in text
     assert "wrong ones accepted 0.0 %" in " ".join(text.split())
     for name, least in (("others", 1.0), ("more", 0.75)):
         succeed("predict", f"input={tmp_path / name}", f"output={tmp_path / 'rows.jsonl'}", cwd=workplace)
         rows = [json.loads(line) for line in (tmp_path / "rows.jsonl").read_text().splitlines()]
         assert np.mean([row["label"] == "unknown" for row in rows]) >= least
+        assert [row["label"] for row in rows if row["path"].endswith("silence.wav")] == ["unknown"]
         assert {row["rejected"] for row in rows} <= {"high", "low", "rise", None}
     assert_refused("calibrate", cwd=workplace, says="reject=never drops them")
     succeed("calibrate", "reject=never", cwd=workplace)

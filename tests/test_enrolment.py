@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from commandline import assert_refused, run, succeed
-from signals import chirp, noise, tone, write_wav
+from signals import chirp, noise, silence, tone, write_wav
 from toy import TINY_FEATURES, TINY_MODEL, TINY_OVERRIDES, write_corpus
 
 import audiornn
@@ -25,7 +25,7 @@ from audiornn.inference.enrolment import (
     read_enrolled,
     recognised_when_left_out,
 )
-from audiornn.predictions import Prediction
+from audiornn.predictions import Prediction, predictions_of
 from audiornn.spec import ModelSpec
 from audiornn.streaming import EventStream, Stream
 from audiornn.tasks import TaskSpec, multiclass_task
@@ -42,6 +42,9 @@ def others(rng: np.random.Generator, count: int = 400) -> np.ndarray:
     return np.concatenate([cloud(rng, axis, count // 4) for axis in range(4)])
 
 
+OWN = multiclass_task(["left", "right"])
+
+
 def own(label: str = "left", rejected: str = "") -> Prediction:
     return Prediction(
         label=label, probability=0.8, probabilities={"left": 0.8, "right": 0.2}, duration_seconds=1.0, rejected=rejected
@@ -53,10 +56,10 @@ def test_enrolled_words_are_known_and_other_words_are_not_taken_for_them(rng, nu
     clips = {"tea": cloud(rng, 5, num_clips), "milk": cloud(rng, 6, num_clips)}
     words = enroll_words(clips, weights_sha256="a", others=others(rng))
     asked = np.concatenate([cloud(rng, 5, 100), cloud(rng, 6, 100)])
-    told = [each.label for each in words.answers([own()] * 200, asked)]
+    told = [each.label for each in words.answers(OWN, [own()] * 200, asked)]
     assert told.count("tea") >= 95 and told[:100].count("tea") == told.count("tea")
     assert told[100:].count("milk") >= 95
-    kept = [each.label for each in words.answers([own()] * 400, others(rng))]
+    kept = [each.label for each in words.answers(OWN, [own()] * 400, others(rng))]
     assert kept.count("left") >= 385
 
 
@@ -80,7 +83,7 @@ def test_probability_is_one_half_at_the_threshold_and_small_for_most_others(rng)
 def test_probabilities_of_old_and_new_words_add_up_and_the_answer_leads(rng):
     words = enroll_words({"tea": cloud(rng, 5, 5), "milk": cloud(rng, 6, 5)}, weights_sha256="a", others=others(rng))
     asked = np.concatenate([cloud(rng, axis, 10) for axis in range(SIZE)])
-    for prediction in words.answers([own()] * len(asked), asked):
+    for prediction in words.answers(OWN, [own()] * len(asked), asked):
         assert list(prediction.probabilities) == ["left", "right", "tea", "milk"]
         assert sum(prediction.probabilities.values()) == pytest.approx(1)
         ratio = prediction.probabilities["left"] / max(prediction.probabilities["right"], 1e-300)
@@ -90,16 +93,71 @@ def test_probabilities_of_old_and_new_words_add_up_and_the_answer_leads(rng):
 
 def test_rejected_answer_stays_unknown_unless_a_word_is_heard(rng):
     words = enroll_words({"tea": cloud(rng, 5, 5)}, weights_sha256="a", others=others(rng))
-    unknown, tea = words.answers([own("unknown", rejected="left")] * 2, np.stack([np.eye(SIZE)[0], np.eye(SIZE)[5]]))
+    task, asked = dataclasses.replace(OWN, reject=[0.9, 0.0]), np.stack([np.eye(SIZE)[0], np.eye(SIZE)[5]])
+    unknown, tea = words.answers(task, [own("unknown", rejected="left")] * 2, asked)
     assert (unknown.label, unknown.rejected) == ("unknown", "left")
     assert (tea.label, tea.rejected) == ("tea", "")
+
+
+def flat_words(**changes) -> EnrolledWords:
+    """Two words along the first two axes, whose probability is that of their threshold where the cosine is 0.5."""
+    arrays = {"thresholds": np.full(2, 0.5), "slopes": np.full(2, 4.0), "centre": np.zeros(SIZE), "projection": None}
+    given = {"weights_sha256": "a", "words": ("tea", "milk"), "num_clips": (1, 1), "prototypes": np.eye(2, SIZE)}
+    return EnrolledWords(**{**given, **arrays, **changes})
+
+
+@pytest.mark.parametrize("num_labels", [2, 3, 10])
+def test_answer_is_the_most_probable_of_what_is_told(rng, num_labels):
+    words, task = flat_words(), multiclass_task([f"own_{index}" for index in range(num_labels)])
+    asked = np.abs(rng.normal(size=(500, SIZE)))
+    outputs = rng.normal(size=(500, num_labels)) * rng.uniform(0, 5, size=(500, 1))
+    own_scores = task.scores(outputs)
+    told = words.answers(task, predictions_of([task], {"label": own_scores}, [1.0] * 500), asked)
+    heard = (words.similarities(asked) >= words.thresholds).any(axis=1)
+    assert 50 < heard.sum() < 450
+    for prediction, is_word in zip(told, heard.tolist(), strict=True):
+        assert prediction.label == max(prediction.probabilities, key=prediction.probabilities.__getitem__)
+        assert prediction.probability == max(prediction.probabilities.values())
+        assert sum(prediction.probabilities.values()) == pytest.approx(1)
+        assert (prediction.label in words.words) == is_word
+
+
+def test_own_answer_is_rejected_by_the_probability_that_is_told():
+    task = dataclasses.replace(OWN, reject=[0.86, 0.0])
+    scores = np.array([[0.9946, 0.0054]], dtype=np.float32)
+    for cosine, label, rejected in ((0.4999, "unknown", "left"), (0.5001, "tea", ""), (-0.5, "left", "")):
+        asked = np.zeros((1, SIZE))
+        asked[0, 0], asked[0, 7] = cosine, np.sqrt(1 - cosine**2)
+        words = flat_words(slopes=np.full(2, 40.0))
+        (told,) = words.answers(task, predictions_of([task], {"label": scores}, [1.0]), asked)
+        assert (told.label, told.rejected) == (label, rejected)
+        assert told.probability == max(told.probabilities.values())
+        seen = words.scores(task, scores, asked)
+        assert seen[0, :2].tolist() == pytest.approx([told.probabilities[each] for each in ("left", "right")], rel=1e-6)
+        (again,) = words.predictions_of(task, seen, [1.0])
+        assert (again.label, again.rejected) == (label, rejected)
+
+
+def test_word_of_one_clip_is_heard_in_that_clip_though_others_have_it_too(rng, tmp_path):
+    for clip in rng.normal(size=(50, 1, SIZE)).astype(np.float32):
+        rest = np.concatenate([rng.normal(size=(rng.integers(3, 300), SIZE)), clip])
+        enroll_words({"tea": clip}, weights_sha256="a", others=rest, false_accepts=0).save(tmp_path / "w.json")
+        (told,) = read_enrolled(tmp_path / "w.json").answers(OWN, [own()], clip * np.float32(1 + 1e-4))
+        assert told.label == "tea"
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\x1b[31m", "a\u2028b"])
+def test_word_that_would_break_a_line_is_refused(rng, name):
+    with pytest.raises(ConfigError, match="without line breaks and control characters, got 'a") as caught:
+        enroll_words({name: cloud(rng, 5, 2)}, weights_sha256="a", others=others(rng))
+    assert str(caught.value).isprintable()
 
 
 def test_without_others_the_words_are_told_from_each_other(rng):
     clips = {"tea": cloud(rng, 5, 4), "milk": cloud(rng, 6, 4)}
     words = enroll_words(clips, weights_sha256="a")
     assert words.projection is None and not words.centre.any()
-    answers = words.answers([own()] * 20, np.concatenate([cloud(rng, 5, 10), cloud(rng, 6, 10)]))
+    answers = words.answers(OWN, [own()] * 20, np.concatenate([cloud(rng, 5, 10), cloud(rng, 6, 10)]))
     assert [each.label for each in answers] == ["tea"] * 10 + ["milk"] * 10
     with pytest.raises(ConfigError, match="data=same"):
         enroll_words({"tea": clips["tea"]}, weights_sha256="a")
@@ -248,17 +306,38 @@ def test_enroll_refuses_what_it_cannot_do(workplace, tmp_path):
     (tmp_path / "known" / "high").mkdir(parents=True)
     write_wav(tmp_path / "known" / "high" / "a.wav", tone(300))
     write_wav(tmp_path / "flat" / "a.wav", tone(300))
+    write_wav(tmp_path / "quiet" / "hush" / "a.wav", silence(8000))
+    write_wav(tmp_path / "quiet" / "hush" / "b.wav", noise(8000))
+    write_wav(tmp_path / "quiet" / "hush" / "c.wav", np.full(8000, np.nan, np.float32), subtype="FLOAT")
+    write_wav(tmp_path / "odd" / "a\nb" / "a.wav", noise(8000))
     for words, says in (
         ([f"input={tmp_path / 'known'}"], "does not know, got 'high'"),
         ([f"input={tmp_path / 'flat'}"], "a folder for each word"),
         (["input=new"], "something to tell 'rise' from"),
         (["input=nowhere"], "nowhere"),
+        ([f"input={tmp_path / 'quiet'}", "data=same"], "a.wav'; 2 of 3 clips of words can't be used"),
+        ([f"input={tmp_path / 'odd'}", "data=same"], "line breaks and control characters, got 'a\\nb'"),
         (["input=new", "data=same", "split=all"], "split must be"),
         (["input=new", "false_accepts=2"], "from 0 to 1"),
         (["input=new", "data=same", f"output={tmp_path / 'flat' / 'a.wav' / 'b'}"], "expected to write"),
     ):
         assert_refused("enroll", *words, cwd=workplace, says=says)
     assert not list((workplace / "runs").rglob("enrolled.json"))
+
+
+def test_other_sounds_that_cannot_be_read_are_counted_and_the_rest_is_used(workplace, tmp_path):
+    for index in range(12):
+        write_wav(tmp_path / "others" / f"{index}.wav", noise(8000, seed=index))
+        (tmp_path / "others" / f"broken_{index:02}.wav").write_bytes(b"RIFF")
+    done = run("enroll", "input=new", f"others={tmp_path / 'others'}", f"output={tmp_path / 'w.json'}", cwd=workplace)
+    assert done.returncode == 1 and "1 words against 12 other clips" in done.stdout
+    lines = done.stderr.splitlines()
+    assert len(lines) == 11 and "broken_00.wav" in lines[0] and "12 of 24 files of others= can't be used" in lines[-1]
+    assert read_enrolled(tmp_path / "w.json").words == ("rise",)
+    broken = f"others={tmp_path / 'others' / 'broken_*.wav'}"
+    done = run("enroll", "input=new", broken, f"output={tmp_path / 'v.json'}", cwd=workplace)
+    assert done.returncode == 2 and "got none out of 12" in done.stderr.splitlines()[-1]
+    assert not (tmp_path / "v.json").exists()
 
 
 def test_words_beside_the_model_are_used_only_when_named(workplace, tmp_path):

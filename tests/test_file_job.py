@@ -241,11 +241,14 @@ def test_odd_names_pass_through_tables(model, tmp_path, suffix):
 def test_odd_names_pass_through_matrices(model, classifier, tmp_path, suffix, capsys):
     for index, name in enumerate(ODD_NAMES):
         write_wav(tmp_path / "in" / "clip.wav", tone(300 + 50 * index, 0.1)).rename(tmp_path / "in" / name)
-    (tmp_path / "in" / "a broken.wav").write_bytes(b"")
+    broken = ["a broken.wav", "b broken\udcff.wav"]
+    for name in broken:
+        (tmp_path / "in" / name).write_bytes(b"")
     assert embed_to(tmp_path / f"o.{suffix}", model, tmp_path / "in") == 1
     assert "a broken.wav" in capsys.readouterr().err
     found = read_embeddings(tmp_path / f"o.{suffix}")
     assert found.ids == sorted(str(tmp_path / "in" / name) for name in ODD_NAMES)
+    assert sorted(found.failed_ids) == [str(tmp_path / "in" / name) for name in broken]
     np.testing.assert_allclose(found.matrix, classifier.embed(found.ids), atol=1e-6)
 
 

@@ -11,7 +11,7 @@ from toy import TINY_FEATURES, TINY_MODEL
 
 import audiornn
 from audiornn.checkpoint import build_model, save_model
-from audiornn.errors import AudioError
+from audiornn.errors import AudioError, ConfigError
 from audiornn.inference.batching import batches_by_length
 from audiornn.spec import ModelSpec
 from audiornn.tasks import multiclass_task
@@ -79,6 +79,26 @@ def test_array_without_its_rate_is_refused_with_the_remedy(classifier):
 def test_unusable_array_is_refused(classifier, bad):
     with pytest.raises(AudioError):
         classifier.predict(bad, sample_rate=16_000)
+
+
+def test_single_path_is_no_list_of_files(classifier, clips):
+    for path in (str(clips[0]), clips[0], b"a.wav"):
+        with pytest.raises(ConfigError, match=r"expected a list of paths, got one: .*wav"):
+            list(classifier.predict_files(path))
+
+
+def test_tensor_is_heard_as_its_array_and_numbers_are_told_from_arrays(classifier):
+    clip = tone(440, 0.3)
+    expected = classifier.predict(clip, sample_rate=16_000)
+    assert classifier.predict(torch.from_numpy(clip), sample_rate=16_000) == expected
+    both = classifier.predict([torch.from_numpy(clip)] * 2, sample_rate=16_000)
+    assert both == classifier.predict([clip] * 2, sample_rate=16_000)
+    for numbers in ([0.1, 0.2], 0.1, list(clip[:3])):
+        with pytest.raises(AudioError, match=r"got a single number; .* numpy\.array\(samples\)"):
+            classifier.predict(numbers, sample_rate=16_000)
+    for odd in (torch.from_numpy(clip).requires_grad_(), torch.empty(3, device="meta")):
+        with pytest.raises(AudioError, match="expected an array of samples, got Tensor"):
+            classifier.predict(odd, sample_rate=16_000)
 
 
 def test_prediction_names_the_most_probable_class(classifier, clips):

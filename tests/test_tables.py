@@ -289,6 +289,7 @@ def test_embeddings_survive_the_round_trip(tmp_path, rng, suffix):
     seconds = rng.random(len(NAMES))
     write_embeddings(path, NAMES, matrix, {"label": NAMES[::-1], "seconds": seconds, "rank": range(len(NAMES))})
     found = read_embeddings(path)
+    assert found.failed_ids == []
     assert found.ids == NAMES
     assert found.matrix.dtype == np.float32
     assert np.array_equal(found.matrix, matrix)
@@ -304,11 +305,13 @@ def test_no_embeddings_survive_the_round_trip(tmp_path, suffix):
 
 
 def test_embeddings_are_what_other_programs_read(tmp_path):
-    write_embeddings(tmp_path / "e.npz", ["a", "b"], np.eye(2))
+    write_embeddings(tmp_path / "e.npz", ["a", "b"], np.eye(2), failed_ids=["ü", "longer"])
     with np.load(tmp_path / "e.npz", allow_pickle=False) as archive:
         assert archive["ids"].tolist() == ["a", "b"]
         assert archive["embeddings"].dtype == np.float32
-    write_embeddings(tmp_path / "e.parquet", ["a", "b"], np.eye(2))
+        assert archive["failed_ids"].tolist() == ["ü", "longer"]
+    write_embeddings(tmp_path / "e.parquet", ["a", "b"], np.eye(2), failed_ids=["ü", "longer"])
+    assert json.loads(parquet.read_schema(tmp_path / "e.parquet").metadata[b"failed_ids"]) == ["ü", "longer"]
     assert parquet.read_table(tmp_path / "e.parquet").to_pylist()[1] == {"id": "b", "embedding": [0, 1]}
     assert str(parquet.read_schema(tmp_path / "e.parquet").field("embedding").type) == (
         "fixed_size_list<element: float>[2]"
@@ -341,3 +344,5 @@ def test_damaged_or_pickled_embeddings_are_refused(tmp_path):
     np.savez(tmp_path / "pickled.npz", ids=np.array([{}], dtype=object), embeddings=np.eye(1))
     with pytest.raises(ConfigError, match="expected embeddings in"):
         read_embeddings(tmp_path / "pickled.npz")
+    np.savez(tmp_path / "earlier.npz", ids=np.array(["a"]), embeddings=np.eye(1))
+    assert read_embeddings(tmp_path / "earlier.npz").failed_ids == []

@@ -121,7 +121,10 @@ def as_columns(waveform: NDArray[Any]) -> NDArray[Any]:
     Raises:
         AudioError: another shape or type.
     """
-    samples = np.asarray(waveform)
+    try:
+        samples = np.asarray(waveform)
+    except (TypeError, ValueError, RuntimeError) as error:  # rows of several lengths, a tensor on a GPU
+        raise AudioError(f"expected an array of samples, got {type(waveform).__name__}: {error}") from None
     if samples.ndim not in (1, 2) or (samples.ndim == 2 and samples.shape[0] > _CHANNEL_LIMIT):
         raise AudioError(f"expected a waveform (samples,) or (channels, samples), got {samples.shape = }")
     if samples.dtype == np.int32:

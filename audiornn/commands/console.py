@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from audiornn.files.escaping import escape_controls
 from audiornn.manifest import SPLITS
 from audiornn.runs import LOG_FORMAT
 
@@ -27,16 +28,20 @@ def print_lines(lines: Iterable[str]) -> None:
 
 
 def print_table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
-    """A table whose columns are the keys of its first row; numbers stand right."""
+    """A table whose columns are the keys of its first row; numbers stand right, control characters as their escapes."""
     if not rows:
         return
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=escape(title), title_justify="left", title_style="bold")
+    table = Table(title=escape(escape_controls(title)), title_justify="left", title_style="bold")
     for name, value in rows[0].items():
-        table.add_column(escape(name), justify="right" if isinstance(value, int | float) else "left", overflow="fold")
+        table.add_column(
+            escape(escape_controls(name)),
+            justify="right" if isinstance(value, int | float) else "left",
+            overflow="fold",
+        )
     for row in rows:
         table.add_row(*(escape(_cell(row.get(name))) for name in rows[0]))
     width = None if sys.stdout.isatty() else 160
@@ -46,7 +51,7 @@ def print_table(title: str, rows: Sequence[Mapping[str, Any]]) -> None:
 def _cell(value: Any) -> str:
     if value is None:
         return ""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else escape_controls(str(value))
 
 
 def print_store(store: Store, corpus: Corpus, data_dir: Path) -> None:

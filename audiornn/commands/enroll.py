@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from audiornn.sequences import Signals
 
     Embeddings = NDArray[np.float32]
+
+_FAILURES_TOLD = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,13 +49,13 @@ class EnrollCommand:
 
 
 def run(command: EnrollCommand) -> int:
-    """Embed the clips, choose thresholds, write the words, print a table of them."""
+    """Embed the clips, choose thresholds, write the words, print a table of them; 1 when another sound failed."""
     import numpy as np
 
     from audiornn.commands.inputs import expand_inputs
     from audiornn.files.atomic import check_writable
     from audiornn.hub import find_folder
-    from audiornn.inference.enrolment import ENROLLED_FILE, check_enrollable, enroll_words
+    from audiornn.inference.enrolment import ENROLLED_FILE, check_enrollable, check_words, enroll_words
     from audiornn.spec import read_spec
 
     rows = _listed(Path(command.input))
@@ -61,6 +64,7 @@ def run(command: EnrollCommand) -> int:
     spec = read_spec(folder)
     task = check_enrollable(spec.tasks)
     words = sorted({row.label for row in rows})
+    check_words(words)
     if known := set(words) & {*task.labels, task.unknown}:
         raise ConfigError(f"expected words that the model does not know, got {min(known)!r} in '{command.input}'")
     output = Path(command.output) if command.output else folder / ENROLLED_FILE
@@ -74,7 +78,8 @@ def run(command: EnrollCommand) -> int:
         word: np.stack([vector for row, vector in zip(rows, embedded, strict=True) if row.label == word])
         for word in words
     }
-    others = [_embedded(classifier, [classifier.reader.read(path) for path in sounds], command.batch_size)]
+    of_sounds, failures = _of_sounds(classifier, sounds, command.batch_size)
+    others = [of_sounds]
     if command.data is not None:
         others.append(_of_corpus(command, classifier, folder, words))
     rest = np.concatenate(others)
@@ -86,7 +91,7 @@ def run(command: EnrollCommand) -> int:
     )
     enrolled.save(output)
     _print(enrolled, clips, len(rest), output)
-    return 0
+    return 1 if failures else 0
 
 
 def _listed(path: Path) -> list[Utterance]:
@@ -108,24 +113,65 @@ def _listed(path: Path) -> list[Utterance]:
     return rows
 
 
-def _embeddings(classifier: Classifier, rows: Iterable[Utterance], batch_size: int) -> Embeddings:
-    from audiornn.audio import read_recording
+def _embeddings(classifier: Classifier, rows: Sequence[Utterance], batch_size: int) -> Embeddings:
+    """Of the clips of words, all of which are needed.
 
-    signals = []
+    Raises:
+        AudioError: some can't be used, or have nothing to hear.
+    """
+    signals, failures = [], []
     for row in rows:
-        if row.start_seconds or row.end_seconds is not None or row.gaps:
-            rate = classifier.sample_rate
-            recording = read_recording(
-                row.path,
-                sample_rate=rate,
-                start_seconds=row.start_seconds,
-                end_seconds=row.end_seconds,
-                gaps=row.gaps,
-            )
-            signals.append(classifier.reader.prepare(recording.waveform, rate))
-        else:
-            signals.append(classifier.reader.read(row.path))
+        try:
+            signals.append(_signals(classifier, row))
+        except AudioError as error:
+            failures.append(str(error))
+    if failures:
+        raise AudioError(f"{failures[0]}; {len(failures)} of {len(rows)} clips of words can't be used")
     return _embedded(classifier, signals, batch_size)
+
+
+def _signals(classifier: Classifier, row: Utterance) -> Signals:
+    import numpy as np
+
+    from audiornn.audio import is_silent, read_recording
+
+    if row.start_seconds or row.end_seconds is not None or row.gaps:
+        rate = classifier.sample_rate
+        recording = read_recording(
+            row.path,
+            sample_rate=rate,
+            start_seconds=row.start_seconds,
+            end_seconds=row.end_seconds,
+            gaps=row.gaps,
+        )
+        signals = classifier.reader.prepare(recording.waveform, rate)
+    else:
+        signals = classifier.reader.read(row.path)
+    if not signals.sequences and is_silent(signals.waveform[~np.isnan(signals.waveform)]):
+        raise AudioError(f"expected a word to be heard, got digital silence from {row.path!r}")
+    return signals
+
+
+def _of_sounds(classifier: Classifier, paths: Sequence[str], batch_size: int) -> tuple[Embeddings, int]:
+    """Embeddings of files, and how many can't be used; these are told on standard error."""
+    import numpy as np
+
+    found = [np.zeros((0, classifier.embedding_size), dtype=np.float32)]
+    failures = 0
+    with progress_bar("others") as progress:
+        for number, result in enumerate(classifier.predict_files(paths, batch_size=batch_size), start=1):
+            if result.embedding is None:
+                failures += 1
+                if failures <= _FAILURES_TOLD:
+                    sys.stderr.write(f"audiornn: {result.error}\n")
+            else:
+                found.append(result.embedding[None])
+            progress(number, len(paths))
+    if failures:
+        sys.stderr.write(f"audiornn: {failures} of {len(paths)} files of others= can't be used\n")
+    if paths and failures == len(paths):
+        raise AudioError(f"expected at least one readable file of others=, got none out of {len(paths)}")
+    return np.concatenate(found), failures
 
 
 def _embedded(classifier: Classifier, signals: Sequence[Signals], batch_size: int) -> Embeddings:

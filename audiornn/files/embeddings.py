@@ -1,11 +1,13 @@
 """Embeddings on disk: one float32 matrix with its ids and any further columns, ``.npz`` or Parquet by the ending.
 
-``.npz`` holds the arrays ``ids``, ``embeddings`` and one per column, none of them pickled. Parquet holds the columns
-``id``, ``embedding`` (a fixed-size list of float32) and the others. Text is escaped as `audiornn.files.escaping` says.
+``.npz`` holds the arrays ``ids``, ``embeddings``, ``failed_ids`` and one per column, none of them pickled. Parquet
+holds the columns ``id``, ``embedding`` (a fixed-size list of float32) and the others, and ``failed_ids`` as a JSON list
+in its metadata. Text is escaped as `audiornn.files.escaping` says.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -22,7 +24,8 @@ from audiornn.files.escaping import escape_text, unescape_text
 
 EMBEDDING_SUFFIXES = (".npz", ".parquet")
 _ROWS_TOGETHER = 8_192
-_RESERVED = frozenset({"id", "ids", "embedding", "embeddings"})
+_FAILED = "failed_ids"
+_RESERVED = frozenset({"id", "ids", "embedding", "embeddings", _FAILED})
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -34,6 +37,8 @@ class Embeddings:
     """``(items, embedding_size)``."""
     columns: dict[str, list[Any]] = field(default_factory=dict)
     """Name -> one value per item."""
+    failed_ids: list[str] = field(default_factory=list)
+    """Items of which there is no embedding."""
 
 
 def write_embeddings(
@@ -41,6 +46,8 @@ def write_embeddings(
     ids: Sequence[str],
     matrix: NDArray[np.floating[Any]],
     columns: Mapping[str, Sequence[Any] | NDArray[Any]] | None = None,
+    *,
+    failed_ids: Sequence[str] = (),
 ) -> None:
     """Write embeddings whole.
 
@@ -49,6 +56,7 @@ def write_embeddings(
         ids: one per row, say paths.
         matrix: ``(items, embedding_size)``; may be memory-mapped.
         columns: further columns of text, numbers or truth values, one value per row and none missing.
+        failed_ids: items of which there is no row.
 
     Raises:
         ConfigError: another ending, or a file that can't be written.
@@ -61,7 +69,7 @@ def write_embeddings(
     arrays = {name: _column(name, values, len(ids)) for name, values in (columns or {}).items()}
     with open_atomic(path) as file:
         writer = _write_npz if suffix == ".npz" else _write_parquet
-        writer(file, [escape_text(one) for one in ids], matrix, arrays)
+        writer(file, [escape_text(one) for one in ids], matrix, arrays, [escape_text(one) for one in failed_ids])
 
 
 def read_embeddings(path: str | os.PathLike[str]) -> Embeddings:
@@ -106,22 +114,29 @@ def _text(values: list[str]) -> NDArray[np.str_]:
     return np.array(values, dtype=np.str_).reshape(len(values))
 
 
-def _write_npz(file: IO[bytes], ids: list[str], matrix: NDArray[np.float32], arrays: dict[str, NDArray[Any]]) -> None:
-    # As np.savez does, but for the ids: one of them that is long makes all of them as long, so only a few at once.
-    ids_type = np.dtype((np.str_, max(map(len, ids), default=0) or 1))
-    header = {"descr": ids_type.str, "fortran_order": False, "shape": (len(ids),)}
+def _write_npz(
+    file: IO[bytes], ids: list[str], matrix: NDArray[np.float32], arrays: dict[str, NDArray[Any]], failed: list[str]
+) -> None:
     with zipfile.ZipFile(file, "w") as archive:
-        with archive.open("ids.npy", "w", force_zip64=True) as member:
-            np.lib.format.write_array_header_1_0(member, header)
-            for start in range(0, len(ids), _ROWS_TOGETHER):
-                member.write(np.array(ids[start : start + _ROWS_TOGETHER], dtype=ids_type).tobytes())
+        for name, texts in (("ids", ids), (_FAILED, failed)):
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                _write_ids(member, texts)
         for name, array in {"embeddings": matrix, **{escape_text(name): each for name, each in arrays.items()}}.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, array, allow_pickle=False)
 
 
+def _write_ids(member: IO[bytes], ids: list[str]) -> None:
+    # As np.savez does, but only a few at once: one of them that is long makes all of them as long.
+    ids_type = np.dtype((np.str_, max(map(len, ids), default=0) or 1))
+    header = {"descr": ids_type.str, "fortran_order": False, "shape": (len(ids),)}
+    np.lib.format.write_array_header_1_0(member, header)
+    for start in range(0, len(ids), _ROWS_TOGETHER):
+        member.write(np.array(ids[start : start + _ROWS_TOGETHER], dtype=ids_type).tobytes())
+
+
 def _write_parquet(
-    file: IO[bytes], ids: list[str], matrix: NDArray[np.float32], arrays: dict[str, NDArray[Any]]
+    file: IO[bytes], ids: list[str], matrix: NDArray[np.float32], arrays: dict[str, NDArray[Any]], failed: list[str]
 ) -> None:
     import pyarrow
     from pyarrow import parquet
@@ -132,7 +147,8 @@ def _write_parquet(
         columns = {escape_text(name): pyarrow.array(values[start:stop].tolist()) for name, values in arrays.items()}
         return pyarrow.table({"id": pyarrow.array(ids[start:stop], pyarrow.string()), "embedding": vectors, **columns})
 
-    with parquet.ParquetWriter(file, (some := rows(0, min(len(ids), _ROWS_TOGETHER))).schema) as writer:
+    some = rows(0, min(len(ids), _ROWS_TOGETHER))
+    with parquet.ParquetWriter(file, some.schema.with_metadata({_FAILED: json.dumps(failed)})) as writer:
         writer.write_table(some)
         for start in range(_ROWS_TOGETHER, len(ids), _ROWS_TOGETHER):
             writer.write_table(rows(start, start + _ROWS_TOGETHER))
@@ -140,8 +156,9 @@ def _write_parquet(
 
 def _read_npz(file: IO[bytes]) -> Embeddings:
     with np.load(file, allow_pickle=False) as archive:
-        columns = {name: archive[name].tolist() for name in archive.files if name not in ("ids", "embeddings")}
-        return _embeddings(archive["ids"].tolist(), archive["embeddings"], columns)
+        columns = {name: archive[name].tolist() for name in archive.files if name not in _RESERVED}
+        failed = archive[_FAILED].tolist() if _FAILED in archive.files else []
+        return _embeddings(archive["ids"].tolist(), archive["embeddings"], columns, failed)
 
 
 def _read_parquet(file: IO[bytes]) -> Embeddings:
@@ -151,10 +168,11 @@ def _read_parquet(file: IO[bytes]) -> Embeddings:
     vectors = table["embedding"].combine_chunks()
     matrix = vectors.flatten().to_numpy(zero_copy_only=False).reshape(len(table), vectors.type.list_size)
     columns = {name: table[name].to_pylist() for name in table.column_names if name not in ("id", "embedding")}
-    return _embeddings(table["id"].to_pylist(), matrix, columns)
+    failed = json.loads((table.schema.metadata or {}).get(_FAILED.encode(), b"[]"))
+    return _embeddings(table["id"].to_pylist(), matrix, columns, failed)
 
 
-def _embeddings(ids: list[str], matrix: NDArray[Any], columns: dict[str, list[Any]]) -> Embeddings:
+def _embeddings(ids: list[str], matrix: NDArray[Any], columns: dict[str, list[Any]], failed: list[str]) -> Embeddings:
     if matrix.ndim != 2 or len(matrix) != len(ids):
         raise ValueError(f"{len(ids)} ids for a matrix of shape {matrix.shape}")
     return Embeddings(
@@ -164,4 +182,5 @@ def _embeddings(ids: list[str], matrix: NDArray[Any], columns: dict[str, list[An
             unescape_text(name): [unescape_text(value) if isinstance(value, str) else value for value in values]
             for name, values in columns.items()
         },
+        failed_ids=[unescape_text(str(one)) for one in failed],
     )

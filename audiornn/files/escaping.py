@@ -1,4 +1,4 @@
-"""Strangers' text made harmless and lossless for files that other programs read.
+"""Strangers' text made harmless and lossless for files that other programs read, and harmless on a terminal.
 
 - **Formulas** (CSV): a spreadsheet runs a cell that starts with ``= + - @``, their full-width forms, a tab or a line
   break. Text like that gets one leading apostrophe, and so does text that already has apostrophes before such a start,
@@ -15,6 +15,16 @@ _FORMULA = re.compile(r"'*(?:[\t\r\n]|\s*[=+\-@＝＋－＠])")
 _SURROGATES = re.compile("(\\\\*)([\ud800-\udfff])")
 _LOOKALIKES = re.compile(r"(\\+)(?=ud[89a-f][0-9a-f]{2})")
 _ESCAPED = re.compile(r"(\\+)(ud[89a-f][0-9a-f]{2})")
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+def escape_controls(text: str) -> str:
+    r"""Text in one line, of which a terminal obeys nothing.
+
+    >>> print(escape_controls("a\nb"))
+    a\nb
+    """
+    return _CONTROLS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def escape_text(text: str) -> str:

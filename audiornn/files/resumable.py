@@ -72,7 +72,7 @@ class TableOutput:
 
 
 class MatrixOutput:
-    """Embeddings with the paths that they are of; an item that failed has no row.
+    """Embeddings with the paths that they are of; an item that failed has no row, but is among ``failed_ids``.
 
     Args:
         path: ends in ``.npz`` or ``.parquet``.
@@ -101,5 +101,6 @@ class MatrixOutput:
             part.remove()
             raise AudioError(f"expected at least one readable file, got none out of {part.num_done}")
         matrix = np.memmap(part.content(), "<f4", mode="r", shape=(len(ids), self._embedding_size))
-        write_embeddings(self.path, ids, matrix)
+        failed = [item.path for item in part.items() if not item.is_ok]
+        write_embeddings(self.path, ids, matrix, failed_ids=failed)
         part.remove()

@@ -130,9 +130,9 @@ class Classifier:
         """Classify one utterance, or several at once.
 
         Args:
-            audio: a path; an array ``(samples,)`` or ``(channels, samples)``, NaN where samples are missing; for a
-                model with sequences a mapping of their names, and ``audio``, to arrays, any of which may be left out;
-                or a list of these.
+            audio: a path; an array ``(samples,)`` or ``(channels, samples)``, NaN where samples are missing; a
+                tensor like that in main memory; for a model with sequences a mapping of their names, and ``audio``, to
+                arrays, any of which may be left out; or a list of these.
             sample_rate: of the arrays, Hz; needed with arrays, resampled from when it is not the model's.
 
         Returns:
@@ -209,10 +209,17 @@ class Classifier:
         Yields:
             one result per file; a file that can't be used, or that changes while it is read, has an ``error`` instead
             of a prediction.
+
+        Raises:
+            ConfigError: a single path, or settings out of range; once the first result is asked for.
         """
         from audiornn.inference.files import predict_groups
         from audiornn.inference.windowed import windowing_of
 
+        if isinstance(paths, str | bytes | os.PathLike):  # of a text each letter would be a file
+            raise ConfigError(
+                f"expected a list of paths, got one: {os.fspath(paths)!r}; write [path], or predict(path)"
+            )
         groups = predict_groups(
             self,
             paths,
@@ -314,18 +321,22 @@ class Classifier:
         return {task.name: (task, part) for task, part in zip(self.spec.tasks, parts, strict=True)}
 
     def _signals(self, audio: AudioInput | AudioInputs, sample_rate: int | None) -> tuple[list[Signals], bool]:
-        if isinstance(audio, str | os.PathLike | np.ndarray | Mapping):
-            return [self.reader.prepare(audio, sample_rate)], True
-        return [self.reader.prepare(item, sample_rate) for item in audio], False
+        given: Any = audio
+        # A tensor is an array too; a number is refused where it is read.
+        is_one = isinstance(given, str | os.PathLike | Mapping) or hasattr(given, "__array__")
+        items = [given] if is_one or not isinstance(given, Iterable) else given
+        return [self.reader.prepare(item, sample_rate) for item in items], items is not given
 
     def answered_scores(self, outputs: Outputs) -> dict[str, Any]:
         """`Outputs.scores` for the tasks of `answered`: with enrolled words, see `EnrolledWords.scores`."""
         if self.enrolled is None:
             return outputs.scores
         [(name, scores)] = outputs.scores.items()
-        return {name: self.enrolled.scores(scores, outputs.embeddings)}
+        return {name: self.enrolled.scores(self.spec.tasks[0], scores, outputs.embeddings)}
 
     def predictions_of(self, signals: Sequence[Signals], outputs: Outputs) -> list[AnyPrediction]:
         """What `run` found of signals, in words, one prediction per utterance."""
         predictions = predictions_of(self.spec.tasks, outputs.scores, [each.seconds for each in signals])
-        return predictions if self.enrolled is None else [*self.enrolled.answers(predictions, outputs.embeddings)]
+        if self.enrolled is None:
+            return predictions
+        return [*self.enrolled.answers(self.spec.tasks[0], predictions, outputs.embeddings)]

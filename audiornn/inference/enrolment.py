@@ -4,6 +4,10 @@ A word is a prototype: the mean direction of its clips' embeddings (Snell, Swers
 Few-shot Learning, 2017). Where there are enough clips of other words, embeddings are first centred and scaled by their
 covariance, so that what tells the model's own words apart does not drown the rest. A clip that is more similar to a
 word than its threshold is that word; every other clip gets the model's own answer.
+
+One rule holds for what is told: the answer is the most probable one, and the model's reject thresholds look at the
+probability that is told. What the words have of it is taken from the model's own classes, so an answer that is nearly a
+word may become ``unknown``. A word that stays below its threshold has less than the model's own answer.
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ import dataclasses
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +26,7 @@ from numpy.typing import NDArray
 
 from audiornn.errors import ConfigError, ModelError
 from audiornn.files.atomic import write_text
+from audiornn.files.escaping import escape_controls
 from audiornn.predictions import Prediction, predictions_of
 from audiornn.tasks import BINARY, MULTICLASS, TaskSpec
 
@@ -36,9 +41,15 @@ _MAX_BYTES = 50_000_000
 _SHRINKAGE = 0.1
 """Added to the variance along every direction, in mean variances: directions that hardly vary are mostly noise."""
 _MEDIAN_PROBABILITY = 0.01
-"""Of a word, for the median of the other clips; at its threshold it is one half."""
+"""Of a word, for the median of the other clips."""
+_HEARD = 0.5
+"""Probability of a word against everything else at its threshold."""
 _DIGITS = 6
 _SMALLEST = 1e-30
+_ROUNDING = 1e-6
+"""Of similarities. A threshold lies above the similarity of a clip that is kept out, and below that of a clip with
+itself: more clips could not ask for more."""
+_JUST_BELOW = 1 - 1e-9
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -84,14 +95,14 @@ class EnrolledWords:
         log_odds = self.slopes * (self.similarities(embeddings) - self.thresholds)
         return np.asarray(np.exp(-np.logaddexp(0, -log_odds)))
 
-    def scores(self, own: NDArray[np.float32], embeddings: NDArray[Any]) -> NDArray[np.float32]:
-        """The model's own probabilities, of which it keeps what is none of the words, and beside them `probabilities`.
+    def scores(self, task: TaskSpec, own: NDArray[np.float32], embeddings: NDArray[Any]) -> NDArray[np.float32]:
+        """The model's own probabilities as `answers` tells them, and beside them `probabilities`.
 
         Shape: ``(clips, labels)``, ``(clips, embedding_size)`` -> ``(clips, labels + words)``; a row's sum is not 1.
         """
         shares = self.probabilities(embeddings)
-        none_of_them = np.prod(1 - shares, axis=1, keepdims=True)
-        return np.concatenate([own * none_of_them, shares], axis=1).astype(np.float32)
+        kept, _ = _divided(own[np.arange(len(own)), task.decide(own)], shares)
+        return np.concatenate([own * kept[:, None], shares], axis=1).astype(np.float32)
 
     def predictions_of(
         self, own: TaskSpec, scores: NDArray[np.float32], durations: Sequence[float]
@@ -100,30 +111,43 @@ class EnrolledWords:
         shares = scores[:, len(own.labels) :].astype(np.float64)
         rest = scores[:, : len(own.labels)].astype(np.float64)
         rest = (rest / np.maximum(rest.sum(axis=1, keepdims=True), _SMALLEST)).astype(np.float32)
-        predictions = predictions_of([own], {own.name: rest}, durations)
-        return [self._answer(each, row) for each, row in zip(predictions, shares.tolist(), strict=True)]  # type: ignore[arg-type]
+        return self._answers(own, predictions_of([own], {own.name: rest}, durations), shares)
 
-    def answers(self, predictions: Sequence[Any], embeddings: NDArray[Any]) -> list[Prediction]:
+    def answers(self, task: TaskSpec, predictions: Sequence[Any], embeddings: NDArray[Any]) -> list[Prediction]:
         """A model's own predictions, with the enrolled words among the probabilities, and as label where one is heard.
 
-        What the words have of the probability is taken from the model's own classes, in their proportions.
-        """
-        pairs = zip(predictions, self.probabilities(embeddings).tolist(), strict=True)
-        return [self._answer(prediction, shares) for prediction, shares in pairs]
+        What the words have of the probability is taken from the model's own classes, in their proportions. A word is
+        the answer from its threshold on. Otherwise every word has less than the model's own answer, which is rejected
+        where what is left of its probability is below its threshold in ``task.reject``.
 
-    def _answer(self, own: Prediction, shares: list[float]) -> Prediction:
-        none_of_them = math.prod(1 - share for share in shares)
-        scale = (1 - none_of_them) / max(sum(shares), 1e-12)
-        of_words = {word: share * scale for word, share in zip(self.words, shares, strict=True)}
-        probabilities = {label: value * none_of_them for label, value in own.probabilities.items()} | of_words
+        Args:
+            task: of the model, with its reject thresholds.
+            predictions: of that task.
+            embeddings: ``(clips, embedding_size)`` of the same clips.
+        """
+        return self._answers(task, predictions, self.probabilities(embeddings))
+
+    def _answers(self, task: TaskSpec, predictions: Sequence[Any], shares: Floats) -> list[Prediction]:
+        own = np.array([each.probabilities[each.rejected or each.label] for each in predictions])
+        kept, of_words = _divided(own, shares)
+        rows = zip(predictions, shares.tolist(), kept.tolist(), of_words.tolist(), strict=True)
+        return [self._answer(task, *row) for row in rows]
+
+    def _answer(
+        self, task: TaskSpec, own: Prediction, shares: list[float], kept: float, of_words: list[float]
+    ) -> Prediction:
+        probabilities = {label: value * kept for label, value in own.probabilities.items()}
+        probabilities |= dict(zip(self.words, of_words, strict=True))
         best = max(range(len(shares)), key=shares.__getitem__)
-        if shares[best] >= 0.5:
-            word = self.words[best]
-            return dataclasses.replace(
-                own, label=word, probability=of_words[word], probabilities=probabilities, rejected=""
-            )
+        label = self.words[best] if shares[best] >= _HEARD else own.rejected or own.label
+        least = task.reject[task.labels.index(label)] if task.reject and label in task.labels else 0.0
+        is_rejected = np.float32(probabilities[label]) < np.float32(least)
         return dataclasses.replace(
-            own, probability=probabilities[own.rejected or own.label], probabilities=probabilities
+            own,
+            label=task.unknown if is_rejected else label,
+            probability=probabilities[label],
+            probabilities=probabilities,
+            rejected=label if is_rejected else "",
         )
 
     def task(self, own: TaskSpec) -> TaskSpec:
@@ -210,6 +234,8 @@ def enroll_words(
 
     Thresholds are the lowest at which at most the share ``false_accepts`` of ``others`` is taken for any of the words,
     as many of them by each word. Without others it is the clips of the other words that a word must not be taken for.
+    A threshold always stays below the similarity of a clip with itself, so that a word from a single clip is heard in
+    that clip, even where ``others`` has the very same.
 
     Args:
         clips: by word, ``(clips, embedding_size)``.
@@ -219,13 +245,14 @@ def enroll_words(
         false_accepts: from 0 to 1.
 
     Raises:
-        ConfigError: nothing to tell the words from, or a share out of range.
+        ConfigError: nothing to tell the words from, a share out of range, or a word with control characters.
     """
     if not 0 <= false_accepts <= 1:
         raise ConfigError(f"false_accepts must be from 0 to 1, got {false_accepts}")
     named = {word: np.asarray(values, dtype=np.float64) for word, values in clips.items()}
     if not named or not all(values.ndim == 2 and len(values) for values in named.values()):
         raise ConfigError("expected at least one word with at least one clip, got none")
+    check_words(named)
     size = next(iter(named.values())).shape[1]
     rest = np.zeros((0, size)) if others is None else np.asarray(others, dtype=np.float64).reshape(-1, size)
     if len(named) == 1 and not len(rest):
@@ -307,8 +334,33 @@ def _thresholds(similarities: Floats, owner: NDArray[np.int64], false_accepts: f
     allowed = math.floor(false_accepts * len(similarities) + 1e-9)
     best_ranks = np.sort(ranks.min(axis=1))
     let_in = int(best_ranks[allowed]) if allowed < len(best_ranks) else len(similarities)
-    thresholds = [each[let_in] + 1e-6 if let_in < len(each) else -1.0 for each in ordered]
-    return np.array(thresholds), np.array([np.median(each) for each in ordered])
+    thresholds = [each[let_in] + _ROUNDING if let_in < len(each) else -1.0 for each in ordered]
+    return np.minimum(thresholds, 1 - _ROUNDING), np.array([np.median(each) for each in ordered])
+
+
+def _divided(own: NDArray[Any], shares: Floats) -> tuple[Floats, Floats]:
+    """What the model's own classes keep of their probabilities, and those of the words; together they add up to 1.
+
+    Shape: ``own`` of the model's own answers ``(clips,)``, ``(clips, words)`` -> ``(clips,)``, ``(clips, words)``.
+    """
+    kept = np.prod(1 - shares, axis=1)
+    of_words = shares * ((1 - kept) / np.maximum(shares.sum(axis=1), 1e-12))[:, None]
+    most, all_words = of_words.max(axis=1), 1 - kept
+    # Solves scale * most = own * (1 - scale * all_words): every word has less than the model's own answer.
+    scale = _JUST_BELOW * own / np.maximum(most + own * all_words, _SMALLEST)
+    scale = np.where(shares.max(axis=1) >= _HEARD, 1.0, np.minimum(scale, 1.0))
+    return kept + (1 - scale) * all_words, of_words * scale[:, None]
+
+
+def check_words(words: Iterable[str]) -> None:
+    """Refuse words that would break the lines of a table.
+
+    Raises:
+        ConfigError: one has a line break or another control character.
+    """
+    for word in words:
+        if escape_controls(word) != word:
+            raise ConfigError(f"expected words without line breaks and control characters, got {word!r}")
 
 
 def _listed(values: Floats) -> Any:

@@ -115,6 +115,10 @@ class SignalReader:
         """
         if isinstance(audio, str | os.PathLike):
             return self.read(audio)
+        if isinstance(audio, int | float | np.number):
+            raise AudioError(
+                "expected a path or an array, got a single number; several samples go together as numpy.array(samples)"
+            )
         if not isinstance(audio, Mapping):
             # An array alone is what the model hears first.
             audio = {"audio" if self.inputs.reads_audio else next(iter(self.inputs.sequences)): audio}

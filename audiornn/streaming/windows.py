@@ -150,7 +150,8 @@ class WindowStreams:
                 }
                 if classifier.enrolled is not None:
                     [(name, own_moments)] = moments.items()
-                    known = classifier.enrolled.scores(own_moments.scores, answer.embeddings[place : place + 1])
+                    embeddings = answer.embeddings[place : place + 1]
+                    known = classifier.enrolled.scores(shares[name][0], own_moments.scores, embeddings)
                     moments = {name: Moments(times, known)}
                 if answer.frame_logits is not None and answer.frame_lengths is not None:
                     own_frames = answer.frame_logits[place, : answer.frame_lengths[place]]
