@@ -513,7 +513,7 @@ def test_stream_that_begins_with_a_gap_answers_once_it_has_heard():
 
 
 @pytest.mark.parametrize(
-    ("names", "says"), [(["a", "a"], "each stream once, got 'a' twice"), (["a", "c"], "got 'c'"), ("ab", "got 'b'")]
+    ("names", "says"), [(["a", "a"], "each stream once, got 'a' 2 times"), (["a", "c"], "got 'c'"), ("ab", "got 'b'")]
 )
 def test_names_that_no_stream_has_or_twice_end_nothing(names, says):
     batch = StreamBatch(classifier_of())

@@ -29,14 +29,12 @@ class Carry:
 
     def extended(self, values: Floats, missing: Mask | None) -> Carry:
         """With further frames."""
-        if self.skip:
-            passed = min(self.skip, values.shape[1])
+        passed = min(self.skip, values.shape[1])
+        if passed:
             values, missing = values[:, passed:], None if missing is None else missing[passed:]
-            rest = replace(self, skip=self.skip - passed)
-            return rest.extended(values, missing)
         if self.missing is not None or missing is not None:
             missing = np.concatenate([_mask(self.missing, self.values), _mask(missing, values)])
-        return Carry(np.concatenate([self.values, values], axis=1), missing)
+        return Carry(np.concatenate([self.values, values], axis=1), missing, self.skip - passed)
 
     def dropped(self, count: int) -> Carry:
         """Without its first frames, or those that are to come."""

@@ -52,7 +52,9 @@ class EventStream:
         from_states: bool | None = None,
     ) -> None:
         classifier = model if isinstance(model, Classifier) else load(model)
-        spec, kinds = classifier.spec, (*CALIBRATED, FRAMES)
+        spec = classifier.spec
+        # The task that is detected in a file, where there is one.
+        kinds = CALIBRATED if any(task.kind in CALIBRATED for task in spec.tasks) else (FRAMES,)
         task = detectable(classifier.answered, kinds=kinds)
         has_frames = task.kind == FRAMES
         from_states = has_frames and not reason_against(spec) if from_states is None else from_states

@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 import json
 import math
-import zipfile
-import zlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,21 +16,6 @@ from audiornn.errors import ModelError
 Arrays = dict[str, NDArray[Any]]
 
 _HEADER = "header"
-# What a damaged archive, or one by another program, ends in.
-_UNREADABLE = (
-    ValueError,
-    OSError,
-    EOFError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    OverflowError,
-    MemoryError,
-    NotImplementedError,
-    RuntimeError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 
 
 def packed(header: Mapping[str, Any], arrays: Arrays) -> bytes:
@@ -51,10 +34,10 @@ def unpacked(saved: bytes) -> tuple[dict[str, Any], Arrays]:
     """
     try:
         with np.load(io.BytesIO(saved), allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+            arrays = {name: np.asarray(file[name]) for name in file.files}
         header = json.loads(bytes(arrays.pop(_HEADER)))
         header["format"]
-    except _UNREADABLE:  # what NumPy says of them is advice for other files
+    except Exception:  # zipfile, zlib and NumPy raise a dozen kinds, with advice for other files
         raise ModelError("expected the state of a stream, got other bytes, or only some of them") from None
     return header, arrays
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numbers
 import os
+from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -131,11 +132,11 @@ class StreamBatch:
             ConfigError: a name that no stream has, or one twice; then no stream has ended.
         """
         given = list(names)
-        for number, name in enumerate(given):
+        for name, times in Counter(given).items():
             if name not in self._streams:
                 raise ConfigError(f"expected names of streams that have begun, got {name!r}")
-            if name in given[:number]:
-                raise ConfigError(f"expected each stream once, got {name!r} twice")
+            if times > 1:
+                raise ConfigError(f"expected each stream once, got {name!r} {times} times")
         found = self._advance({name: self._streams[name].hearing.finish() for name in given}, last=True)
         for name in given:
             del self._streams[name]
@@ -157,7 +158,8 @@ class StreamBatch:
     def _advance(self, waveforms: Mapping[Hashable, NDArray[np.float32]], *, last: bool) -> dict[Any, Update]:
         streams = [self._streams[name] for name in waveforms]
         for stream, waveform in zip(streams, waveforms.values(), strict=True):
-            stream.is_heard = stream.is_heard or not bool(np.isnan(waveform).all())
+            if not stream.is_heard:
+                stream.is_heard = not np.isnan(waveform).all()
         advanced = self._rows.advance([stream.row for stream in streams], list(waveforms.values()), last=last)
         found = {}
         for name, stream, moments in zip(waveforms, streams, advanced, strict=True):
