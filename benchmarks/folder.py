@@ -86,9 +86,16 @@ def measure_decode(model: Path, clips: list[str], _: str) -> int:
 def measure_network(model: Path, clips: list[str], engine: str) -> int:
     """The first window is read again and again: the samples of all files would not stay in memory."""
     import audiornn
+    from audiornn.inference import Classifier
     from audiornn.inference.files import WINDOW_FILES
+    from audiornn.inference.onnx_engine import OnnxEngine, open_session
+    from audiornn.runs import ONNX_FILE
 
-    classifier = audiornn.load(model, device="cpu", engine=engine)
+    if engine == "onnx":  # whose session has threads of its own
+        session, spec = open_session(model / ONNX_FILE, num_threads=1)
+        classifier = Classifier(OnnxEngine(session, spec), spec, source=model)
+    else:
+        classifier = audiornn.load(model, device="cpu", engine=engine)
     signals = [classifier.reader.read(clip) for clip in clips[:WINDOW_FILES]]
     with classifier.engine.callers(1) as thread:
         thread.submit(classifier.run, signals[:64]).result()
