@@ -51,7 +51,7 @@ def composed_by_hydra(verb: str, words: list[str]) -> Any:
         ("predict", ["input='2024'", 'output="my table.csv"', "engine=null", "num_workers=0", "resume=FALSE"]),
         ("predict", ["input=x", "input=./take 2.wav", "model_path=ann/words@v1.0", "runs_dir=../runs"]),
         ("detect", ["threshold=1", "window_seconds=0.5", "input=*.wav", "voice_only=true"]),
-        ("listen", ["input=-", "microphone=3", "sample_rate=8000", "smoothing_seconds=2"]),
+        ("listen", ["input=-", "microphone=3", "sample_rate=8000", "merge_seconds=2"]),
         ("push", ["private=true", "message=''"]),
     ],
 )

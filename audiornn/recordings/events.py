@@ -45,7 +45,7 @@ def moments(windows: Iterable[Moment]) -> Iterator[Moment]:
     recording, and the last one for its end.
 
     >>> [tuple(moment)[:2] for moment in moments([Moment(0, 1, None), Moment(0.5, 1.5, None), Moment(0.8, 1.8, None)])]
-    [(0, 1.0), (1.0, 1.15), (1.15, 1.8)]
+    [(0.0, 0.75), (0.75, 1.15), (1.15, 1.8)]
     """
     return _through(_Parting(), windows)
 
