@@ -257,7 +257,7 @@ def test_light_install_predicts_embeds_and_streams_without_torch(exported, clips
         f"import audiornn, numpy; stream = audiornn.Stream({str(file)!r}); stream.push(numpy.ones(9000, 'float32') / 9)"
     )
     assert light("-c", f"{code}; print(stream.finish().prediction.label, stream.description)").split()[1] == "numpy"
-    shell = f"head -c 64000 /dev/urandom | {python} -m audiornn listen input=- model={file} threshold=0.1 ignore=[]"
+    shell = f"head -c 64000 /dev/urandom | {python} -m audiornn listen input=- model={file} threshold=0.1 background=[]"
     done = subprocess.run(shell, shell=True, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout.count(" s  ") >= 1, done.stderr
     told = light_refusal("predict", f"model={write_model(tmp_path / 'plain')}", f"input={clips}")
