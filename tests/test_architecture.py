@@ -19,7 +19,7 @@ from audiornn.tasks import multiclass_task
 PACKAGE = Path(audiornn.__file__).parent
 
 RUNGS = (
-    {"errors", "labels", "card", "clock", "progress"},
+    {"errors", "labels", "card", "clock", "collector", "progress"},
     {"padding", "workers"},
     {"audio", "files", "augment", "optimization", "trainer_config", "help", "overrides"},
     {"features", "sequences", "page"},

@@ -96,11 +96,13 @@ class MatrixOutput:
         Raises:
             AudioError: every item has failed.
         """
-        ids = [item.path for item in part.items() if item.is_ok]
+        ids: list[str] = []
+        failed: list[str] = []
+        for item in part.items():
+            (ids if item.is_ok else failed).append(item.path)
         if not ids:
             part.remove()
             raise AudioError(f"expected at least one readable file, got none out of {part.num_done}")
         matrix = np.memmap(part.content(), "<f4", mode="r", shape=(len(ids), self._embedding_size))
-        failed = [item.path for item in part.items() if not item.is_ok]
         write_embeddings(self.path, ids, matrix, failed_ids=failed)
         part.remove()

@@ -171,7 +171,7 @@ def read_all(reader: SignalReader, paths: Iterable[AudioPath], num_workers: int 
     rest = (os.fspath(path) for path in paths)
     begin = list(islice(rest, _FEW_FILES + 1))
     if num_workers is None:
-        is_little = len(begin) <= _FEW_FILES and sum(map(_num_bytes, begin)) <= _FEW_BYTES
+        is_little = len(begin) <= _FEW_FILES and sum(map(num_bytes, begin)) <= _FEW_BYTES
         num_workers = 0 if is_little else available_cores()
     work = partial(read_files, reader)
     groups = map_in_processes(work, _items(chain(begin, rest)), num_workers, split=_halves, lost=partial(_lost, reader))
@@ -185,7 +185,7 @@ def _items(paths: Iterable[str]) -> Iterator[list[str]]:
     size = 0
     for path in paths:
         item.append(path)
-        size += _num_bytes(path)
+        size += num_bytes(path)
         if len(item) == _ITEM_FILES or size >= _ITEM_BYTES:
             yield item
             item, size = [], 0
@@ -193,7 +193,8 @@ def _items(paths: Iterable[str]) -> Iterator[list[str]]:
         yield item
 
 
-def _num_bytes(path: str) -> int:
+def num_bytes(path: str) -> int:
+    """Of a file; 0 where there is none."""
     try:
         return os.stat(path).st_size  # noqa: PTH116 - called for every clip
     except (OSError, ValueError):

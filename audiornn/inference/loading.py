@@ -5,13 +5,13 @@ from __future__ import annotations
 import mmap
 from pathlib import Path
 
+from audiornn.collector import collector_paused
 from audiornn.errors import ConfigError, ModelError
 from audiornn.hub import fetch_model, is_hub_name
 from audiornn.inference.classifier import Classifier
 from audiornn.inference.engines import ENGINES, ONNX, TORCH
 from audiornn.inference.onnx_engine import OnnxEngine, open_session
 from audiornn.inference.reading import AudioPath
-from audiornn.manifest.utterances import collector_paused
 from audiornn.runs import ONNX_FILE, ONNX_SUFFIX
 from audiornn.spec import ModelSpec, read_spec
 

@@ -17,10 +17,10 @@ from audiornn.audio import Recording, read_recording
 from audiornn.detection import HOPS_PER_WINDOW
 from audiornn.errors import AudioError, ConfigError
 from audiornn.inference.batching import batches_by_length
-from audiornn.inference.files import grouped, read_all
+from audiornn.inference.files import grouped, num_bytes, read_all
 from audiornn.inference.reading import AudioPath, Heard, Read, SignalReader
 from audiornn.predictions import AnyPrediction, FileResult, WindowPrediction, predictions_of
-from audiornn.recordings.windows import cut_windows, signals_of, window_samples, windows
+from audiornn.recordings.windows import cut_windows, scores_of, signals_of, window_samples, windows
 from audiornn.tasks import FRAMES, NEXT_FRAME, TaskSpec
 
 if TYPE_CHECKING:
@@ -148,17 +148,10 @@ class _RawReader(SignalReader):
     """Leaves the model's steps to each window, and long files to whoever can take them block by block."""
 
     def hear(self, path: AudioPath) -> Heard:
-        if _is_long(os.fspath(path)):
+        if num_bytes(os.fspath(path)) > LONG_BYTES:
             return Heard(None, 0.0, {})
         recording = read_recording(path, sample_rate=self.sample_rate)
         return Heard(recording, len(recording.samples) / self.sample_rate, {})
-
-
-def _is_long(path: str) -> bool:
-    try:
-        return os.stat(path).st_size > LONG_BYTES  # noqa: PTH116 - called for every clip
-    except (OSError, ValueError):
-        return False
 
 
 class _Part(NamedTuple):
@@ -226,14 +219,7 @@ _Scores = dict[str, Any] | None
 
 def _scores_of(classifier: Classifier, recordings: Sequence[Recording]) -> list[_Scores]:
     signals = [signals_of(classifier, recording) for recording in recordings]
-    heard = [each for each in signals if each is not None]
-    scores = classifier.answered_scores(classifier.run(heard, batch_size=max(1, len(heard))))
-    rows = iter(range(len(heard)))
-    return [None if each is None else _row(scores, next(rows)) for each in signals]
-
-
-def _row(scores: Mapping[str, Any], row: int) -> dict[str, Any]:
-    return {name: own[row] for name, own in scores.items()}
+    return scores_of(classifier, signals, batch_size=len(signals))
 
 
 class _Track:

@@ -12,12 +12,13 @@ from pathlib import Path
 from sys import intern
 from typing import Any
 
+from audiornn.collector import collector_paused
 from audiornn.errors import CorpusError
 from audiornn.files.atomic import checked_suffix, open_atomic
 from audiornn.manifest.cells import read_gaps, read_seconds, read_text
 from audiornn.manifest.columns import ManifestColumns, missing_column
 from audiornn.manifest.lines import read_csv, read_jsonl, separator_character
-from audiornn.manifest.utterances import NOISE, SPLITS, Utterance, collector_paused
+from audiornn.manifest.utterances import NOISE, SPLITS, Utterance
 
 MAX_ROWS = 5_000_000
 """Of a manifest: some 3 GB of memory; what lists more is noticed before memory runs out."""

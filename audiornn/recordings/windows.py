@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -193,15 +194,23 @@ def _answered(classifier: Classifier, cut: Iterator[Window], batch_size: int, ga
 def _answers(
     classifier: Classifier, waiting: list[tuple[float, float, Signals | None]], batch_size: int
 ) -> Iterator[WindowScores]:
-    outputs = classifier.run([signals for _, _, signals in waiting if signals is not None], batch_size=batch_size)
+    scores = scores_of(classifier, [signals for _, _, signals in waiting], batch_size)
+    for (start, end, _), own in zip(waiting, scores, strict=True):
+        yield WindowScores(start, end, own)
+
+
+def scores_of(
+    classifier: Classifier, signals: Sequence[Signals | None], batch_size: int
+) -> list[dict[str, Any] | None]:
+    """Of each what `WindowScores` holds, by task; None for what there is nothing to hear of."""
+    outputs = classifier.run([each for each in signals if each is not None], batch_size=batch_size)
     answered = classifier.answered_scores(outputs)
-    row = 0
-    for start, end, signals in waiting:
-        if signals is None:
-            yield WindowScores(start, end, None)
-        else:
-            yield WindowScores(start, end, {name: scores[row] for name, scores in answered.items()})
-            row += 1
+    rows = count()
+    return [None if each is None else _row(answered, next(rows)) for each in signals]
+
+
+def _row(scores: Mapping[str, Any], row: int) -> dict[str, Any]:
+    return {name: own[row] for name, own in scores.items()}
 
 
 def signals_of(classifier: Classifier, recording: Recording) -> Signals | None:

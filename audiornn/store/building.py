@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 
 from audiornn.audio import Faults
+from audiornn.collector import collector_paused
 from audiornn.corpora.corpus import Corpus
 from audiornn.errors import ConfigError, CorpusError
 from audiornn.files.atomic import remedy_of
 from audiornn.files.unfinished import remove_abandoned, resumable_folder
 from audiornn.labels import order_labels
 from audiornn.manifest import NOISE, Utterance, check_utterances
-from audiornn.manifest.utterances import collector_paused, warn_of_doubles
+from audiornn.manifest.utterances import warn_of_doubles
 from audiornn.progress import Progress
 from audiornn.store.cutting import cut_into_parts
 from audiornn.store.decoding import Part, Segment, Wanted, Written, write_part, write_parts

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from audiornn.collector import collector_paused
 from audiornn.corpora.corpus import Corpus
 from audiornn.corpora.folder.annotations import find_annotations, metadata_files
 from audiornn.corpora.folder.audiofolder import LABEL_COLUMN
@@ -19,7 +20,6 @@ from audiornn.corpora.folder.rows import RowReader
 from audiornn.corpora.folder.splitting import SPLIT_RULES, Splitting, check_classes
 from audiornn.errors import ConfigError, CorpusError
 from audiornn.manifest import NOISE, Utterance
-from audiornn.manifest.utterances import collector_paused
 from audiornn.progress import Progress
 from audiornn.splits import check_fractions
 
