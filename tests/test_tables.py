@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import gc
 import itertools
 import json
 import os
@@ -346,3 +347,15 @@ def test_damaged_or_pickled_embeddings_are_refused(tmp_path):
         read_embeddings(tmp_path / "pickled.npz")
     np.savez(tmp_path / "earlier.npz", ids=np.array(["a"]), embeddings=np.eye(1))
     assert read_embeddings(tmp_path / "earlier.npz").failed_ids == []
+
+
+def test_file_that_is_interrupted_before_anybody_holds_it_leaves_no_trace(tmp_path):
+    def interrupted() -> None:
+        half = atomic.AtomicFile(tmp_path / "rows.csv")
+        half.file.write(b"half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    gc.collect()
+    assert list(tmp_path.iterdir()) == []

@@ -7,6 +7,7 @@ import errno
 import importlib.util
 import os
 import secrets
+import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -48,6 +49,9 @@ class AtomicFile:
             self.file: IO[Any] = (
                 self._temporary.open("xb") if binary else self._temporary.open("x", encoding="utf-8", newline="")
             )
+            # Also for a signal before anybody has hold of it. Not at exit, where a forked process would remove it too.
+            self._remove = weakref.finalize(self, _remove, self.file, self._temporary)
+            self._remove.atexit = False
 
     @contextlib.contextmanager
     def errors(self) -> Iterator[None]:
@@ -68,10 +72,14 @@ class AtomicFile:
 
     def discard(self) -> None:
         """Leave no trace; what stood at the place before stays. Does nothing after `commit`."""
-        with contextlib.suppress(OSError):
-            self.file.close()  # flushes: on a full disk that fails again
-        with contextlib.suppress(OSError):
-            self._temporary.unlink(missing_ok=True)
+        self._remove()
+
+
+def _remove(file: IO[Any], temporary: Path) -> None:
+    with contextlib.suppress(OSError):
+        file.close()  # flushes: on a full disk that fails again
+    with contextlib.suppress(OSError):
+        temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
