@@ -252,6 +252,9 @@ def test_the_study_goes_on_where_it_was_stopped(tmp_path):
     assert held_out["validation"]["unknown_by_word"]["on"][::2] == [0, 4]
     assert len(heard["history"]["validation_loss"]) == heard["epochs"] == 2
     assert "test" not in heard
+    for folder in (tmp_path / "scratch" / "b").glob("seed-0-*/report"):
+        told = json.loads((folder / "metrics.json").read_text())["unknown_by_training_clips"]
+        assert [(each["training_clips"], each["words"]) for each in told] == [([3, 3], 31), ([0, 0], 2)]
     assert "started" not in study()  # nothing is missing
     before = results.path("a").read_text()
     assert study("--steps", "a", "--test").count("started") == 1

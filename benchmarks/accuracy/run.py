@@ -127,18 +127,20 @@ class Workers:
 
     Args:
         scratch: folder for what is not kept.
-        results: where lines go; None = nowhere.
+        results: where lines go.
         data: folder of the corpora.
         threads: of each training.
         jobs: trainings side by side.
+        defaults: file of the defaults that settings are named by.
     """
 
-    def __init__(self, scratch: Path, results: Results | None, data: Path, *, threads: int, jobs: int) -> None:
+    def __init__(self, scratch: Path, results: Results, data: Path, *, threads: int, jobs: int, defaults: Path) -> None:
         self._scratch = scratch
         self._results = results
         self._data = data
         self._threads = threads
         self._jobs = jobs
+        self._defaults = defaults
         self._running: dict[subprocess.Popen[bytes], tuple[Run, Path, FileLock, float]] = {}
         self.failed: list[str] = []
 
@@ -189,6 +191,7 @@ class Workers:
             "overrides": list(run.overrides),
             "all_overrides": [*run.overrides, *own],
             "settings": run.settings,
+            "defaults": str(self._defaults),
             "commit": commit(),
             "threads": self._threads,
             "beside": self._jobs - 1,
@@ -215,8 +218,7 @@ class Workers:
                 say(f"{run.name}: failed after {minutes:.1f} min: {last[0]}; see {log}")
             else:
                 line = json.loads(folder.with_suffix(".json").read_text("utf-8"))
-                if self._results is not None:
-                    self._results.keep(line, scratch=self._scratch)
+                self._results.keep(line, scratch=self._scratch)
                 shutil.rmtree(folder / "checkpoints", ignore_errors=True)
                 say(f"{run.name}: {in_words(line)}, {minutes:.1f} min")
             lock.release()
@@ -314,7 +316,8 @@ def main(words: Sequence[str] | None = None) -> int:
         return 0
     scratch = arguments.scratch / "smoke" if arguments.smoke else arguments.scratch
     kept = Results(scratch / "results") if arguments.smoke else results
-    workers = Workers(scratch, kept, arguments.data, threads=arguments.threads, jobs=arguments.jobs)
+    threads, jobs, defaults = arguments.threads, arguments.jobs, arguments.results / DEFAULTS
+    workers = Workers(scratch, kept, arguments.data, threads=threads, jobs=jobs, defaults=defaults)
     until = deadline(arguments.until) if arguments.until else float("inf")
     work(missing(runs, kept, test=arguments.test), workers, ladder, results, until=until, test=arguments.test)
     if workers.failed:

@@ -131,8 +131,15 @@ def step_row(step: Step, lines: Mapping[str, Lines]) -> list[str]:
         f"{statistics.mean(cost.values):.2f}" if cost.values else NOTHING,
         f"{any_line['parameters']:,}",
         f"{network_macs(any_line) / 1e6:.1f}",
-        *([shares(own, "never_heard").text(1)] if any_line["validation"]["never_heard"] else []),
+        *([never_heard_text(own, pairs)] if any_line["validation"]["never_heard"] else []),
     ]
+
+
+def never_heard_text(own: Lines, pairs: Sequence[tuple[Line, Line]]) -> str:
+    """Recall of words that were held out, and what it gains where the step before has them held out too."""
+    gained = gain(pairs, "never_heard")
+    text = shares(own, "never_heard").text(1)
+    return f"{text} ({gained.text(1, sign=True)})" if gained.values else text
 
 
 def network_macs(line: Line) -> int:

@@ -19,7 +19,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from ladder import Composer
+from ladder import Composer, digest
 from measured import packed
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -87,21 +87,33 @@ def best_of(history: list[dict[str, float]]) -> dict[str, float]:
     }
 
 
+def command_of(request: dict[str, Any]) -> Any:
+    """The settings, which are to be those that the run was planned with: the package may have changed since."""
+    composer = Composer(Path(request["defaults"]))
+    command = composer.compose(request["all_overrides"])
+    if digest(composer.differences(command)) != request["digest"]:
+        raise SystemExit("expected the settings that were planned, got others: the package has changed; start again")
+    return command
+
+
 def train(request: dict[str, Any]) -> dict[str, Any]:
     """Train as `request` says, and measure on the validation split."""
+    from audiornn.checkpoint import build_network
     from audiornn.models.operations import count_operations
     from audiornn.training import TrainConfig
     from audiornn.training import train as run
 
-    command = Composer().compose(request["all_overrides"])
+    command = command_of(request)
     config = TrainConfig(**{name: getattr(command, name) for name in TrainConfig.__dataclass_fields__})
     store = config.prepare(Path(request["data"]))
+    # Before the training: what can't be counted is not to be found out after it.
+    objective = config.objective.build(store, num_features=sum(config.inputs.sizes.values()))
+    operations = count_operations(build_network(config.inputs, config.model, objective.specs), seconds=1.0)
     started, used = time.perf_counter(), cpu_seconds()
     result = run(config, store, run_dir=Path(request["folder"]), record={"overrides.json": request["overrides"]})
     seconds, used = time.perf_counter() - started, cpu_seconds() - used
     held_out = list(getattr(config.data, "held_out_words", []))
     network = result.classifier.engine.network
-    operations = count_operations(network, seconds=1.0)
     limit = config.trainer.max_batches * config.loader.batch_size or sys.maxsize
     per_epoch = min(len(store.indices("train")), limit)
     return {
@@ -125,7 +137,7 @@ def measure_test(request: dict[str, Any]) -> dict[str, Any]:
     from audiornn.evaluation import evaluate
     from audiornn.inference import load
 
-    command = Composer().compose(request["all_overrides"])
+    command = command_of(request)
     store = command.prepare(Path(request["data"]), splits=("test",))
     classifier = load(Path(request["folder"]) / "model", engine="torch")
     evaluation = evaluate(classifier, store, "test", batch_size=command.loader.eval_batch_size)
