@@ -8,8 +8,10 @@ import sys
 
 import numpy as np
 import pytest
+from miniatures import write_speech_commands
 from PIL import Image
 
+from audiornn.corpora.speech_commands import SpeechCommands
 from audiornn.errors import ConfigError, CorpusError, ModelError
 from audiornn.evaluation import (
     Evaluation,
@@ -23,8 +25,10 @@ from audiornn.evaluation import (
     save_evaluation,
 )
 from audiornn.evaluation.clips import MIN_SPEAKERS
+from audiornn.evaluation.other_words import OtherWords, other_words
 from audiornn.files.tables import read_rows
-from audiornn.tasks import TaskSpec
+from audiornn.store import prepare
+from audiornn.tasks import TaskSpec, multiclass_task
 
 LABELS = ["no", "yes", "unknown"]
 
@@ -305,3 +309,43 @@ def test_tables_of_numbers_have_every_figure_in_its_column():
     first, second = evaluation.label_rows()
     assert list(first) == list(second) and first["R2"] is None and second["Pearson"] == 1
     assert next(iter(evaluation.figures)) == "mean absolute error of p"
+
+
+def test_unknown_is_recalled_by_how_often_training_heard_the_word(tmp_path):
+    words = ["tree", "tree", "one", "cat", "cat", "cat", "visual", "", "yes"]
+    training = {"tree": 60, "one": 10, "cat": 9, "visual": 0, "": 12, "yes": 800}
+    answers = [2, 2, 1, 2, 0, 0, 1, 2, 1]
+    evaluation = evaluate_predictions(
+        labels=LABELS,
+        utterance_ids=[str(index) for index in range(9)],
+        targets=[2] * 8 + [1],
+        probabilities=np.eye(3)[answers] * 0.7 + 0.1,
+        others=OtherWords(words=tuple(words), training_clips=tuple(training[word] for word in words)),
+    )
+    found = evaluation.unknown_by_training
+    assert [(each.least, each.most, each.num_words) for each in found] == [(10, 60, 2), (9, 9, 1), (0, 0, 1)]
+    assert [(each.recall.value, each.recall.count) for each in found] == [(2 / 3, 3), (1 / 3, 3), (0, 1)]
+    rows = dict(evaluation.further_rows)
+    assert rows["unknown, of words with 10 to 60 training clips"].startswith("66.7 % (95 % interval")
+    assert "unknown, of words with 9 training clips" in rows
+    assert rows["unknown, of words never heard in training"].endswith("1 clip)")
+    document = metrics_document(evaluation)["unknown_by_training_clips"]
+    assert document[1]["training_clips"] == [9, 9] and document[1]["recall"]["value"] == 0.333333
+    files = save_evaluation(evaluation, tmp_path)
+    assert [(row["word"], row["training_clips"]) for row in read_rows(files["predictions.csv"])][3] == ("cat", "9")
+    loaded = load_evaluation(tmp_path)
+    assert loaded.others == evaluation.others
+    assert metrics_document(loaded) == json.loads(files["metrics.json"].read_text(encoding="utf-8"))
+
+
+def test_what_was_said_is_known_of_the_corpus_that_a_model_was_trained_on(tmp_path):
+    write_speech_commands(tmp_path)
+    corpus = SpeechCommands(words=["yes", "go"], unknown_percent=None, silence=False, held_out_words=["tree"])
+    store = prepare(corpus, data_dir=tmp_path, sample_rate=16_000)
+    rows, task = store.indices("validation"), multiclass_task(["go", "unknown", "yes"])
+    found = other_words(task, store, rows, store.fingerprint)
+    clips = dict(zip(found.words, found.training_clips, strict=True))
+    assert len(found.words) == len(rows) and len(clips) == 35
+    assert clips["tree"] == 0 and clips["cat"] == clips["yes"] == 3
+    assert other_words(task, store, rows, "of another corpus") is None
+    assert other_words(multiclass_task(["go", "yes"]), store, rows, store.fingerprint) is None

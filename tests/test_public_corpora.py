@@ -214,6 +214,37 @@ def test_unknown_is_chosen_by_name_and_seed(minis: Path) -> None:
     assert all(row.split == split_by_hash(row.speaker) for row in everything if row.split in SPLITS)
 
 
+def test_words_that_are_held_out_are_not_heard_in_training(minis: Path) -> None:
+    corpus = SpeechCommands(words=["yes", "go"], silence=False, unknown_percent=None)
+    held_out = ["on", "visual"]
+    usual = {row.utterance_id: row for row in corpus.utterances(minis)}
+    found = {row.utterance_id: row for row in replace(corpus, held_out_words=held_out).utterances(minis)}
+    assert found.keys() == usual.keys()
+    for name, row in found.items():
+        moves = row.columns.get("word") in held_out and usual[name].split == "train"
+        assert row == (replace(usual[name], split="validation") if moves else usual[name])
+    assert in_splits(list(found.values())) == {"train": 3 * 33, "validation": 35 + 3 * 2, "test": 35}
+    held = [row for row in found.values() if row.columns.get("word") in held_out]
+    assert Counter((row.split, row.label) for row in held) == {("validation", "unknown"): 8, ("test", "unknown"): 2}
+
+
+def test_words_that_are_held_out_are_part_of_what_names_a_prepared_corpus(minis: Path) -> None:
+    assert "held_out_words" not in SpeechCommands().key  # it is what it was before there was this setting
+    assert SpeechCommands(held_out_words=["tree"]).key == {**SpeechCommands().key, "held_out_words": ["tree"]}
+    assert not SpeechCommands(held_out_words=["tree"]).published_counts()
+    assert (
+        SpeechCommands(held_out_words=["tree", "cat"]).split_rule(minis).endswith("; no clip of tree, cat in training")
+    )
+
+
+@pytest.mark.parametrize("words", [["yes"], ["tree", "tree"], ["plant"]])
+def test_words_to_hold_out_are_other_known_words(words: list[str]) -> None:
+    with pytest.raises(ConfigError, match=f"distinct words of v0.02 that are not in words, got '{words[0]}'"):
+        SpeechCommands(held_out_words=words)
+    with pytest.raises(ConfigError, match="unknown=true"):
+        SpeechCommands(held_out_words=["tree"], unknown=False)
+
+
 def test_speech_commands_refuses_what_contradicts_itself(minis: Path, tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="set unknown=false"):
         SpeechCommands(words=list(WORDS["v0.02"]), silence=False).utterances(minis)

@@ -101,6 +101,9 @@ class SpeechCommands(PublicCorpus):
     - The background recordings, or parts of them, of the training split are listed with the split ``noise``, for
       augmentation.
 
+    With ``held_out_words``, what a model makes of words that it has never heard can be measured without the test split.
+    Their speakers may have said other words in training.
+
     Column: ``word``, what was said in it.
     """
 
@@ -110,6 +113,8 @@ class SpeechCommands(PublicCorpus):
     """Wanted words; an empty list means every word."""
     unknown: bool = True
     unknown_percent: float | None = 10.0
+    held_out_words: list[str] = field(default_factory=list)
+    """Other words without a clip in training: those listed for it are for validation, as ``unknown``."""
     silence: bool = True
     silence_percent: float = 10.0
     test_set: str = "auto"
@@ -126,6 +131,7 @@ class SpeechCommands(PublicCorpus):
             raise ConfigError(f"version must be v0.01 or v0.02, got {self.version!r}")
         if len(set(self.words)) < len(self.words):
             raise ConfigError(f"words must be distinct, got {self.words}")
+        self._check_held_out()
         if (self.unknown_percent is not None and self.unknown_percent <= 0) or self.silence_percent <= 0:
             raise ConfigError(
                 "unknown_percent and silence_percent must be above 0, "
@@ -138,13 +144,27 @@ class SpeechCommands(PublicCorpus):
                 "test_set=official is for the ten words with unknown and silence, got other words; set test_set=lists"
             )
 
+    def _check_held_out(self) -> None:
+        held_out, known = self.held_out_words, WORDS[self.version]
+        if not held_out:
+            return
+        if not self.unknown:
+            raise ConfigError(f"held_out_words needs unknown=true, got false and {held_out}")
+        wanted = self.words or known
+        if wrong := [word for word in held_out if word in wanted or word not in known or held_out.count(word) > 1]:
+            raise ConfigError(
+                f"held_out_words must be distinct words of {self.version} that are not in words, got {wrong[0]!r}"
+            )
+
     @property
     def _is_twelve(self) -> bool:
         return set(self.words) == set(TEN_WORDS) and self.unknown and self.silence
 
     @property
     def key(self) -> dict[str, Any]:
-        return {name: value for name, value in super().key.items() if name != "test_path"}
+        # Without words held out the key is what it was before there was this setting: prepared corpora stay valid.
+        unused = {"test_path"} if self.held_out_words else {"test_path", "held_out_words"}
+        return {name: value for name, value in super().key.items() if name not in unused}
 
     @property
     def uses_test_set(self) -> bool:
@@ -185,7 +205,7 @@ class SpeechCommands(PublicCorpus):
         place = str(folder)
         rows = [_recording(place, clip.name, clip.word, clip.word, clip.split) for clip in wanted]
         if self.unknown:
-            others = self._choose([clip for clip in clips if clip.word not in present], counts)
+            others = self._choose([self._held_out(clip) for clip in clips if clip.word not in present], counts)
             rows += [_recording(place, clip.name, UNKNOWN, clip.word, clip.split) for clip in others]
         # Where the test silence comes from elsewhere, every background recording has a part for training.
         noise = BackgroundNoise.read(folder / "_background_noise_", parts=self.uses_test_set)
@@ -195,12 +215,15 @@ class SpeechCommands(PublicCorpus):
         return [*rows, *noise.rows()]
 
     def split_rule(self, data_dir: Path) -> str:  # noqa: ARG002
+        held_out = f"; no clip of {', '.join(self.held_out_words)} in training" if self.held_out_words else ""
         if self.uses_test_set:
-            return "official lists; the separate official test set"
-        return "official lists (validation_list.txt, testing_list.txt)"
+            return f"official lists; the separate official test set{held_out}"
+        return f"official lists (validation_list.txt, testing_list.txt){held_out}"
 
     def published_counts(self) -> Mapping[str, int]:
         counts: Sequence[int] = ()
+        if self.held_out_words:
+            return {}
         if self._is_twelve and self.unknown_percent == self.silence_percent == 10:
             counts = _TWELVE[self.version]
         elif not (self.words or self.unknown or self.silence):
@@ -212,6 +235,11 @@ class SpeechCommands(PublicCorpus):
             return self.find(copy, data_dir)
         except CorpusError as error:
             raise CorpusError(f"{error}; data.test_set=lists tests on testing_list.txt instead") from None
+
+    def _held_out(self, clip: _Clip) -> _Clip:
+        """The clip in the split that it has with ``held_out_words``."""
+        moves = clip.split == "train" and clip.word in self.held_out_words
+        return clip._replace(split="validation") if moves else clip
 
     def _choose(self, others: Sequence[_Clip], wanted: Mapping[str, int]) -> list[_Clip]:
         """Which clips of other words serve as ``unknown``."""

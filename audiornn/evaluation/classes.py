@@ -22,6 +22,7 @@ from audiornn.evaluation.clips import (
 )
 from audiornn.evaluation.intervals import Estimate, bootstrap
 from audiornn.evaluation.metrics import ClassScores
+from audiornn.evaluation.other_words import OtherWords, RecallByTraining, documents, recall_by_training
 from audiornn.evaluation.reliability import (
     CoveragePoint,
     Rejection,
@@ -76,6 +77,8 @@ class Evaluation(TaskEvaluation):
     rejection: Rejection | None
     """None for a task without reject thresholds."""
     coverage: tuple[CoveragePoint, ...]
+    others: OtherWords | None = None
+    """What was said, where ``unknown`` stands for words that are known."""
 
     @property
     def labels(self) -> list[str]:
@@ -102,12 +105,27 @@ class Evaluation(TaskEvaluation):
 
     @property
     def further_rows(self) -> list[tuple[str, str]]:
-        return [*self.reliability.rows(), *(self.rejection.rows() if self.rejection else [])]
+        unknown = [(f"{UNKNOWN}, {each.title}", str(each.recall)) for each in self.unknown_by_training]
+        return [*self.reliability.rows(), *(self.rejection.rows() if self.rejection else []), *unknown]
+
+    @property
+    def unknown_by_training(self) -> list[RecallByTraining]:
+        """Recall of ``unknown`` by how often training heard what was said; empty where that is not known."""
+        if self.others is None:
+            return []
+        is_unknown = self.targets == self.labels.index(UNKNOWN)
+        return recall_by_training(self.others, is_unknown.tolist(), (self.predictions == self.targets).tolist())
 
     @property
     def columns(self) -> dict[str, type]:
         rejected: dict[str, type] = {"rejected": bool} if self.task.reject else {}
-        return {**ANSWER_COLUMNS, **rejected, **{f"{PROBABILITY_PREFIX}{label}": float for label in self.labels}}
+        said: dict[str, type] = {"word": str, "training_clips": int} if self.others else {}
+        return {
+            **ANSWER_COLUMNS,
+            **rejected,
+            **said,
+            **{f"{PROBABILITY_PREFIX}{label}": float for label in self.labels},
+        }
 
     def prediction_rows(self) -> Iterator[dict[str, Any]]:
         names = [f"{PROBABILITY_PREFIX}{label}" for label in self.labels]
@@ -166,12 +184,17 @@ class Evaluation(TaskEvaluation):
             "calibration": self.reliability.document(),
             "rejection": self.rejection.document() if self.rejection else None,
             "coverage": [{name: rounded(value) for name, value in asdict(point).items()} for point in self.coverage],
+            **({"unknown_by_training_clips": documents(self.unknown_by_training)} if self.others else {}),
         }
 
     def _row(self, index: int) -> dict[str, Any]:
         target, prediction = int(self.targets[index]), int(self.predictions[index])
         scores = self.probabilities[index]
-        rejected = {"rejected": bool(self.task.rejects(scores[None])[0])} if self.task.reject else {}
+        further: dict[str, Any] = {}
+        if self.task.reject:
+            further["rejected"] = bool(self.task.rejects(scores[None])[0])
+        if self.others is not None:
+            further |= {"word": self.others.words[index], "training_clips": self.others.training_clips[index]}
         return {
             **self.clip_row(index),
             "target": self.labels[target],
@@ -179,7 +202,7 @@ class Evaluation(TaskEvaluation):
             "correct": target == prediction,
             "probability": scores[prediction],
             "target_probability": scores[target],
-            **rejected,
+            **further,
         }
 
 
@@ -192,6 +215,7 @@ def evaluate_predictions(
     probabilities: ArrayLike,
     durations: ArrayLike | None = None,
     speakers: Sequence[str] | None = None,
+    others: OtherWords | None = None,
     provenance: Mapping[str, Any] | None = None,
     seed: int = 0,
 ) -> Evaluation:
@@ -209,6 +233,7 @@ def evaluate_predictions(
             second from the task's threshold on.
         durations: seconds ``(clips,)``.
         speakers: one per clip, empty where not known.
+        others: what was said in each clip, where ``unknown`` stands for words that are known.
         provenance: facts to keep beside the numbers, as JSON takes them: corpus, split, fingerprint, model hash.
         seed: of the bootstrap.
 
@@ -230,6 +255,7 @@ def evaluate_predictions(
     return Evaluation(
         task=task,
         targets=truth,
+        others=others,
         probabilities=scores,
         loss=metrics.cross_entropy(truth, scores),
         reliability=measure_reliability(task, truth, scores),

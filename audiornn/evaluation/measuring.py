@@ -17,6 +17,7 @@ from audiornn.evaluation.intervals import Estimate
 from audiornn.evaluation.label_sets import evaluate_label_sets
 from audiornn.evaluation.next_frame import evaluate_next_frame
 from audiornn.evaluation.numbers import evaluate_numbers
+from audiornn.evaluation.other_words import other_words
 from audiornn.evaluation.segments import evaluate_intervals
 from audiornn.inputs import with_sizes
 from audiornn.manifest import SPLITS
@@ -122,8 +123,16 @@ def evaluate(
             speakers=[store.speakers[row] for row in chosen],
             provenance={**provenance, "task": task.name} if several else provenance,
             **examples,
+            **_said(task, store, chosen, classifier),
         )
     return SeveralEvaluations(tasks=evaluations) if several else evaluations[asked[0].name]
+
+
+def _said(task: TaskSpec, store: Store, rows: NDArray[np.int64], classifier: Classifier) -> dict[str, Any]:
+    """What was said in each clip, as an argument of `evaluate_predictions`, where that is of use and known."""
+    trained_on = classifier.spec.training.get("corpus_fingerprint")
+    others = other_words(task, store, rows, trained_on)
+    return {} if others is None else {"others": others}
 
 
 def answer(

@@ -19,6 +19,7 @@ from audiornn.evaluation.label_sets import TARGET_PREFIX, MultilabelEvaluation
 from audiornn.evaluation.measuring import SeveralEvaluations, SplitEvaluation, evaluate_task
 from audiornn.evaluation.next_frame import NextFrameEvaluation, sums_of_rows
 from audiornn.evaluation.numbers import RegressionEvaluation
+from audiornn.evaluation.other_words import OtherWords
 from audiornn.evaluation.segments import IntervalsEvaluation
 from audiornn.files.atomic import open_atomic, write_text
 from audiornn.files.tables import read_rows, write_rows
@@ -214,7 +215,10 @@ def _arguments(task: TaskSpec, rows: list[dict[str, Any]]) -> dict[str, Any]:
         scores = [parse_intervals(row["prediction"]) for row in rows]
     else:
         scores = matrix(VALUE_PREFIX if task.kind == REGRESSION else PROBABILITY_PREFIX)
+    said = [(row["word"], int(row["training_clips"])) for row in rows if "training_clips" in row]
+    words, training = zip(*said, strict=True) if said else ((), ())
     return {
+        **({"others": OtherWords(words=words, training_clips=training)} if said else {}),
         "utterance_ids": [row["utterance_id"] for row in rows],
         "targets": targets,
         "scores": scores,
