@@ -114,6 +114,14 @@ def test_resident_corpus_trains_to_the_same_bits(data_dir, tmp_path):
     assert_same_run(tmp_path / "1", tmp_path / "2", results)
 
 
+@pytest.mark.parametrize(("free", "fits"), [(2, False), (4, True)])
+def test_a_corpus_lies_on_a_gpu_where_it_takes_half_of_its_free_memory_at_most(store, monkeypatch, free, fits):
+    num_bytes = 2 * int(store.num_samples[store.indices("train")].sum())
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free * num_bytes // 2, 80 << 30))
+    assert is_resident("auto", store, ("train",), torch.device("cuda")) == fits
+    assert not is_resident("false", store, ("train",), torch.device("cuda"))
+
+
 def test_what_can_not_lie_there_is_refused(store, monkeypatch):
     assert not is_resident("auto", store, ("train",), CPU)
     assert is_resident("true", store, ("train",), CPU)

@@ -41,7 +41,7 @@ def _convolution(graph: GraphBuilder, convolution: torch.nn.Conv2d, norm: Masked
     offset = bias - mean * factor
     if norm.relu_first:  # not folded into the next convolution either, which pads with zeros
         assert convolution.bias is not None
-        before = kernel, to_array(convolution.bias)
+        before = kernel, to_array(convolution.bias).astype(np.float64)
     else:
         before = kernel * factor[:, None, None, None], offset
     across_frames, across_features = convolution.kernel_size[0] // 2, convolution.kernel_size[1] // 2
