@@ -6,6 +6,7 @@ before. So a resumed run and a run with other workers see the same audio.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -15,7 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from audiornn.errors import ConfigError
+from audiornn.gathering import FlatRecordings, gathered_shift
 from audiornn.padding import lengths_to_padding_mask, zero_padding
+from audiornn.philox import uniform
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +27,8 @@ class AugmentConfig:
 
     speed_percent: float = 0.0
     """Resample by a factor uniform in 1 +- this; pitch moves along."""
+    speed_keeps_length: bool = False
+    """Cut at both ends, or fill with zeros, to the length that it had, as kws_streaming does."""
     shift_ms: float = 0.0
     """Shift in time, uniform in +- this; what leaves is lost, zeros enter, the length stays."""
     gain_db: float = 0.0
@@ -34,6 +39,9 @@ class AugmentConfig:
     """Lowest signal-to-noise ratio."""
     noise_snr_db_max: float = 30.0
     """Highest signal-to-noise ratio."""
+    noise_volume: float = 0.0
+    """Above 0, noise is added by a factor uniform from 0 to this, whatever the clip's level, and the sum is clipped to
+    [-1, 1], as kws_streaming does; else by its signal-to-noise ratio."""
     time_masks: int = 0
     """Masks over frames, per utterance."""
     time_mask_frames: int = 20
@@ -46,6 +54,8 @@ class AugmentConfig:
     def __post_init__(self) -> None:
         if not 0 <= self.speed_percent <= 50:
             raise ConfigError(f"speed_percent must be in [0, 50], got {self.speed_percent}")
+        if not 0 <= self.noise_volume <= 1:
+            raise ConfigError(f"noise_volume must be in [0, 1], got {self.noise_volume}")
         for name in ("shift_ms", "gain_db", "time_masks", "time_mask_frames", "feature_masks", "feature_mask_bins"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} must be at least 0, got {getattr(self, name)}")
@@ -62,17 +72,22 @@ class NoiseBank:
     """Background recordings to add to training audio.
 
     Args:
-        recordings: int16 waveforms, ``(samples,)`` each; they stay on the CPU.
+        recordings: int16 waveforms, ``(samples,)`` each; other devices get a copy when they first ask.
     """
 
     def __init__(self, recordings: Sequence[NDArray[np.int16]]) -> None:
         self.recordings = [torch.from_numpy(np.array(recording)).float() / 32768 for recording in recordings]
+        self._copies: dict[torch.device, FlatRecordings] = {}
 
     def cut(self, which: Tensor, where: Tensor, num_samples: int) -> Tensor:
         """Stretches of noise; a recording that ends goes on from its beginning.
 
         Shape: which recording and where in it, both ``(batch,)`` uniform in [0, 1) -> ``(batch, num_samples)``.
         """
+        if which.device.type != "cpu":
+            if which.device not in self._copies:
+                self._copies[which.device] = FlatRecordings.on(which.device, self.recordings)
+            return self._copies[which.device].cut(which, where, num_samples)
         cuts = torch.empty(len(which), num_samples)
         for cut, recording_draw, offset_draw in zip(cuts, which.tolist(), where.tolist(), strict=True):
             recording = self.recordings[int(recording_draw * len(self.recordings))]
@@ -82,7 +97,7 @@ class NoiseBank:
                 piece = recording[offset : offset + num_samples - filled]
                 cut[filled : filled + len(piece)] = piece
                 filled, offset = filled + len(piece), 0
-        return cuts.to(which.device)
+        return cuts
 
 
 class Augmenter:
@@ -104,17 +119,27 @@ class Augmenter:
         self.sample_rate = sample_rate
         self.noise = noise
 
+    @property
+    def num_draws(self) -> int:
+        """Uniform numbers per utterance and epoch."""
+        return self.WAVEFORM_DRAWS + 2 * (self.config.time_masks + self.config.feature_masks)
+
     def draw(self, epoch: int, utterances: Tensor) -> Tensor:
         """Uniform numbers in [0, 1) for each utterance of an epoch.
 
         Shape: utterances ``(batch,)`` int64 -> float64 ``(batch, draws)``.
         """
-        count = self.WAVEFORM_DRAWS + 2 * (self.config.time_masks + self.config.feature_masks)
         draws = [
-            np.random.Generator(np.random.Philox(key=[self.seed, epoch], counter=[0, 0, 0, index])).random(count)
+            np.random.Generator(np.random.Philox(key=[self.seed, epoch], counter=[0, 0, 0, index])).random(
+                self.num_draws
+            )
             for index in utterances.tolist()
         ]
         return torch.from_numpy(np.stack(draws)).to(utterances.device)
+
+    def draw_many(self, epoch: int, utterances: Tensor) -> Tensor:
+        """`draw`, for thousands of utterances at once and where they are: the same numbers."""
+        return uniform((self.seed, epoch), utterances, self.num_draws)
 
     def waveforms(self, waveforms: Tensor, lengths: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
         """Speed, shift, noise and gain, in this order.
@@ -123,14 +148,21 @@ class Augmenter:
         """
         config = self.config
         if config.speed_percent:
-            waveforms, lengths = change_speed(waveforms, lengths, self._factors(draws))
+            slowest = 1 - config.speed_percent / 100
+            if config.speed_keeps_length:
+                waveforms = change_speed_within(waveforms, lengths, self._factors(draws))
+            else:
+                waveforms, lengths = change_speed(waveforms, lengths, self._factors(draws), slowest=slowest)
         if config.shift_ms:
             waveforms = shift(waveforms, lengths, self._shifts(draws))
         if config.noise_probability and self.noise is not None:
-            spread = config.noise_snr_db_max - config.noise_snr_db_min
-            snr_db = config.noise_snr_db_min + spread * ((draws[:, 2] / config.noise_probability) % 1)
+            level = (draws[:, 2] / config.noise_probability) % 1
             noise = self.noise.cut(draws[:, 3], draws[:, 4], waveforms.shape[1])
-            noisy = mix_at_snr(waveforms, lengths, noise, snr_db.to(waveforms.dtype))
+            if config.noise_volume:
+                noisy = mix_by_volume(waveforms, lengths, noise, (config.noise_volume * level).to(waveforms.dtype))
+            else:
+                snr_db = config.noise_snr_db_min + (config.noise_snr_db_max - config.noise_snr_db_min) * level
+                noisy = mix_at_snr(waveforms, lengths, noise, snr_db.to(waveforms.dtype))
             chosen = draws[:, 2] < config.noise_probability
             waveforms = torch.where(chosen.unsqueeze(1), noisy, waveforms)
         if config.gain_db:
@@ -140,6 +172,7 @@ class Augmenter:
 
     def times(self, times: Tensor, draws: Tensor) -> Tensor:
         """Where `waveforms` moves moments of each utterance. Shape: seconds ``(batch, n)`` -> the same."""
+        self._check_moments()
         moved = times
         if self.config.speed_percent:
             moved = moved / self._factors(draws)[:, None].to(times.dtype)
@@ -149,12 +182,19 @@ class Augmenter:
 
     def origins(self, times: Tensor, draws: Tensor) -> Tensor:
         """Where moments of `waveforms` were before, the inverse of `times`. Shape: s ``(n,)`` -> ``(batch, n)``."""
+        self._check_moments()
         moved = times.expand(len(draws), -1)
         if self.config.shift_ms:
             moved = moved - self._shifts(draws)[:, None].to(times.dtype) / self.sample_rate
         if self.config.speed_percent:
             moved = moved * self._factors(draws)[:, None].to(times.dtype)
         return moved
+
+    def _check_moments(self) -> None:
+        if self.config.speed_percent and self.config.speed_keeps_length:
+            raise ConfigError(
+                "augment.speed_keeps_length: expected false where intervals or sequences follow the audio"
+            )
 
     def _factors(self, draws: Tensor) -> Tensor:
         """Of speed."""
@@ -198,6 +238,8 @@ def shift(waveforms: Tensor, lengths: Tensor, samples: Tensor) -> Tensor:
 
     Shape: waveforms ``(batch, samples)``, lengths and samples ``(batch,)`` int64 -> like waveforms.
     """
+    if waveforms.device.type != "cpu":
+        return gathered_shift(waveforms, lengths, samples)
     shifted = torch.zeros_like(waveforms)
     # Slices, not a gather: a tenth of its time on a CPU, and a batch has few rows.
     for source, target, length, by in zip(waveforms, shifted, lengths.tolist(), samples.tolist(), strict=True):
@@ -207,15 +249,23 @@ def shift(waveforms: Tensor, lengths: Tensor, samples: Tensor) -> Tensor:
     return shifted
 
 
-def change_speed(waveforms: Tensor, lengths: Tensor, factors: Tensor) -> tuple[Tensor, Tensor]:
+def change_speed(
+    waveforms: Tensor, lengths: Tensor, factors: Tensor, *, slowest: float | None = None
+) -> tuple[Tensor, Tensor]:
     """Play each waveform faster by its factor: ``new length = ceil(length / factor)``.
 
     Linear interpolation, as in kws_streaming: cheap, and good enough to vary voices; reading resamples with soxr.
 
+    Off the CPU the result is as wide as ``slowest``, the least of all factors, would have it: asking for the longest
+    new length would stall.
+
     Shape: waveforms ``(batch, samples)``, lengths ``(batch,)``, factors ``(batch,)`` -> waveforms and lengths.
     """
     new_lengths = torch.ceil(lengths / factors).long().clamp(min=1)
-    size = int(new_lengths.max())
+    if slowest is None or waveforms.device.type == "cpu":
+        size = int(new_lengths.max())
+    else:
+        size = max(1, math.ceil(waveforms.shape[1] / slowest))
     position = torch.arange(size, device=waveforms.device) * factors.to(waveforms.dtype).unsqueeze(1)
     index = position.long().clamp_(max=waveforms.shape[1] - 1)
     fraction = position.sub_(index)
@@ -224,6 +274,31 @@ def change_speed(waveforms: Tensor, lengths: Tensor, factors: Tensor) -> tuple[T
     here = padded.gather(1, index)
     resampled = torch.lerp(here, padded.gather(1, index.add_(1)), fraction)
     return zero_padding(resampled, lengths_to_padding_mask(new_lengths, size)), new_lengths
+
+
+def change_speed_within(waveforms: Tensor, lengths: Tensor, factors: Tensor) -> Tensor:
+    """`change_speed` about the middle of each clip, which keeps its length.
+
+    Shape: waveforms ``(batch, samples)``, lengths and factors ``(batch,)`` -> like waveforms.
+    """
+    new_lengths = torch.ceil(lengths / factors).long().clamp(min=1)
+    before = torch.div(lengths - new_lengths, 2, rounding_mode="floor").unsqueeze(1)
+    positions = torch.arange(waveforms.shape[1], device=waveforms.device)
+    source = (positions - before) * factors.to(waveforms.dtype).unsqueeze(1)
+    inside = (source >= 0) & (source < lengths.unsqueeze(1)) & (positions < lengths.unsqueeze(1))
+    index = source.long().clamp_(min=0, max=waveforms.shape[1] - 1)
+    padded = torch.nn.functional.pad(waveforms, (0, 1))
+    resampled = torch.lerp(padded.gather(1, index), padded.gather(1, index + 1), source - index)
+    return resampled.masked_fill(~inside, 0.0)
+
+
+def mix_by_volume(waveforms: Tensor, lengths: Tensor, noise: Tensor, volume: Tensor) -> Tensor:
+    """Add noise times a factor, and clip; missing samples (NaN) stay missing.
+
+    Shape: waveforms and noise ``(batch, samples)``, lengths and volume ``(batch,)`` -> like waveforms.
+    """
+    noise = zero_padding(noise, lengths_to_padding_mask(lengths, waveforms.shape[1]))
+    return (waveforms + noise * volume.unsqueeze(1)).clamp(-1, 1)
 
 
 def mix_at_snr(waveforms: Tensor, lengths: Tensor, noise: Tensor, snr_db: Tensor) -> Tensor:

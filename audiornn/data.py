@@ -27,6 +27,9 @@ class LoaderConfig:
 
     batch_size: int = 64
     """Utterances per optimiser step and device."""
+    global_batch_size: int = 0
+    """Utterances per optimiser step over all devices, in place of ``batch_size``: a run on other devices then is the
+    same run; 0 = ``batch_size`` of them per device."""
     eval_batch_size: int = 256
     """Utterances per batch where nothing is trained."""
     bucket_batches: int = 20
@@ -37,6 +40,9 @@ class LoaderConfig:
     """Train and validate on this many training clips only, to see that the model can learn them; 0 = off."""
     train_share: float = 1.0
     """Share of the training utterances that is used, the same of every class; others might as well not be there."""
+    on_device: str = "auto"
+    """``true``: the training and validation clips lie as int16 on the device, once, and a batch is a gather there;
+    ``auto``: so on a GPU where they have room; ``false``. The batches are the same."""
     num_workers: int = 0
     """Loader processes; reading the store costs so little that 0 is fastest on few cores."""
 
@@ -44,9 +50,12 @@ class LoaderConfig:
         for name in ("batch_size", "eval_batch_size", "bucket_batches"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        object.__setattr__(self, "on_device", str(self.on_device).lower())  # a plain true is no text to YAML
+        if self.on_device not in ("auto", "true", "false"):
+            raise ConfigError(f"on_device must be auto, true or false, got {self.on_device!r}")
         if not 0 < self.train_share <= 1:
             raise ConfigError(f"train_share must be above 0 and at most 1, got {self.train_share}")
-        for name in ("overfit_clips", "num_workers"):
+        for name in ("overfit_clips", "num_workers", "global_batch_size"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} must be at least 0, got {getattr(self, name)}")
 
@@ -65,6 +74,8 @@ class Batch:
     """int64 ``(batch,)``, rows of the store."""
     has_gaps: bool = False
     """Whether any sample is missing."""
+    counts: bool = True
+    """False: here only so that every replica takes the step; neither in its loss nor in its statistics."""
     sequences: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
     """By name: float32 ``(batch, frames, features)``, zeros as padding, NaN where missing, and int64 ``(batch,)``."""
 
@@ -102,8 +113,12 @@ class StoreDataset(Dataset[int]):
         return index
 
     def collate(self, indices: list[int]) -> Batch:
-        """Read and pad a batch."""
+        """Read and pad a batch; of a row that does not count, ``~row`` is asked for."""
         rows = np.asarray(indices, dtype=np.int64)
+        counts = bool(rows[0] >= 0)
+        if not counts:
+            rows = ~rows
+            indices = rows.tolist()
         lengths = self.store.num_samples[rows] if self.store.reads_audio else np.zeros(len(rows), dtype=np.int64)
         waveforms = torch.zeros(len(rows), int(lengths.max()))
         has_gaps = False
@@ -118,6 +133,7 @@ class StoreDataset(Dataset[int]):
             targets={name: torch.from_numpy(values[rows]) for name, values in self.targets.items()},
             utterances=torch.from_numpy(rows),
             has_gaps=has_gaps,
+            counts=counts,
             sequences={
                 name: _tensors(*pad_rows([self.store.sequence(index, name) for index in indices], (size,)))
                 for name, size in self.store.sequence_sizes.items()
@@ -132,12 +148,14 @@ def _tensors(values: NDArray[np.float32], lengths: NDArray[np.int64]) -> tuple[t
 class BucketBatchSampler:
     """Shuffled batches of utterances of similar length.
 
-    The order depends on ``(seed, epoch)`` alone. With several replicas, each takes its share of every global batch.
+    The order depends on ``(seed, epoch)`` alone. With several replicas, each takes its share of every global batch; a
+    replica for which none is left gets ``~row`` of another's, which does not count.
 
     Args:
         indices: rows to draw from.
         lengths: samples of each of them, same order.
         batch_size: utterances per batch and replica.
+        global_batch_size: utterances per batch over all replicas; 0 = ``batch_size`` of each.
         seed: of the run.
         bucket_batches: pool size in batches; 1 = no bucketing.
         class_targets: class of each row, to draw classes equally often (with replacement); None = each row once.
@@ -155,10 +173,11 @@ class BucketBatchSampler:
         class_targets: NDArray[np.int64] | None = None,
         rank: int = 0,
         num_replicas: int = 1,
+        global_batch_size: int = 0,
     ) -> None:
         self._indices = indices
         self._lengths = lengths
-        self._batch_size = batch_size * num_replicas
+        self._batch_size = global_batch_size or batch_size * num_replicas
         self._seed = seed
         self._bucket_batches = bucket_batches
         self._rank, self._num_replicas = rank, num_replicas
@@ -194,9 +213,8 @@ class BucketBatchSampler:
             batches += [chunk[at : at + self._batch_size] for at in range(0, len(chunk), self._batch_size)]
         for which in rng.permutation(len(batches)):
             batch = self._indices[batches[which]]
-            # A last batch smaller than the replicas repeats its first rows, so that every replica steps.
-            share = np.resize(batch, max(len(batch), self._num_replicas))[self._rank :: self._num_replicas]
-            yield share.tolist()
+            share = batch[self._rank :: self._num_replicas]
+            yield (share if len(share) else ~batch[:1]).tolist()
 
 
 def training_loader(
@@ -209,18 +227,37 @@ def training_loader(
     rank: int = 0,
     num_replicas: int = 1,
 ) -> DataLoader[Batch]:
-    """Shuffled, length-bucketed batches of the training split; `BucketBatchSampler` has the other arguments.
+    """Shuffled, length-bucketed batches of the training split; see `training_batches` for the other arguments.
+
+    Args:
+        targets: of every row of the store.
+    """
+    batches = training_batches(
+        store, config, seed=seed, class_targets=class_targets, rank=rank, num_replicas=num_replicas
+    )
+    return _loader(store, config, targets, batches)
+
+
+def training_batches(
+    store: Store,
+    config: LoaderConfig,
+    *,
+    seed: int,
+    class_targets: NDArray[np.int64] | None = None,
+    rank: int = 0,
+    num_replicas: int = 1,
+) -> BucketBatchSampler:
+    """Rows of each batch of the training split.
 
     Args:
         store: prepared.
-        config: batch sizes, buckets, workers.
-        targets: of every row of the store.
+        config: batch sizes, buckets.
         seed: of the run.
         class_targets: class of every row of the store, to draw classes equally often.
         rank, num_replicas: this process among the distributed ones.
     """
     indices = store.indices("train")
-    sampler = BucketBatchSampler(
+    return BucketBatchSampler(
         indices,
         store.num_samples[indices],
         config.batch_size,
@@ -229,12 +266,17 @@ def training_loader(
         class_targets=None if class_targets is None else class_targets[indices],
         rank=rank,
         num_replicas=num_replicas,
+        global_batch_size=config.global_batch_size,
     )
-    return _loader(store, config, targets, sampler)
 
 
 def evaluation_loader(store: Store, config: LoaderConfig, targets: Targets, split: str) -> DataLoader[Batch]:
     """Batches of a split in order of length, each utterance once; fewer to a batch when they are long."""
+    return _loader(store, config, targets, evaluation_batches(store, config, split))
+
+
+def evaluation_batches(store: Store, config: LoaderConfig, split: str) -> list[list[int]]:
+    """Rows of each batch of `evaluation_loader`."""
     indices = store.indices(split)
     ordered = indices[np.argsort(store.num_samples[indices], kind="stable")]
     batches: list[list[int]] = []
@@ -243,7 +285,7 @@ def evaluation_loader(store: Store, config: LoaderConfig, targets: Targets, spli
         if full or (len(batches[-1]) + 1) * length > MAX_SAMPLES:
             batches.append([])
         batches[-1].append(row)
-    return _loader(store, config, targets, batches)
+    return batches
 
 
 def _loader(

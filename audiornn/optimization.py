@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from itertools import accumulate
 
 import torch
 from torch import nn
@@ -15,7 +17,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 from audiornn.errors import ConfigError
 
 OPTIMIZERS = ("adamw", "adam", "sgd")
-SCHEDULES = ("warmup_cosine", "steps", "plateau", "constant")
+SCHEDULES = ("warmup_cosine", "steps", "stages", "plateau", "constant")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +56,7 @@ class ScheduleConfig:
     """Learning rate over the run, as a factor on the optimiser's."""
 
     name: str = "warmup_cosine"
-    """``warmup_cosine`` (one cycle), ``steps``, ``plateau`` or ``constant``."""
+    """``warmup_cosine`` (one cycle), ``steps``, ``stages``, ``plateau`` or ``constant``."""
     warmup_fraction: float = 0.1
     """``warmup_cosine``: share of all steps in which the rate rises linearly from 0."""
     final_factor: float = 0.0
@@ -63,6 +65,10 @@ class ScheduleConfig:
     """``steps``: epochs between two drops."""
     gamma: float = 0.5
     """``steps``, ``plateau``: factor of a drop, in (0, 1)."""
+    stage_lengths: list[float] = field(default_factory=lambda: [2.0, 2.0, 1.0, 1.0])
+    """``stages``: how long each lasts, in proportion to the others."""
+    stage_factors: list[float] = field(default_factory=lambda: [1.0, 0.5, 0.2, 0.1])
+    """``stages``: factor of each."""
     patience: int = 3
     """``plateau``: epochs without a better validation loss before a drop."""
 
@@ -74,6 +80,13 @@ class ScheduleConfig:
                 raise ConfigError(f"{name} must be in [0, 1], got {getattr(self, name)}")
         if not 0 < self.gamma < 1:
             raise ConfigError(f"gamma must be in (0, 1), got {self.gamma}")
+        if not self.stage_lengths or len(self.stage_lengths) != len(self.stage_factors):
+            raise ConfigError(
+                "stage_lengths and stage_factors must have one entry per stage, "
+                f"got {len(self.stage_lengths)} and {len(self.stage_factors)}"
+            )
+        if min(*self.stage_lengths, *self.stage_factors) <= 0:
+            raise ConfigError("stage_lengths and stage_factors must be above 0")
         if self.every_epochs < 1 or self.patience < 0:
             raise ConfigError(
                 f"every_epochs must be at least 1 and patience at least 0, got {self.every_epochs} and {self.patience}"
@@ -133,6 +146,10 @@ def _staircase(step: int, *, steps_per_drop: int, gamma: float) -> float:
     return float(gamma ** (step // steps_per_drop))
 
 
+def _stages(step: int, *, ends: list[int], factors: list[float]) -> float:
+    return factors[min(bisect(ends, step), len(factors) - 1)]
+
+
 def build_schedule(
     config: ScheduleConfig, optimizer: Optimizer, *, total_steps: int, steps_per_epoch: int
 ) -> LRScheduler | ReduceLROnPlateau:
@@ -149,4 +166,8 @@ def build_schedule(
         )
     elif config.name == "steps":
         factor = partial(_staircase, steps_per_drop=config.every_epochs * steps_per_epoch, gamma=config.gamma)
+    elif config.name == "stages":
+        whole = sum(config.stage_lengths)
+        ends = [round(total_steps * end / whole) for end in accumulate(config.stage_lengths)]
+        factor = partial(_stages, ends=ends, factors=config.stage_factors)
     return LambdaLR(optimizer, factor)

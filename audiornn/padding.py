@@ -79,17 +79,23 @@ def zero_past_lengths_(x: Tensor, lengths: Tensor) -> Tensor:
     return x
 
 
+def _wide(x: Tensor) -> Tensor:
+    """In float32 at least: in half, a count above 256 or 2,048 is another number, and a sum may overflow."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
 def _counts(padding_mask: Tensor, like: Tensor) -> Tensor:
     """Valid positions per item, at least 1, ``(batch, 1)``; an empty item reduces to 0, not NaN."""
     return (~padding_mask).sum(dim=1, keepdim=True).clamp(min=1).to(like.dtype)
 
 
 def masked_mean(x: Tensor, padding_mask: Tensor) -> Tensor:
-    """Mean over the valid frames; 0 for an item without any.
+    """Mean over the valid frames; 0 for an item without any. Summed and given in float32 at least.
 
     Shape:
         x ``(batch, frames, features)`` -> ``(batch, features)``.
     """
+    x = _wide(x)
     return zero_padding(x, padding_mask).sum(dim=1) / _counts(padding_mask, x)
 
 
@@ -99,6 +105,7 @@ def masked_mean_std(x: Tensor, padding_mask: Tensor, eps: float = 1e-5) -> tuple
     Shape:
         x ``(batch, frames, features)`` -> two of ``(batch, features)``.
     """
+    x = _wide(x)
     mean = masked_mean(x, padding_mask)
     deviation = zero_padding(x - mean.unsqueeze(1), padding_mask)
     variance = deviation.square().sum(dim=1) / _counts(padding_mask, x)
@@ -117,11 +124,12 @@ def masked_max(x: Tensor, padding_mask: Tensor) -> Tensor:
 
 
 def masked_softmax(scores: Tensor, padding_mask: Tensor) -> Tensor:
-    """Softmax over frames; padded frames get exactly 0, an item without frames gets all 0.
+    """Softmax over frames; padded frames get exactly 0, an item without frames gets all 0. In float32 at least.
 
     Shape:
         scores ``(batch, frames, ...)`` -> like scores, sums to 1 over frames.
     """
+    scores = _wide(scores)
     mask = _over_trailing_axes(padding_mask, scores)
     # finfo.min, not -inf: an all-padding row would be NaN, and its gradient with it.
     weights = torch.softmax(scores.masked_fill(mask, torch.finfo(scores.dtype).min), dim=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 from audiornn.errors import ConfigError
@@ -35,7 +36,9 @@ class TrainerConfig:
     accelerator: str = "auto"
     """Lightning's: ``auto``, ``cpu``, ``gpu``, ..."""
     devices: str = "1"
-    """Lightning's: how many, or which."""
+    """Lightning's: how many, or which; of each machine."""
+    num_nodes: int = 1
+    """Machines that train together, told of each other by ``MASTER_ADDR``, ``MASTER_PORT`` and ``NODE_RANK``."""
     strategy: str = "auto"
     """Lightning's: ``auto``, ``ddp``, or one that starts its processes itself."""
     num_threads: int = 0
@@ -50,6 +53,8 @@ class TrainerConfig:
     def __post_init__(self) -> None:
         if self.max_epochs < 1 or self.accumulate_batches < 1 or self.max_batches < 0:
             raise ConfigError("max_epochs and accumulate_batches must be at least 1, max_batches at least 0")
+        if self.num_nodes < 1:
+            raise ConfigError(f"num_nodes must be at least 1, got {self.num_nodes}")
         for name, least in (("gradient_clip", 0), ("early_stopping_patience", 0), ("num_threads", 0)):
             if getattr(self, name) < least:
                 raise ConfigError(f"{name} must be at least {least}, got {getattr(self, name)}")
@@ -62,3 +67,23 @@ class TrainerConfig:
         ):
             if getattr(self, name) not in choices:
                 raise ConfigError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
+
+    @property
+    def node_rank(self) -> int:
+        """Which of the machines this is; 0 = the first, which keeps the run.
+
+        Raises:
+            ConfigError: several machines, and the environment does not say which this is or where the first one is.
+        """
+        if self.num_nodes == 1:
+            return 0
+        missing = [name for name in ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK") if name not in os.environ]
+        if missing:
+            raise ConfigError(
+                f"trainer.num_nodes={self.num_nodes}: expected MASTER_ADDR, MASTER_PORT and NODE_RANK in the "
+                f"environment of each machine, got no {' and no '.join(missing)}"
+            )
+        rank = os.environ["NODE_RANK"]
+        if not rank.isdecimal() or int(rank) >= self.num_nodes:
+            raise ConfigError(f"expected NODE_RANK from 0 to {self.num_nodes - 1}, got {rank!r}")
+        return int(rank)

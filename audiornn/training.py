@@ -173,11 +173,35 @@ def train(
         CorpusError: a split to train or choose on is empty.
         ConfigError: settings contradict each other, or the run that is resumed.
     """
-    from audiornn.engine import StoreLoaders, build_trainer  # Lightning: not before it is needed
-
+    if config.trainer.node_rank:
+        raise ConfigError("NODE_RANK: expected 0 where the run is kept, got another; further machines take_part")
     run = RunFolder(run_dir)
     run.check_new(resume=resume)
     # Whatever is refused, is refused before there is a run folder.
+    parts, checkpoint = _put_together(config, store, run, resume=resume)
+    with run.working(record or {}):
+        return _train(parts, run, checkpoint)
+
+
+def take_part(config: TrainConfig, store: Store, *, run_dir: Path, resume: bool = False) -> None:
+    """What `train` is on the machines beyond the first: they compute along, and keep nothing.
+
+    Args:
+        config, store: as on the first machine.
+        run_dir: that of the first machine; only a run that is resumed must be there.
+        resume: as on the first machine.
+    """
+    from audiornn.engine import fit
+
+    parts, checkpoint = _put_together(config, store, RunFolder(run_dir), resume=resume)
+    module = build_module(parts.config, parts.store, parts.objective, init=checkpoint is None)
+    fit(parts.trainer, module, parts.loaders, resume_from=checkpoint)
+
+
+def _put_together(config: TrainConfig, store: Store, run: RunFolder, *, resume: bool) -> tuple[_Parts, Path | None]:
+    """What a run is made of, and the checkpoint that it goes on from."""
+    from audiornn.engine import StoreLoaders, build_trainer  # Lightning: not before it is needed
+
     _check_splits(store)
     config = dataclasses.replace(config, streams=with_sizes(config.streams, store.sequence_sizes))
     num_features = sum(config.inputs.sizes.values())
@@ -191,10 +215,9 @@ def train(
     checkpoint = run.last_checkpoint if resume and run.last_checkpoint.is_file() else None
     source = _source(config, checkpoint)
     monitor = objective.monitor(config.trainer.monitor)
-    trainer = build_trainer(config.trainer, run_dir, monitor=monitor, tensorboard=config.tensorboard)
+    trainer = build_trainer(config.trainer, run.path, monitor=monitor, tensorboard=config.tensorboard)
     loaders = StoreLoaders(store, config.loader, objective, seed=config.seed)
-    with run.working(record or {}):
-        return _train(_Parts(config, store, objective, trainer, loaders, monitor[0], source), run, checkpoint)
+    return _Parts(config, store, objective, trainer, loaders, monitor[0], source), checkpoint
 
 
 def evaluate_test(config: TrainConfig, store: Store, result: TrainResult) -> SplitEvaluation:

@@ -20,7 +20,7 @@ PACKAGE = Path(audiornn.__file__).parent
 
 RUNGS = (
     {"errors", "labels", "card", "clock", "collector", "progress"},
-    {"padding", "workers"},
+    {"padding", "replicas", "workers", "philox", "gathering"},
     {"audio", "files", "augment", "optimization", "trainer_config", "help", "overrides"},
     {"features", "sequences", "page"},
     {"manifest"},
@@ -32,6 +32,7 @@ RUNGS = (
     {"evaluation", "store", "inference", "initialising"},
     {"streaming"},
     {"data", "doctor", "export", "tuning"},
+    {"resident"},
     {"engine"},
     {"fitting"},
     {"training"},

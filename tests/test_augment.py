@@ -77,6 +77,51 @@ def test_speed_moves_a_tone_and_the_length_by_its_factor(factor):
     assert (faster[0] - expected)[10:-10].abs().max() < 0.01
 
 
+@pytest.mark.parametrize("factor", [0.85, 1.0, 1.15])
+def test_speed_may_keep_the_length_and_the_middle(factor):
+    """A tone moves by the factor, what is in the middle stays there, a faster clip has zeros at both ends."""
+    waveforms, lengths = pad_waveforms([tone(1000, 1.0), tone(1000, 0.5)])
+    factors = torch.full((2,), factor, dtype=torch.float64)
+    found = augment.change_speed_within(waveforms, lengths, factors)
+    assert found.shape == waveforms.shape and found[1, 8_000:].eq(0).all()
+    click = torch.zeros(1, 1001)
+    click[0, 499:502] = 1.0
+    assert augment.change_speed_within(click, torch.tensor([1001]), factors[:1])[0].argmax() in range(497, 503)
+    for row, length in enumerate(lengths.tolist()):
+        new_length = int(np.ceil(length / factor))
+        before = (length - new_length) // 2
+        times = (np.arange(length) - before) * factor / 16_000
+        inside = slice(max(0, before) + 5, min(length, before + new_length) - 5)
+        expected = torch.from_numpy(np.sin(2 * np.pi * 1000 * times)).float() * waveforms.abs().max()
+        assert (found[row, :length] - expected)[inside].abs().max() < 0.05
+        assert found[row, : max(0, before)].eq(0).all()
+
+
+def test_kept_length_is_refused_where_moments_follow_the_audio():
+    config = AugmentConfig(speed_percent=10, speed_keeps_length=True)
+    draws = augmenter(config).draw(0, torch.arange(2))
+    for moved in (augmenter(config).times, augmenter(config).origins):
+        with pytest.raises(ConfigError, match="speed_keeps_length: expected false where intervals"):
+            moved(torch.zeros(2, 1), draws)
+
+
+def test_noise_by_volume_is_uniform_up_to_it_and_clipped():
+    config = AugmentConfig(noise_probability=0.8, noise_volume=0.1)
+    draws = augmenter(config).draw(0, torch.arange(2000))
+    silent, lengths = torch.zeros(2000, 400), torch.full((2000,), 400)
+    found, _ = augmenter(config).waveforms(silent, lengths, draws)
+    plain = bank().cut(draws[:, 3], draws[:, 4], 400)
+    volumes = (found * plain).sum(dim=1) / plain.square().sum(dim=1)
+    torch.testing.assert_close(found, plain * volumes.unsqueeze(1), atol=1e-6, rtol=1e-5)
+    assert abs((volumes > 0).double().mean() - 0.8) < 0.03
+    heard = volumes[volumes > 0]
+    assert heard.max() <= 0.1 and abs(heard.mean() - 0.05) < 0.002, "uniform"
+    loud = augment.mix_by_volume(torch.ones(1, 9), torch.tensor([7]), torch.ones(1, 9), torch.tensor([0.5]))
+    assert loud[0].tolist() == [1.0] * 9
+    gap = augment.mix_by_volume(torch.full((1, 4), torch.nan), torch.tensor([4]), torch.ones(1, 4), torch.tensor([0.1]))
+    assert gap.isnan().all(), "what is missing stays missing"
+
+
 @pytest.mark.parametrize("snr_db", [-5.0, 0.0, 20.0])
 def test_noise_is_mixed_at_the_asked_ratio_over_the_valid_samples(snr_db):
     waveforms, lengths = pad_waveforms([tone(440, 0.5), tone(300, 1.0)])
@@ -135,6 +180,7 @@ def test_masks_are_within_their_widths_and_spare_half_of_short_utterances():
         ({"speed_percent": 60}, r"speed_percent must be in \[0, 50\], got 60"),
         ({"shift_ms": -1}, "shift_ms must be at least 0"),
         ({"noise_probability": 1.5}, "noise_probability"),
+        ({"noise_volume": 2}, r"noise_volume must be in \[0, 1\], got 2"),
         ({"noise_snr_db_min": 40}, "noise_snr_db_min must be at most noise_snr_db_max, got 40"),
     ],
 )

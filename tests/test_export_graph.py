@@ -229,8 +229,9 @@ def test_every_task_has_its_scores_in_the_graph(tasks):
         StemConfig(channels=[4]),
         StemConfig(channels=[4, 3], kernel_features=1, kernel_frames=5),
         StemConfig(channels=[8, 16, 3], frame_strides=[2, 1, 3], feature_strides=[2, 2, 1]),
+        StemConfig(channels=[4, 3], frame_strides=[2, 1], kernel_frames=5, order="relu_norm"),
     ],
-    ids=["one", "wide", "strides"],
+    ids=["one", "wide", "strides", "relu first"],
 )
 def test_stem_is_in_the_graph_with_its_normalisation_folded(stem):
     tasks = [MULTICLASS, frames_task("frames")]

@@ -320,6 +320,15 @@ def test_cosine_transform_is_orthonormal():
     np.testing.assert_allclose(matrix.T @ matrix, np.eye(40), atol=1e-12)
 
 
+def test_scaled_cosine_transform_is_that_of_kws_streaming():
+    """``2 cos(pi k (2 n + 1) / 2 N) / sqrt(2 N)``: orthonormal, but for c0."""
+    n, k = np.meshgrid(np.arange(80), np.arange(40), indexing="ij")
+    scaled, ortho = dct_matrix(80, 40, "scaled"), dct_matrix(80, 40, "ortho")
+    np.testing.assert_allclose(scaled, 2 * np.cos(np.pi * k * (2 * n + 1) / 160) / np.sqrt(160), atol=1e-12)
+    np.testing.assert_array_equal(scaled[:, 1:], ortho[:, 1:])
+    np.testing.assert_allclose(scaled[:, 0], np.sqrt(2) * ortho[:, 0])
+
+
 # Dither
 
 

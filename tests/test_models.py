@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 
@@ -35,7 +36,11 @@ def train_a_little(module: nn.Module, features: int = 6) -> None:
     module.eval()
 
 
-@pytest.mark.parametrize("stem", [StemConfig(), STEM], ids=["plain", "stem"])
+@pytest.mark.parametrize(
+    "stem",
+    [StemConfig(), STEM, dataclasses.replace(STEM, order="relu_norm")],
+    ids=["plain", "stem", "relu first"],
+)
 @pytest.mark.parametrize(("cell", "bidirectional"), list(itertools.product(CELLS, (True, False))))
 def test_encoder_gives_each_item_what_it_gets_alone(cell, bidirectional, stem):
     torch.manual_seed(0)
@@ -59,12 +64,14 @@ def test_stem_length_is_the_number_of_frames_that_come_out(num_samples):
     assert lengths.item() == math.ceil(math.ceil(num_samples / 2) / 3)
 
 
-def test_masked_batch_norm_trains_as_batch_norm_on_the_valid_frames_alone():
+@pytest.mark.parametrize("relu_first", [False, True])
+def test_masked_batch_norm_trains_as_batch_norm_on_the_valid_frames_alone(relu_first):
     generator = torch.Generator().manual_seed(2)
     x = torch.randn(4, 3, 40, 5, generator=generator, dtype=torch.float64) * 2 + 1
     padding = lengths_to_padding_mask(LENGTHS, 40)[:, None, :, None]
     x = x.masked_fill(padding, 0.0).requires_grad_()
-    masked, reference = MaskedBatchNorm(3).double(), nn.BatchNorm2d(3).double()
+    masked = MaskedBatchNorm(3, relu_first=relu_first, eps=1e-3, momentum=0.01).double()
+    reference = nn.BatchNorm2d(3, eps=1e-3, momentum=0.01).double()
     with torch.no_grad():
         for norm in (masked, reference):
             norm.weight.copy_(torch.tensor([0.5, -1.0, 2.0]))
@@ -75,7 +82,8 @@ def test_masked_batch_norm_trains_as_batch_norm_on_the_valid_frames_alone():
     def valid(batch: torch.Tensor) -> torch.Tensor:
         return torch.cat([batch[row, :, :length] for row, length in enumerate(LENGTHS.tolist())], dim=1)
 
-    want = reference(valid(x).unsqueeze(0))[0].relu()
+    want = valid(x).unsqueeze(0)
+    want = reference(want.relu())[0] if relu_first else reference(want)[0].relu()
     torch.testing.assert_close(valid(got), want)
     torch.testing.assert_close(masked.running_mean, reference.running_mean)
     torch.testing.assert_close(masked.running_var, reference.running_var)

@@ -56,6 +56,13 @@ def test_constant_is_constant():
     assert set(rates(ScheduleConfig(name="constant"), 10)) == {1.0}
 
 
+def test_stages_last_in_their_proportions_and_have_their_factors():
+    found = rates(ScheduleConfig(name="stages"), 60)
+    assert found[:60] == pytest.approx([1.0] * 20 + [0.5] * 20 + [0.2] * 10 + [0.1] * 10)
+    two = ScheduleConfig(name="stages", stage_lengths=[1, 3], stage_factors=[0.5, 0.25])
+    assert rates(two, 8)[:8] == pytest.approx([0.5] * 2 + [0.25] * 6)
+
+
 def test_plateau_drops_after_its_patience():
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
     schedule = build_schedule(ScheduleConfig(name="plateau", patience=1), optimizer, total_steps=9, steps_per_epoch=1)
@@ -76,6 +83,8 @@ def test_plateau_drops_after_its_patience():
         (lambda: ScheduleConfig(warmup_fraction=2), "warmup_fraction"),
         (lambda: ScheduleConfig(gamma=1), "gamma"),
         (lambda: ScheduleConfig(patience=-1), "patience"),
+        (lambda: ScheduleConfig(stage_lengths=[1]), "one entry per stage, got 1 and 4"),
+        (lambda: ScheduleConfig(stage_lengths=[1], stage_factors=[0]), "must be above 0"),
         (lambda: MulticlassConfig(label_smoothing=1), "label_smoothing"),
         (lambda: MulticlassConfig(class_weights="inverse"), "got 'inverse'"),
     ],

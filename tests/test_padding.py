@@ -83,3 +83,21 @@ def test_zeroing_in_place_is_the_same_item_by_item_and_through_a_mask(frames):
     assert torch.equal(masked, wanted)
     masked.sum().backward()
     assert torch.equal(values.grad, (wanted != 0).float())
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_reductions_of_half_precision_count_and_sum_as_those_of_float32(dtype):
+    """301 is 300 or 302 in bfloat16, and 301 times 300 is infinite in float16."""
+    generator = torch.Generator().manual_seed(0)
+    x = (300 + torch.randn(2, 400, 3, generator=generator)).to(dtype)
+    mask = padding.lengths_to_padding_mask(torch.tensor([301, 399]), 400)
+    wide = x.double()
+    torch.testing.assert_close(
+        padding.masked_mean(x, mask).double(), padding.masked_mean(wide, mask), rtol=1e-6, atol=0
+    )
+    for found, wanted in zip(padding.masked_mean_std(x, mask), padding.masked_mean_std(wide, mask), strict=True):
+        torch.testing.assert_close(found.double(), wanted, rtol=1e-3, atol=0)
+    assert torch.equal(padding.masked_max(x, mask).double(), padding.masked_max(wide, mask))
+    weights = padding.masked_softmax(x / 100, mask)
+    assert weights.masked_select(mask.unsqueeze(2)).eq(0).all()
+    torch.testing.assert_close(weights.sum(dim=1), torch.ones(2, 3), rtol=1e-5, atol=0)

@@ -148,6 +148,7 @@ STEMS = {
     "wide": StemConfig(channels=[3], kernel_frames=5, frame_strides=[1]),
     "strides past the kernel": StemConfig(channels=[3, 2], kernel_frames=1, frame_strides=[3, 2]),
     "steps of four": StemConfig(channels=[3, 2], kernel_frames=3, frame_strides=[4, 2]),
+    "relu first": StemConfig(channels=[3, 2], kernel_frames=5, frame_strides=[2, 1], order="relu_norm"),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,12 @@ from audiornn.commands.console import log_to_file, print_lines, print_store, pri
 from audiornn.commands.download import check_download, fetch_corpus
 from audiornn.corpora.corpus import Corpus
 from audiornn.crossvalidation import TABLE, choose_folds, cross_validate, prepare_folds
-from audiornn.errors import CorpusError
+from audiornn.errors import ConfigError, CorpusError
 from audiornn.evaluation import SplitEvaluation
 from audiornn.files.atomic import check_writable
 from audiornn.objectives import ObjectiveConfig
 from audiornn.runs import RunFolder
-from audiornn.training import TrainConfig, evaluate_test, train
+from audiornn.training import TrainConfig, evaluate_test, take_part, train
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +58,8 @@ def run(command: TrainCommand, *, settings_yaml: str, overrides: list[str]) -> f
     if command.download:
         data_dir = Path(command.data_dir)
         fetch_corpus(command.data, data_dir, mirror=command.mirror, keep_archives=command.keep_archives)
+    if command.trainer.num_nodes > 1 and command.folds is not None:
+        raise ConfigError(f"folds: expected one machine, got trainer.num_nodes={command.trainer.num_nodes}")
     run_once = _run_once if command.folds is None else _run_folds
     return run_once(command, TrainConfig(**settings), run_folder, settings_yaml, overrides)
 
@@ -71,6 +74,10 @@ def _run_once(
     print_store(store, config.data, Path(command.data_dir))
     if command.evaluate_test and not len(store.indices("test")):
         raise CorpusError(f"evaluate_test: expected utterances in the test split of '{store.folder}', found none")
+    if config.trainer.node_rank:
+        take_part(config, store, run_dir=run_folder.path, resume=resume)
+        print_lines([f"machine {config.trainer.node_rank}: done; the first one has the model"])
+        return math.nan
     with log_to_file(run_folder.log):
         result = train(
             config,

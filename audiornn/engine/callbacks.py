@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import sys
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
-from torch import Tensor
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, WeightAveraging
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from audiornn.engine.steps import ClassifierTraining
 from audiornn.files.tables import write_rows
@@ -39,6 +43,8 @@ class LogOfOtherProcess(Callback):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         del pl_module, stage
+        # A convolution's gradient lies in memory as the convolution left it; the exchange copies some hundred numbers.
+        warnings.filterwarnings("ignore", message=".*Grad strides do not match bucket view strides.*")
         if trainer.is_global_zero and not logger.hasHandlers():
             logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
             handler = logging.FileHandler(self._path, encoding="utf-8")
@@ -64,6 +70,50 @@ class MovableCheckpoint(ModelCheckpoint):
                 "best_k_models": {moved(path): score for path, score in state_dict["best_k_models"].items()},
             }
         )
+
+
+class AveragedWeights(WeightAveraging):
+    """Lightning's averaging by `averaged`, which asks the device for nothing."""
+
+    def __init__(self, decay: float) -> None:
+        super().__init__()
+        self._decay = decay
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        del trainer
+        if stage == "fit":
+            self._average_model = _Average(pl_module, self._decay)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """The model is on its device by now; when it was copied it was not."""
+        del trainer
+        assert self._average_model is not None
+        self._average_model.module.to(pl_module.device)
+
+
+class _Average(AveragedModel):
+    """`AveragedModel`, parameters and buffers, with its count on the host."""
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        super().__init__(model, use_buffers=True)
+        self._decay = decay
+
+    @torch.no_grad()
+    def update_parameters(self, model: nn.Module) -> None:
+        count = int(self.n_averaged)
+        pairs = list(zip(_weights(self.module), _weights(model), strict=True))
+        if count == 0:
+            for average, current in pairs:
+                average.copy_(current)
+        else:
+            for average, current in pairs:
+                average.copy_(averaged(average, current, count, decay=self._decay))
+        self.n_averaged += 1
+
+
+def _weights(module: nn.Module) -> Iterator[Tensor]:
+    """Parameters and buffers, without their history."""
+    return (each.detach() for each in itertools.chain(module.parameters(), module.buffers()))
 
 
 def averaged(average: Tensor, current: Tensor, count: Tensor | int, *, decay: float) -> Tensor:

@@ -16,12 +16,23 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.utils.data import DataLoader
 
 from audiornn.augment import Augmenter
-from audiornn.data import Batch, LoaderConfig, Targets, evaluation_loader, training_loader
+from audiornn.data import (
+    Batch,
+    LoaderConfig,
+    Targets,
+    evaluation_batches,
+    evaluation_loader,
+    training_batches,
+    training_loader,
+)
 from audiornn.models.classifier import RecurrentClassifier
+from audiornn.models.dropout import drawing_by, utterance_keys
 from audiornn.objectives import Objective
 from audiornn.objectives.objective import Outcome
 from audiornn.optimization import OptimizerConfig, ScheduleConfig, build_optimizer, build_schedule
 from audiornn.padding import Frames
+from audiornn.replicas import mean_over_replicas
+from audiornn.resident import Batches, ResidentLoader, ResidentSplit, is_resident
 from audiornn.store import Store
 from audiornn.trainer_config import PRECISIONS
 
@@ -31,8 +42,8 @@ logger = logging.getLogger(__name__)
 class ClassifierTraining(pl.LightningModule):
     """Augmentation, front end, network and loss of one training step.
 
-    Every random number of a step follows from (seed, step) or (seed, epoch, utterance), so a resumed run goes on with
-    the same ones.
+    Every random number of a step follows from (seed, epoch, utterance), but for dither, which follows from (seed,
+    step), so a resumed run goes on with the same ones.
     """
 
     def __init__(
@@ -62,6 +73,9 @@ class ClassifierTraining(pl.LightningModule):
         self.identity: dict[str, Any] = {}
         self._outcomes: list[dict[str, Outcome]] = []
         self._train_losses: list[Tensor] = []
+        self.drawn_at_once = 0
+        """Rows of the store, for which all draws of an epoch are made together, on the device; 0 = batch by batch."""
+        self._drawn: tuple[int, Tensor] | None = None
 
     def train(self, mode: bool = True) -> ClassifierTraining:
         """As `torch.nn.Module.train`, but for frozen parts, whose statistics don't move either."""
@@ -72,22 +86,38 @@ class ClassifierTraining(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Loss of a batch."""
-        # Dropout and dither follow from the step, not from what was drawn before.
+        # Dither follows from the step, not from what was drawn before.
         position = [self._seed, self.current_epoch, batch_index, self.global_rank]
         torch.manual_seed(int(np.random.SeedSequence(position).generate_state(1)[0]))
-        draws = self.augmenter.draw(self.current_epoch, batch.utterances)
+        draws = self._draws_of(batch.utterances)
         with torch.no_grad():
             frames = self._frames(batch, draws)
+            if not batch.counts:
+                frames = frames._replace(lengths=torch.zeros_like(frames.lengths))
             masked = frames._replace(values=self.augmenter.features(frames.values, frames.lengths, draws))
         targets = batch.targets
         if self.network.inputs.reads_audio:
             targets = self.objective.moved(targets, partial(self.augmenter.times, draws=draws))
-        output = self.network.classify(masked)
+        with drawing_by(self.network, utterance_keys(self._seed, self.current_epoch, batch.utterances)):
+            output = self.network.classify(masked)
         if output.features is not None:  # what is to be foretold has no masks
             output = output._replace(features=frames.values)
-        loss: Tensor = self.objective(output, targets)
+        loss: Tensor = self.objective(output, targets, counts=batch.counts)
         self._train_losses.append(loss.detach())
         return loss
+
+    def _draws_of(self, utterances: Tensor) -> Tensor:
+        """Augmentation of some rows in this epoch. Shape: ``(batch,)`` -> ``(batch, draws)``."""
+        epoch = self.current_epoch
+        if not self.drawn_at_once:
+            return self.augmenter.draw(epoch, utterances)
+        if self._drawn is None or self._drawn[0] != epoch:
+            rows = torch.arange(self.drawn_at_once, device=utterances.device)
+            self._drawn = epoch, self.augmenter.draw_many(epoch, rows)
+        return self._drawn[1][utterances]
+
+    def on_train_end(self) -> None:
+        self._drawn = None
 
     def _frames(self, batch: Batch, draws: Tensor) -> Frames:
         """What is heard of a batch whose audio is varied; sequences follow it."""
@@ -125,7 +155,7 @@ class ClassifierTraining(pl.LightningModule):
         )
         self.log_dict(figures, sync_dist=True)
         if self._train_losses and not self.trainer.sanity_checking:
-            train_loss = float(torch.stack(self._train_losses).mean())
+            train_loss = mean_over_replicas(float(torch.stack(self._train_losses).mean()))
             self.log("train_loss", train_loss, sync_dist=True)
             self._record({"train_loss": train_loss, **figures})
 
@@ -206,19 +236,39 @@ class StoreLoaders(pl.LightningDataModule):
         self._targets: Targets = objective.read_targets(store)
         self._class_targets = objective.class_targets(self._targets) if config.balanced else None
         self._seed = seed
+        self._decided: bool | None = None
 
-    def train_dataloader(self) -> DataLoader[Batch]:
+    def train_dataloader(self) -> DataLoader[Batch] | ResidentLoader:
         assert self.trainer is not None
-        rank, replicas = self.trainer.global_rank, self.trainer.world_size
-        return training_loader(
-            self._store,
-            self._config,
-            self._targets,
-            seed=self._seed,
-            class_targets=self._class_targets,
-            rank=rank,
-            num_replicas=replicas,
-        )
+        module = self.trainer.lightning_module
+        assert isinstance(module, ClassifierTraining)
+        # Off the CPU, asking for the rows of a batch would stall.
+        at_once = self._is_resident or self.trainer.strategy.root_device.type != "cpu"
+        module.drawn_at_once = len(self._store) if at_once else 0
+        settings: dict[str, Any] = {
+            "seed": self._seed,
+            "class_targets": self._class_targets,
+            "rank": self.trainer.global_rank,
+            "num_replicas": self.trainer.world_size,
+        }
+        if self._is_resident:
+            return self._resident("train", training_batches(self._store, self._config, **settings))
+        return training_loader(self._store, self._config, self._targets, **settings)
 
-    def val_dataloader(self) -> DataLoader[Batch]:
+    def val_dataloader(self) -> DataLoader[Batch] | ResidentLoader:
+        if self._is_resident:
+            return self._resident("validation", evaluation_batches(self._store, self._config, "validation"))
         return evaluation_loader(self._store, self._config, self._targets, "validation")
+
+    @property
+    def _is_resident(self) -> bool:
+        assert self.trainer is not None
+        device = self.trainer.strategy.root_device
+        if self._decided is None:  # once: what lies there already takes room
+            self._decided = is_resident(self._config.on_device, self._store, ("train", "validation"), device)
+        return self._decided
+
+    def _resident(self, split: str, batches: Batches) -> ResidentLoader:
+        assert self.trainer is not None
+        device = self.trainer.strategy.root_device
+        return ResidentLoader(ResidentSplit(self._store, self._targets, self._store.indices(split), device), batches)

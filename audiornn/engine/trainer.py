@@ -11,15 +11,16 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.accelerators import CPUAccelerator
-from lightning.pytorch.callbacks import Callback, EarlyStopping, RichProgressBar, WeightAveraging
+from lightning.pytorch.callbacks import Callback, EarlyStopping, RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.profilers import AdvancedProfiler, Profiler, SimpleProfiler
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 
-from audiornn.engine.callbacks import HistoryTable, LogOfOtherProcess, MovableCheckpoint, averaged
+from audiornn.engine.callbacks import AveragedWeights, HistoryTable, LogOfOtherProcess, MovableCheckpoint
 from audiornn.engine.steps import ClassifierTraining, StoreLoaders
 from audiornn.errors import ConfigError
 from audiornn.runs import RunFolder
@@ -40,6 +41,7 @@ def build_trainer(
     Raises:
         ConfigError: the machine has no such device, or Lightning refuses the combination.
     """
+    config.node_rank  # noqa: B018  # what the environment lacks is told now
     if config.num_threads:
         torch.set_num_threads(config.num_threads)
     folder = run_dir / "checkpoints"
@@ -52,7 +54,7 @@ def build_trainer(
         MovableCheckpoint(folder, "last", enable_version_counter=False),
     ]
     if config.ema_decay:
-        callbacks.append(WeightAveraging(avg_fn=partial(averaged, decay=config.ema_decay)))
+        callbacks.append(AveragedWeights(config.ema_decay))
     if config.early_stopping_patience:
         callbacks.append(EarlyStopping(figure, patience=config.early_stopping_patience, mode=mode))
     interactive = sys.stderr.isatty()
@@ -76,7 +78,10 @@ def build_trainer(
             f"trainer: expected a strategy that starts its processes itself, such as ddp, got {config.strategy!r}"
         )
     if "TORCHELASTIC_RUN_ID" in os.environ:
-        raise ConfigError("expected to be started once, got torchrun; give trainer.devices=N instead")
+        raise ConfigError(
+            "expected to be started once on each machine, got torchrun; give trainer.devices=N instead, and "
+            "trainer.num_nodes=M with MASTER_ADDR, MASTER_PORT and NODE_RANK in the environment of each of M machines"
+        )
     if config.precision == "16" and isinstance(trainer.accelerator, CPUAccelerator):
         raise ConfigError("trainer: expected a GPU for precision=16, got the processor; take bf16 or 32")
     return trainer
@@ -100,6 +105,9 @@ def _trainer(
         precision=PRECISIONS[config.precision],  # type: ignore[arg-type]
         accelerator=config.accelerator,
         devices=int(config.devices) if config.devices.lstrip("-").isdigit() else config.devices,
+        num_nodes=config.num_nodes,
+        # Whatever started the command, the environment says which machine this is.
+        plugins=[LightningEnvironment()] if config.num_nodes > 1 else None,
         strategy=strategy,
         deterministic=config.deterministic,
         profiler=_build_profiler(config.profiler, run_dir),
@@ -129,6 +137,8 @@ def fit(trainer: Trainer, module: ClassifierTraining, loaders: StoreLoaders, *, 
         warnings.filterwarnings("ignore", message=".*number of training batches.*")
         warnings.filterwarnings("ignore", message=".*exists and is not empty.*")
         warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")  # the frozen ones
+        # Each direction runs on a copy of its own few weights: see `RecurrentLayer`.
+        warnings.filterwarnings("ignore", message=".*not part of single contiguous chunk of memory.*")
         warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
         try:
             trainer.fit(module, datamodule=loaders, ckpt_path=resume_from, weights_only=True)

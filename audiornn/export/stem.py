@@ -11,7 +11,7 @@ from audiornn.models.stem import ConvolutionStem, MaskedBatchNorm
 
 
 def convolved(graph: GraphBuilder, stem: ConvolutionStem, frames: GraphFrames, num_features: int) -> GraphFrames:
-    """`ConvolutionStem.forward` of frames of ``num_features``, each normalisation folded into its convolution.
+    """`ConvolutionStem.forward` of frames of ``num_features``, a normalisation folded into the convolution before it.
 
     What the last convolution leaves in absent frames is not zeroed: no later layer reads it.
     """
@@ -38,18 +38,27 @@ def _convolution(graph: GraphBuilder, convolution: torch.nn.Conv2d, norm: Masked
         for each in (norm.weight, norm.bias, norm.running_mean, norm.running_var, convolution.weight)
     )
     factor = weight / np.sqrt(variance + norm.eps)
+    offset = bias - mean * factor
+    if norm.relu_first:  # not folded into the next convolution either, which pads with zeros
+        assert convolution.bias is not None
+        before = kernel, to_array(convolution.bias).astype(np.float64)
+    else:
+        before = kernel * factor[:, None, None, None], offset
     across_frames, across_features = convolution.kernel_size[0] // 2, convolution.kernel_size[1] // 2
     x = graph.node(
         "Conv",
         x,
-        (kernel * factor[:, None, None, None]).astype(np.float32),
-        (bias - mean * factor).astype(np.float32),
+        *(each.astype(np.float32) for each in before),
         kernel_shape=list(convolution.kernel_size),
         strides=list(convolution.stride),
         pads=[across_frames, across_features] * 2,
         name="convolution",
     )
-    return graph.node("Relu", x)
+    x = graph.node("Relu", x)
+    if not norm.relu_first:
+        return x
+    scaled = graph.node("Mul", x, factor[:, None, None].astype(np.float32))
+    return graph.node("Add", scaled, offset[:, None, None].astype(np.float32))
 
 
 def _masked(graph: GraphBuilder, x: Value, absent: Value, features: int) -> Value:

@@ -19,7 +19,7 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
     "triangles_in": ("hz", "mel"),
     "log": ("ln", "log10", "db"),
     "log_floor_mode": ("max", "add"),
-    "dct_norm": ("ortho", "none"),
+    "dct_norm": ("ortho", "scaled", "none"),
     "normalisation": ("none", "global", "utterance", "utterance_mean"),
 }
 
@@ -88,7 +88,8 @@ class FeaturesConfig:
     n_mfcc: int = 40
     """Coefficients kept, c0 included."""
     dct_norm: str = "ortho"
-    """DCT-II, orthonormal or plain (``none``: ``2 * sum``, as scipy)."""
+    """DCT-II: orthonormal; ``scaled``: so but for c0, which has the factor of the others (kws_streaming); or plain
+    (``none``: ``2 * sum``, as scipy)."""
     lifter: float = 0.0
     """``Q`` of the weights ``1 + Q / 2 * sin(pi * i / Q)`` on coefficient i from 0 (HTK, Kaldi); 0 is off."""
     use_energy: bool = False

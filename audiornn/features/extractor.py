@@ -190,6 +190,9 @@ class FeatureExtractor(KeepsPrecision):
     def _in_groups(self, waveforms: Tensor, lengths: Tensor) -> Tensor:
         """:meth:`_per_frame` of a few items, or a part of one, at a time, so that temporaries stay small."""
         item_size = self.num_frames(waveforms.shape[1]) * self.config.n_fft
+        # Of a cache: other devices have none of the kind, and each group would be launches of its own.
+        if waveforms.device.type != "cpu":
+            return self._per_frame(waveforms, lengths, 1)
         rows = max(1, _BLOCK_SIZE // item_size)
         if rows >= len(waveforms):
             return self._per_frame(waveforms, lengths, 1 + item_size // _BLOCK_SIZE)

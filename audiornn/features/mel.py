@@ -66,11 +66,12 @@ def mel_filter_bank(
 
 
 def dct_matrix(n_mels: int, n_mfcc: int, norm: str) -> NDArray[np.float64]:
-    """DCT-II as a matrix to multiply from the right, ``(n_mels, n_mfcc)``; ``none`` is scipy's ``2 * sum``."""
+    """DCT-II as a matrix to multiply from the right, ``(n_mels, n_mfcc)``; see `FeaturesConfig.dct_norm`."""
     positions = (np.arange(n_mels) + 0.5) * (np.pi / n_mels)
     matrix: NDArray[np.float64] = 2.0 * np.cos(positions[:, None] * np.arange(n_mfcc))
-    if norm == "ortho":
+    if norm in ("ortho", "scaled"):
         matrix *= np.sqrt(0.5 / n_mels)
+    if norm == "ortho":
         matrix[:, 0] *= np.sqrt(0.5)
     return matrix
 

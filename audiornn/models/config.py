@@ -10,6 +10,7 @@ from audiornn.errors import ConfigError
 CELLS = ("rnn_tanh", "rnn_relu", "gru", "lstm")
 POOLINGS = ("last", "mean", "max", "mean_std", "attention", "multihead_attention")
 QUERIES = ("learned", "middle")
+NORM_RELU, RELU_NORM = "norm_relu", "relu_norm"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +27,9 @@ class StemConfig:
     """Kernel extent along frames, odd."""
     kernel_features: int = 3
     """Kernel extent along features, odd; 1 for MFCC, whose neighbours are not alike."""
+    order: str = NORM_RELU
+    """``norm_relu``; ``relu_norm``: each convolution has a bias, and what it gives is rectified before it is
+    normalised, with Keras's constants, as in MHAtt-RNN."""
 
     def __post_init__(self) -> None:
         for name in ("frame_strides", "feature_strides"):
@@ -36,9 +40,16 @@ class StemConfig:
                 )
         if min([1, *self.channels, *self.frame_strides, *self.feature_strides]) < 1:
             raise ConfigError("stem channels and strides must be at least 1")
+        if self.order not in (NORM_RELU, RELU_NORM):
+            raise ConfigError(f"stem order must be {NORM_RELU} or {RELU_NORM}, got {self.order!r}")
         for name in ("kernel_frames", "kernel_features"):
             if getattr(self, name) < 1 or getattr(self, name) % 2 == 0:
                 raise ConfigError(f"{name} must be odd and at least 1, got {getattr(self, name)}")
+
+    @property
+    def norm_eps(self) -> float:
+        """What is added to a variance."""
+        return 1e-3 if self.order == RELU_NORM else 1e-5
 
     @property
     def frame_stride(self) -> int:
@@ -108,12 +119,20 @@ class HeadConfig:
     """Units of the embedding layer (linear, ReLU); 0 means that the pooled vector is the embedding."""
     dropout: float = 0.0
     """Dropout on the pooled vector and on the embedding, in [0, 1)."""
+    embedding_dropout: float | None = None
+    """Dropout on the embedding where it is another than on the pooled vector; None = the same."""
 
     def __post_init__(self) -> None:
         if self.embedding_size < 0:
             raise ConfigError(f"embedding_size must be at least 0, got {self.embedding_size}")
-        if not 0 <= self.dropout < 1:
-            raise ConfigError(f"head dropout must be in [0, 1), got {self.dropout}")
+        for name in ("dropout", "embedding_dropout"):
+            if not 0 <= (getattr(self, name) or 0.0) < 1:
+                raise ConfigError(f"head {name} must be in [0, 1), got {getattr(self, name)}")
+
+    @property
+    def dropout_after(self) -> float:
+        """Dropout on the embedding."""
+        return self.dropout if self.embedding_dropout is None else self.embedding_dropout
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,32 +3,12 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
-from torch.nn import functional
 
 from audiornn.models.cells import RecurrentLayer
 from audiornn.models.config import EncoderConfig
+from audiornn.models.dropout import SequenceDropout
 from audiornn.models.stem import ConvolutionStem
 from audiornn.padding import Frames, absent_frames, lengths_to_padding_mask, with_missing, without_missing, zero_padding
-
-
-class SequenceDropout(nn.Module):
-    """Dropout that leaves out the same features in every frame of an utterance (Gal & Ghahramani, 2016).
-
-    Besides, it draws random numbers for one frame, not for all: on a CPU those take as long as a convolution.
-
-    Args:
-        probability: of a feature to be left out, in [0, 1).
-    """
-
-    def __init__(self, probability: float) -> None:
-        super().__init__()
-        self.probability = probability
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Shape: x ``(batch, frames, features)`` -> like x."""
-        if not self.training or self.probability == 0:
-            return x
-        return x * functional.dropout(x.new_ones(len(x), 1, x.shape[2]), self.probability)
 
 
 class RecurrentEncoder(nn.Module):

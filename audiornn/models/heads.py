@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from audiornn.models.config import HeadConfig
+from audiornn.models.dropout import VectorDropout
 
 
 class EmbeddingLayer(nn.Module):
@@ -12,7 +13,7 @@ class EmbeddingLayer(nn.Module):
 
     def __init__(self, config: HeadConfig, input_size: int) -> None:
         super().__init__()
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = VectorDropout(config.dropout)
         self.linear = nn.Linear(input_size, config.embedding_size) if config.embedding_size else None
         self.output_size = config.embedding_size or input_size
 
@@ -27,7 +28,7 @@ class LinearHead(nn.Module):
 
     def __init__(self, config: HeadConfig, input_size: int, num_outputs: int) -> None:
         super().__init__()
-        self.dropout = nn.Dropout(config.dropout if config.embedding_size else 0.0)
+        self.dropout = VectorDropout(config.dropout_after if config.embedding_size else 0.0)
         self.linear = nn.Linear(input_size, num_outputs)
 
     def forward(self, embedding: Tensor) -> Tensor:

@@ -10,15 +10,29 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import batch_norm, pad
 
-from audiornn.models.config import StemConfig
+from audiornn.models.config import RELU_NORM, StemConfig
 from audiornn.padding import Frames, absent_frames
+from audiornn.replicas import summed_together
+
+_SLOW_MOMENTUM = 0.01
+"""Of models that rectify first: Keras's."""
 
 
 class MaskedBatchNorm(nn.BatchNorm2d):
     """Batch normalisation and ReLU, whose training statistics leave the padding out.
 
-    In evaluation it is `torch.nn.BatchNorm2d` and ReLU. Parameters and buffers are those of `torch.nn.BatchNorm2d`.
+    With several replicas they are those of the whole batch. In evaluation it is `torch.nn.BatchNorm2d` and ReLU, whose
+    parameters and buffers it has.
+
+    Args:
+        channels: of what it normalises.
+        relu_first: ReLU, then normalisation.
+        eps, momentum: as of `torch.nn.BatchNorm2d`.
     """
+
+    def __init__(self, channels: int, *, relu_first: bool = False, eps: float = 1e-5, momentum: float = 0.1) -> None:
+        super().__init__(channels, eps=eps, momentum=momentum)
+        self.relu_first = relu_first
 
     def forward_valid(self, x: Tensor, padding: Tensor) -> Tensor:
         """Normalise, rectify, zero the padding, whatever finite values it holds.
@@ -27,15 +41,19 @@ class MaskedBatchNorm(nn.BatchNorm2d):
             x ``(batch, channels, frames, features)``, padding ``(batch, 1, frames, 1)`` True where there is no frame
             -> like x with zeros as padding.
         """
+        if not self.training and self.relu_first:
+            return self.forward(x.relu()).masked_fill_(padding, 0.0)
         if not self.training:
             return self.forward(x).masked_fill_(padding, 0.0).relu_()
         # In float32 whatever the precision: in half, the count itself overflows.
         wide = x if x.dtype == torch.float64 else x.float()
-        count = ((~padding).sum() * x.shape[3]).clamp(min=1).to(wide.dtype)
+        if self.relu_first:
+            wide = wide.relu()
+        count = ((~padding).sum() * x.shape[3]).to(wide.dtype)
         valid = (~padding).to(wide.dtype)
         outputs: Tensor
-        outputs, mean, variance = _NormaliseAndRectify.apply(  # type: ignore[no-untyped-call]
-            wide, valid, count, self.weight, self.bias, self.eps
+        outputs, mean, variance, count = _NormaliseAndRectify.apply(  # type: ignore[no-untyped-call]
+            wide, valid, count, self.weight, self.bias, self.eps, not self.relu_first
         )
         self._update_running(mean, variance * count / (count - 1).clamp(min=1))
         return outputs.to(x.dtype)
@@ -50,7 +68,7 @@ class MaskedBatchNorm(nn.BatchNorm2d):
 
 
 class _NormaliseAndRectify(torch.autograd.Function):
-    """Batch normalisation by the statistics of the valid frames, then ReLU, with the gradient written out.
+    """Batch normalisation by the statistics of the valid frames, then ReLU or not, with the gradient written out.
 
     What a stem takes beside its convolutions are passes over memory: autograd's own form has three times as many. Those
     here are ones that torch vectorises in the channels-last layout; the mask is multiplied, as selecting is not.
@@ -58,20 +76,23 @@ class _NormaliseAndRectify(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, valid: Tensor, count: Tensor, weight: Tensor, bias: Tensor, eps: float
-    ) -> tuple[Tensor, Tensor, Tensor]:
+        ctx: Any, x: Tensor, valid: Tensor, count: Tensor, weight: Tensor, bias: Tensor, eps: float, rectify: bool
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """x as in `MaskedBatchNorm.forward_valid`, valid 1 where padding is False, else 0, count of valid values.
 
-        Returns outputs, mean and biased variance.
+        Returns outputs, mean, biased variance, and the count over all replicas.
         """
         x = (x * valid).contiguous(memory_format=torch.channels_last)
-        mean = _sum_per_channel(x) / count
-        variance = (_sum_per_channel(x.square()) / count - mean.square()).clamp(min=0)
-        outputs = batch_norm(x, mean, variance, weight, bias, eps=eps).relu_().mul_(valid)
+        total, squares, count = summed_together(_sum_per_channel(x), _sum_per_channel(x.square()), count)
+        count = count.clamp(min=1)
+        mean = total / count
+        variance = (squares / count - mean.square()).clamp(min=0)
+        outputs = batch_norm(x, mean, variance, weight, bias, eps=eps)
+        outputs = (outputs.relu_() if rectify else outputs).mul_(valid)
         ctx.save_for_backward(x, outputs, valid, count, mean, variance, weight)
-        ctx.eps = eps
-        ctx.mark_non_differentiable(mean, variance)
-        return outputs, mean, variance
+        ctx.eps, ctx.rectify = eps, rectify
+        ctx.mark_non_differentiable(mean, variance, count)
+        return outputs, mean, variance, count
 
     @staticmethod
     @once_differentiable
@@ -79,20 +100,21 @@ class _NormaliseAndRectify(torch.autograd.Function):
         """Ioffe & Szegedy, 2015, section 3; the mask of the ReLU is the padding's too."""
         x, outputs, valid, count, mean, variance, weight = ctx.saved_tensors
         gradient = gradient.contiguous(memory_format=torch.channels_last)
-        gradient = torch.ops.aten.threshold_backward(gradient, outputs, 0)
+        gradient = torch.ops.aten.threshold_backward(gradient, outputs, 0) if ctx.rectify else gradient * valid
         # As if mean and variance were constants, which gives the first of three terms ...
         x_gradient, weight_gradient, bias_gradient = torch.ops.aten.native_batch_norm_backward(
             gradient, x, weight, mean, variance, None, None, False, ctx.eps, [True, True, True]
         )
-        # ... and what goes through them.
+        # ... and what goes through them, from the outputs of every replica.
+        weight_total, bias_total = summed_together(weight_gradient, bias_gradient)
         inverse_std = torch.rsqrt(variance + ctx.eps)
-        slope = -weight * inverse_std.square() * weight_gradient / count
-        offset = -weight * inverse_std * bias_gradient / count - slope * mean
+        slope = -weight * inverse_std.square() * weight_total / count
+        offset = -weight * inverse_std * bias_total / count - slope * mean
         batch, _, frames, features = x.shape
         rows = _frame_rows(x_gradient).addcmul_(_frame_rows(x), slope.repeat(features))
         rows.addcmul_(_frame_rows(valid), offset.repeat(features))
         x_gradient = rows.reshape(batch, frames, features, -1).permute(0, 3, 1, 2)
-        return x_gradient, None, None, weight_gradient, bias_gradient, None
+        return x_gradient, None, None, weight_gradient, bias_gradient, None, None
 
 
 def _frame_rows(x: Tensor) -> Tensor:
@@ -108,7 +130,7 @@ def _sum_per_channel(x: Tensor) -> Tensor:
 
 
 class ConvolutionStem(nn.Module):
-    """Convolution, batch normalisation, ReLU, as often as `StemConfig.channels` says.
+    """Convolution, batch normalisation, ReLU, in the order and as often as `StemConfig` says.
 
     Each convolution keeps ``ceil(length / stride)`` frames. Padding is zeroed before every convolution, so the last
     frames of a clip see the zeros that they would see alone; those beside a missing frame see zeros in its place. A
@@ -124,6 +146,7 @@ class ConvolutionStem(nn.Module):
         self.convolutions = nn.ModuleList()
         self.norms = nn.ModuleList()
         channels, features = 1, num_features
+        relu_first = config.order == RELU_NORM
         for index, width in enumerate(config.channels):
             self.convolutions.append(
                 nn.Conv2d(
@@ -132,10 +155,11 @@ class ConvolutionStem(nn.Module):
                     (config.kernel_frames, config.kernel_features),
                     stride=(self._frame_strides[index], feature_strides[index]),
                     padding=(config.kernel_frames // 2, config.kernel_features // 2),
-                    bias=False,
+                    bias=relu_first,
                 )
             )
-            self.norms.append(MaskedBatchNorm(width))
+            momentum = _SLOW_MOMENTUM if relu_first else 0.1
+            self.norms.append(MaskedBatchNorm(width, relu_first=relu_first, eps=config.norm_eps, momentum=momentum))
             channels, features = width, -(-features // feature_strides[index])
         self.output_size = channels * features
         self.frame_stride = math.prod(self._frame_strides)

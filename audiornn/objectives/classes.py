@@ -183,6 +183,9 @@ class MulticlassObjective(TaskObjective):
             outputs.float(), targets, weight=self.class_weights, label_smoothing=self.label_smoothing
         )
 
+    def mass(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        return super().mass(outputs, targets) if self.class_weights is None else self.class_weights[targets].sum()
+
     def figures(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
         loss = nn.functional.cross_entropy(outputs, targets)
         return {"loss": float(loss), **accuracies(outputs.argmax(dim=1), targets)}
@@ -241,6 +244,10 @@ class MultilabelObjective(TaskObjective):
         known = ~targets.isnan()
         losses = nn.functional.binary_cross_entropy_with_logits(outputs.float(), targets.nan_to_num(), reduction="none")
         return mean_of_known(losses, known)
+
+    def mass(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        del outputs
+        return (~targets.isnan()).sum()
 
     def figures(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
         answers = outputs >= 0

@@ -110,6 +110,10 @@ class NextFrameObjective(TaskObjective):
         del targets
         return outputs[:, 0].sum() / outputs[:, 2].sum().clamp(min=1)
 
+    def mass(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        del targets
+        return outputs[:, 2].sum()
+
     def figures(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
         del targets
         errors, copied, counts = outputs.double().sum(dim=0).tolist()

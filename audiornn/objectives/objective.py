@@ -17,6 +17,7 @@ from audiornn.inputs import Inputs
 from audiornn.manifest import Utterance
 from audiornn.models.classifier import ClassifierOutput
 from audiornn.models.config import ModelConfig
+from audiornn.replicas import num_replicas, weighed
 from audiornn.targets import MISSING_CLASS, TargetSource, UtteranceSource, read_targets
 from audiornn.tasks import BINARY, MULTICLASS, Floats, Ints, TaskSpec
 
@@ -60,6 +61,10 @@ class TaskObjective(nn.Module):
     @abstractmethod
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Mean loss of a batch, a scalar. Shape: as `select` gives them, at least one row."""
+
+    def mass(self, outputs: Tensor, targets: Tensor) -> Tensor:  # noqa: ARG002
+        """What `forward` is a mean over, a scalar; here utterances. Shape: as there, or no row at all."""
+        return outputs.new_full((), len(outputs), dtype=torch.float32)
 
     @abstractmethod
     def figures(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
@@ -167,14 +172,24 @@ class Objective(nn.Module):
             for task in self._each()
         }
 
-    def forward(self, output: ClassifierOutput, targets: Mapping[str, Tensor]) -> Tensor:
-        """Weighted sum of the tasks' mean losses over the utterances that have their targets; a scalar."""
+    def forward(self, output: ClassifierOutput, targets: Mapping[str, Tensor], *, counts: bool = True) -> Tensor:
+        """Weighted sum of the tasks' mean losses over the utterances that have their targets; a scalar.
+
+        Of a share of a batch it is such that the mean over all shares is the loss of the batch, see `weighed`.
+
+        Args:
+            output, targets: of a batch.
+            counts: False = these utterances are no part of the batch.
+        """
         found = self.outcomes(output, targets)
         losses = []
         for task, weight in zip(self._each(), self._weights, strict=True):
             outputs, wanted = found[task.spec.name]
             # Without any target a loss of 0 that still reaches the weights: other devices wait for their gradient.
-            losses.append(weight * task(outputs, wanted) if len(wanted) else 0 * _anything(output))
+            loss = weight * task(outputs, wanted) if len(wanted) else 0 * _anything(output)
+            if num_replicas() > 1:
+                loss = weighed(loss, int(counts) * task.mass(outputs, wanted))
+            losses.append(loss)
         return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
 
     def figures(self, outcomes: Mapping[str, Outcome]) -> dict[str, float]:

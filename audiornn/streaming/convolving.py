@@ -7,14 +7,12 @@ from collections.abc import Mapping
 import numpy as np
 
 from audiornn.inference.engines import Floats
-from audiornn.models.config import StemConfig
+from audiornn.models.config import RELU_NORM, StemConfig
 from audiornn.streaming.carrying import Carry, Mask
-
-_NORM_EPS = 1e-5  # that of `torch.nn.BatchNorm2d`
 
 
 class RunningConvolution:
-    """One convolution, with its normalisation folded in, and ReLU.
+    """One convolution and ReLU, with the normalisation folded in, or after them.
 
     Frames are ``(features, channels)`` with the zeros around the features that the convolution pads: what a kernel
     reads of a frame then lies in one piece.
@@ -25,6 +23,7 @@ class RunningConvolution:
         strides: along frames and features.
         features: of a frame that enters.
         margin: zeros on either side of the features of a frame that leaves.
+        after: factor and offset ``(out_channels,)`` of a normalisation that follows ReLU.
 
     Attributes:
         before: frames of zeros before the first one, as the convolution pads.
@@ -33,7 +32,15 @@ class RunningConvolution:
         output_shape: of one that leaves.
     """
 
-    def __init__(self, kernel: Floats, bias: Floats, strides: tuple[int, int], features: int, margin: int) -> None:
+    def __init__(
+        self,
+        kernel: Floats,
+        bias: Floats,
+        strides: tuple[int, int],
+        features: int,
+        margin: int,
+        after: tuple[Floats, Floats] | None = None,
+    ) -> None:
         channels, entering, self._reach, self._width = kernel.shape
         self.stride, self._feature_stride = strides
         self.before = self._reach // 2
@@ -44,6 +51,7 @@ class RunningConvolution:
         self.output_shape = (self._leaving + 2 * margin, channels)
         self._weights = np.ascontiguousarray(kernel.transpose(2, 3, 1, 0).reshape(-1, channels))
         self._bias = bias
+        self._after = after
 
     def step(self, values: Floats, missing: Mask | None, carry: Carry, last: bool) -> tuple[Floats, Mask | None, Carry]:
         """Shape: values ``(batch, frames, *frame_shape)`` -> ``(batch, fewer, *output_shape)``."""
@@ -79,6 +87,9 @@ class RunningConvolution:
         found = np.zeros((batch, count, *self.output_shape), dtype=np.float32)
         inside = found[:, :, self._margin : self._margin + self._leaving]
         np.maximum(products.reshape(inside.shape), 0, out=inside)
+        if self._after is not None:
+            inside *= self._after[0]
+            inside += self._after[1]
         return found
 
 
@@ -95,12 +106,16 @@ def running_stem(config: StemConfig, weights: Mapping[str, Floats], num_features
     stages, features = [], num_features
     for index in range(depth):
         norm = {name: weights[f"norms.{index}.{name}"] for name in ("weight", "bias", "running_mean", "running_var")}
-        factor = norm["weight"] / np.sqrt(norm["running_var"].astype(np.float64) + _NORM_EPS)
-        kernel = (weights[f"convolutions.{index}.weight"] * factor[:, None, None, None]).astype(np.float32)
-        bias = (norm["bias"] - norm["running_mean"] * factor).astype(np.float32)
+        factor = norm["weight"] / np.sqrt(norm["running_var"].astype(np.float64) + config.norm_eps)
+        offset = (norm["bias"] - norm["running_mean"] * factor).astype(np.float32)
+        kernel, bias, after = weights[f"convolutions.{index}.weight"], offset, None
+        if config.order == RELU_NORM:
+            bias, after = weights[f"convolutions.{index}.bias"], (factor.astype(np.float32), offset)
+        else:
+            kernel = (kernel * factor[:, None, None, None]).astype(np.float32)
         margin = config.kernel_features // 2 if index + 1 < depth else 0
         strides = frame_strides[index], feature_strides[index]
-        stages.append(RunningConvolution(kernel, bias, strides, features, margin))
+        stages.append(RunningConvolution(kernel, bias, strides, features, margin, after))
         features = -(-features // feature_strides[index])
     return stages
 
