@@ -80,8 +80,16 @@ def zero_past_lengths_(x: Tensor, lengths: Tensor) -> Tensor:
 
 
 def _counts(padding_mask: Tensor, like: Tensor) -> Tensor:
-    """Valid positions per item, at least 1, ``(batch, 1)``; an empty item reduces to 0, not NaN."""
+    """Valid positions per item, at least 1, ``(batch, 1)``; an empty item reduces to 0, not NaN.
+
+    Of a ``like`` of 32 bits or more: bfloat16 can't count past 256.
+    """
     return (~padding_mask).sum(dim=1, keepdim=True).clamp(min=1).to(like.dtype)
+
+
+def _wide(x: Tensor) -> Tensor:
+    """What sums and counts are exact in: float32 for narrower numbers, as those of mixed precision are."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 def masked_mean(x: Tensor, padding_mask: Tensor) -> Tensor:
@@ -90,7 +98,8 @@ def masked_mean(x: Tensor, padding_mask: Tensor) -> Tensor:
     Shape:
         x ``(batch, frames, features)`` -> ``(batch, features)``.
     """
-    return zero_padding(x, padding_mask).sum(dim=1) / _counts(padding_mask, x)
+    wide = _wide(x)
+    return (zero_padding(wide, padding_mask).sum(dim=1) / _counts(padding_mask, wide)).to(x.dtype)
 
 
 def masked_mean_std(x: Tensor, padding_mask: Tensor, eps: float = 1e-5) -> tuple[Tensor, Tensor]:
@@ -99,10 +108,11 @@ def masked_mean_std(x: Tensor, padding_mask: Tensor, eps: float = 1e-5) -> tuple
     Shape:
         x ``(batch, frames, features)`` -> two of ``(batch, features)``.
     """
-    mean = masked_mean(x, padding_mask)
-    deviation = zero_padding(x - mean.unsqueeze(1), padding_mask)
-    variance = deviation.square().sum(dim=1) / _counts(padding_mask, x)
-    return mean, torch.sqrt(variance + eps)
+    wide = _wide(x)
+    mean = masked_mean(wide, padding_mask)
+    deviation = zero_padding(wide - mean.unsqueeze(1), padding_mask)
+    variance = deviation.square().sum(dim=1) / _counts(padding_mask, wide)
+    return mean.to(x.dtype), torch.sqrt(variance + eps).to(x.dtype)
 
 
 def masked_max(x: Tensor, padding_mask: Tensor) -> Tensor:
@@ -124,8 +134,9 @@ def masked_softmax(scores: Tensor, padding_mask: Tensor) -> Tensor:
     """
     mask = _over_trailing_axes(padding_mask, scores)
     # finfo.min, not -inf: an all-padding row would be NaN, and its gradient with it.
-    weights = torch.softmax(scores.masked_fill(mask, torch.finfo(scores.dtype).min), dim=1)
-    return weights.masked_fill(mask, 0.0)
+    wide = _wide(scores)
+    weights = torch.softmax(wide.masked_fill(mask, torch.finfo(wide.dtype).min), dim=1)
+    return weights.masked_fill(mask, 0.0).to(scores.dtype)
 
 
 class MovedTogether(NamedTuple):
