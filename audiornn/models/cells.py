@@ -23,7 +23,8 @@ class RecurrentLayer(nn.Module):
 
     - *gathered*: each direction runs over the padded batch, the backward one on a copy whose rows are reversed within
       their lengths. It trains fastest on a CPU (LSTM 3 to 5 times), synchronises with no GPU, and exports.
-    - *written out* (`audiornn.models.gru`): a GRU's training step on a CPU, 1.5 times as fast as the gathered one.
+    - *written out* (`audiornn.models.gru`): a GRU's training step on a CPU, 1.2 to 1.6 times as fast as the
+      gathered one.
     - *packed*: ``pack_padded_sequence``; skips the padding, fastest for GRU and plain cells at inference on a CPU.
 
     Args:

@@ -1,4 +1,4 @@
-"""A GRU layer's training step on a CPU: the same numbers as torch's own in about half the time."""
+"""A GRU layer's training step on a CPU: the same numbers as torch's own, sooner."""
 
 from __future__ import annotations
 
@@ -144,27 +144,38 @@ def _projected(frames: Tensor, weights: Weights) -> Tensor:
 def _run_forward(
     inputs: list[Tensor], states: Tensor, gates: Tensor, news: Tensor, weights: tuple[Tensor, ...]
 ) -> list[list[Tensor]]:
-    """Fill states, gates (reset and update) and new states; returns what the states add to the gates, by step."""
+    """Fill states, gates (reset and update) and new states; returns what the states add to the new ones."""
     directions, _, _, size = news.shape
     biases = [torch.cat((torch.zeros_like(bias[: 2 * size]), bias[2 * size :])) for bias in weights[3::4]]
     minus_one = news.new_tensor(-1.0)
-    steps = zip(
-        zip(*(each.unbind() for each in inputs), strict=True),
-        states.unbind(1), states[:, 1:].unbind(1), gates.unbind(1), news.unbind(1), strict=False,
-    )  # fmt: skip
+    # Views of all steps at once: made one by one they take a tenth of the time.
+    into_gates, into_new = zip(*(_steps(each, 2 * size) for each in inputs), strict=True)
+    own_gates, own_new = [each.unbind() for each in gates], [each.unbind() for each in news]
+    resets = [each[..., :size].unbind() for each in gates]
+    before_all, before, after = states.unbind(1), [each.unbind() for each in states], states[:, 1:].unbind(1)
+    both, updates, new_all = gates.unbind(1), gates[..., size:].unbind(1), news.unbind(1)
     hiddens = []
-    for into, before, after, gate, new in steps:
-        hidden = [_linear(before[d], weights[4 * d + 1], biases[d]) for d in range(directions)]
+    for t in range(news.shape[1]):
+        of_new = []
         for d in range(directions):
-            torch.add(into[d][:, : 2 * size], hidden[d][:, : 2 * size], out=gate[d])
-        gate.sigmoid_()
+            hidden = _linear(before[d][t], weights[4 * d + 1], biases[d])
+            to_gates, to_new = torch.split(hidden, [2 * size, size], dim=1)
+            torch.add(into_gates[d][t], to_gates, out=own_gates[d][t])
+            of_new.append(to_new)
+        both[t].sigmoid_()
         for d in range(directions):
-            torch.addcmul(into[d][:, 2 * size :], gate[d, :, :size], hidden[d][:, 2 * size :], value=2, out=new[d])
+            torch.addcmul(into_new[d][t], resets[d][t], of_new[d], value=2, out=own_new[d][t])
         # tanh(x) = 2 sigmoid(2 x) - 1, to a rounding of 1, and in a third of the time.
+        new = new_all[t]
         torch.add(minus_one, new.sigmoid_(), alpha=2, out=new)
-        torch.lerp(new, before, gate[..., size:], out=after)
-        hiddens.append(hidden)
+        torch.lerp(new, before_all[t], updates[t], out=after[t])
+        hiddens.append(of_new)
     return hiddens
+
+
+def _steps(x: Tensor, size: int) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """Views of each step's first ``size`` columns, and of its others. Shape: x ``(frames, batch, columns)``."""
+    return x[..., :size].unbind(), x[..., size:].unbind()
 
 
 def _run_backward(
@@ -184,16 +195,20 @@ def _run_backward(
     kept, scratch = torch.empty_like(of_state), torch.empty_like(of_state)
     sigmoid_backward, tanh_backward = torch.ops.aten.sigmoid_backward, torch.ops.aten.tanh_backward
     resets, updates = gates[..., :size].unbind(1), gates[..., size:].unbind(1)
+    before, news_by_step, gradients = states.unbind(1), news.unbind(1), gradient.unbind(1)
+    new_sides, hidden_sides = of_news.unbind(1), [each.unbind() for each in of_gates]
+    to_reset, to_update, to_hidden = (of_gates[..., at * size : (at + 1) * size].unbind(1) for at in range(3))
+    of_state_by, kept_by, scratch_by = of_state.unbind(), kept.unbind(), scratch.unbind()
     for t in range(news.shape[1] - 1, -1, -1):
-        reset, update, new, gate_gradient = resets[t], updates[t], news[:, t], of_gates[:, t]
-        of_state += gradient[:, t]
+        reset, update, new = resets[t], updates[t], news_by_step[t]
+        of_state += gradients[t]
         torch.mul(of_state, update, out=kept)
-        of_new = tanh_backward(torch.sub(of_state, kept, out=scratch), new, grad_input=of_news[:, t])
-        torch.mul(of_new, reset, out=gate_gradient[..., 2 * size :])
+        of_new = tanh_backward(torch.sub(of_state, kept, out=scratch), new, grad_input=new_sides[t])
+        torch.mul(of_new, reset, out=to_hidden[t])
+        for own, hidden, product in zip(of_new.unbind(), hiddens[t], scratch_by, strict=True):
+            torch.mul(own, hidden, out=product)
+        sigmoid_backward(scratch, reset, grad_input=to_reset[t])
+        torch.sub(before[t], new, out=scratch).mul_(of_state)
+        sigmoid_backward(scratch, update, grad_input=to_update[t])
         for d in range(directions):
-            torch.mul(of_new[d], hiddens[t][d][:, 2 * size :], out=scratch[d])
-        sigmoid_backward(scratch, reset, grad_input=gate_gradient[..., :size])
-        torch.sub(states[:, t], new, out=scratch).mul_(of_state)
-        sigmoid_backward(scratch, update, grad_input=gate_gradient[..., size : 2 * size])
-        for d in range(directions):
-            torch.add(kept[d], _linear(gate_gradient[d], transposed[d]), out=of_state[d])
+            torch.add(kept_by[d], _linear(hidden_sides[d][t], transposed[d]), out=of_state_by[d])
