@@ -212,14 +212,15 @@ class Augmenter:
         """
         config = self.config
         column = self.WAVEFORM_DRAWS
+        # Multiplied, not selected: features are finite, and it takes a third of the time on a CPU.
         for _ in range(config.time_masks):
             band = _band(draws[:, column], draws[:, column + 1], config.time_mask_frames, lengths, features.shape[1])
-            features = features.masked_fill(band.unsqueeze(2), 0.0)
+            features = features * (~band).to(features.dtype).unsqueeze(2)
             column += 2
         bins = torch.full_like(lengths, features.shape[2])
         for _ in range(config.feature_masks):
             band = _band(draws[:, column], draws[:, column + 1], config.feature_mask_bins, bins, features.shape[2])
-            features = features.masked_fill(band.unsqueeze(1), 0.0)
+            features = features * (~band).to(features.dtype).unsqueeze(1)
             column += 2
         return features
 
@@ -262,18 +263,39 @@ def change_speed(
     Shape: waveforms ``(batch, samples)``, lengths ``(batch,)``, factors ``(batch,)`` -> waveforms and lengths.
     """
     new_lengths = torch.ceil(lengths / factors).long().clamp(min=1)
-    if slowest is None or waveforms.device.type == "cpu":
-        size = int(new_lengths.max())
-    else:
-        size = max(1, math.ceil(waveforms.shape[1] / slowest))
-    position = torch.arange(size, device=waveforms.device) * factors.to(waveforms.dtype).unsqueeze(1)
-    index = position.long().clamp_(max=waveforms.shape[1] - 1)
-    fraction = position.sub_(index)
     # One zero more stands for the silence after the clip.
     padded = torch.nn.functional.pad(waveforms, (0, 1))
+    factors = factors.to(waveforms.dtype)
+    if waveforms.device.type == "cpu":
+        return _resampled_by_rows(padded, new_lengths, factors), new_lengths
+    size = int(new_lengths.max()) if slowest is None else max(1, math.ceil(waveforms.shape[1] / slowest))
+    position = torch.arange(size, device=waveforms.device) * factors.unsqueeze(1)
+    index = position.long().clamp_(max=waveforms.shape[1] - 1)
+    fraction = position.sub_(index)
     here = padded.gather(1, index)
     resampled = torch.lerp(here, padded.gather(1, index.add_(1)), fraction)
     return zero_padding(resampled, lengths_to_padding_mask(new_lengths, size)), new_lengths
+
+
+def _resampled_by_rows(padded: Tensor, new_lengths: Tensor, factors: Tensor) -> Tensor:
+    """`change_speed` clip by clip, to the same bits in a third of the time: what is computed stays in the cache.
+
+    Shape: padded ``(batch, samples + 1)``, new_lengths and factors ``(batch,)`` -> ``(batch, longest new length)``.
+    """
+    size = int(new_lengths.max())
+    resampled = padded.new_zeros(len(padded), size)
+    steps = torch.arange(size, dtype=padded.dtype)
+    # In 32 bits: indices are what most of the memory is moved for.
+    indices = torch.empty(size, dtype=torch.int32)
+    positions, heres, nexts = (padded.new_empty(size) for _ in range(3))
+    rows = zip(padded, resampled, new_lengths.tolist(), factors.tolist(), strict=True)
+    for source, target, length, factor in rows:
+        position, index = torch.mul(steps[:length], factor, out=positions[:length]), indices[:length]
+        index.copy_(position).clamp_(max=padded.shape[1] - 2)
+        here = torch.index_select(source, 0, index, out=heres[:length])
+        after = torch.index_select(source[1:], 0, index, out=nexts[:length])
+        torch.lerp(here, after, position.sub_(index), out=target[:length])
+    return resampled
 
 
 def change_speed_within(waveforms: Tensor, lengths: Tensor, factors: Tensor) -> Tensor:

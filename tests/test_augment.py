@@ -122,6 +122,20 @@ def test_noise_by_volume_is_uniform_up_to_it_and_clipped():
     assert gap.isnan().all(), "what is missing stays missing"
 
 
+def test_speed_is_the_line_between_two_samples():
+    waveforms, lengths = pad_waveforms(utterances([3000, 1, 777]))
+    factors = torch.tensor([0.9, 1.1, 1.0371], dtype=torch.float64)
+    faster, new_lengths = augment.change_speed(waveforms, lengths, factors)
+    assert new_lengths.tolist() == [3334, 1, 750] and faster.shape == (3, 3334)
+    for row, factor, length, new in zip(
+        range(3), factors.tolist(), lengths.tolist(), new_lengths.tolist(), strict=True
+    ):
+        samples = np.append(waveforms[row, :length].double().numpy(), 0.0)
+        expected = np.interp(np.arange(new) * factor, np.arange(length + 1), samples)
+        np.testing.assert_allclose(faster[row, :new], expected, atol=1e-3)
+        assert faster[row, new:].eq(0).all()
+
+
 @pytest.mark.parametrize("snr_db", [-5.0, 0.0, 20.0])
 def test_noise_is_mixed_at_the_asked_ratio_over_the_valid_samples(snr_db):
     waveforms, lengths = pad_waveforms([tone(440, 0.5), tone(300, 1.0)])

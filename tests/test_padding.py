@@ -58,6 +58,12 @@ def test_reversing_twice_is_the_identity_and_once_reverses_the_valid_frames(fram
     assert torch.equal(padding.reverse_sequences(once, LENGTHS), frames)
 
 
+def test_gradients_are_reversed_alike_to_any_order(frames):
+    x = frames.double().requires_grad_()
+    assert torch.autograd.gradcheck(padding.reverse_sequences, (x, LENGTHS))
+    assert torch.autograd.gradgradcheck(padding.reverse_sequences, (x, LENGTHS))
+
+
 def test_last_valid_frame_is_picked_per_item(frames):
     last = padding.last_valid(frames, LENGTHS)
     assert torch.equal(last[0], frames[0, 3]) and torch.equal(last[3], frames[3, 6]) and last[2].eq(0).all()

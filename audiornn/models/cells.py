@@ -8,17 +8,23 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from audiornn.errors import ConfigError
 from audiornn.models.config import CELLS
-from audiornn.padding import lengths_to_padding_mask, reverse_sequences, zero_padding
+from audiornn.models.gru import Weights, run_gru
+from audiornn.padding import is_captured, lengths_to_padding_mask, reverse_sequences, zero_padding
+
+# Of smaller batches the operations that a step of time consists of cost more than what they compute.
+_FEWEST_ITEMS = 16
 
 
 class RecurrentLayer(nn.Module):
     """A plain, GRU or LSTM layer in one or both directions whose backward pass starts at each item's own end.
 
-    The parameters are those of ``nn.RNN``, ``nn.GRU`` or ``nn.LSTM`` under the same names. Two forms compute the same
-    outputs and gradients (`test_cells`):
+    The parameters are those of ``nn.RNN``, ``nn.GRU`` or ``nn.LSTM`` under the same names. Three forms compute the
+    same outputs and gradients (`test_cells`):
 
     - *gathered*: each direction runs over the padded batch, the backward one on a copy whose rows are reversed within
       their lengths. It trains fastest on a CPU (LSTM 3 to 5 times), synchronises with no GPU, and exports.
+    - *written out* (`audiornn.models.gru`): a GRU's training step on a CPU, 1.2 to 1.6 times as fast as the
+      gathered one.
     - *packed*: ``pack_padded_sequence``; skips the padding, fastest for GRU and plain cells at inference on a CPU.
 
     Args:
@@ -78,7 +84,15 @@ class RecurrentLayer(nn.Module):
         packed_is_faster = not torch.is_grad_enabled() and self.cell != "lstm" and x.device.type == "cpu"
         if packed_is_faster and self.rnn.bidirectional and len(x) > 1:
             return self.forward_packed(x, lengths)
+        trains = torch.is_grad_enabled() and x.device.type == "cpu" and not is_captured()
+        if trains and self.cell == "gru" and len(x) >= _FEWEST_ITEMS:
+            return self.forward_written_out(x, lengths)
         return self.forward_gathered(x, lengths)
+
+    def forward_written_out(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """`forward` of a GRU by `run_gru`; in float32 also under autocast."""
+        backward = (False, True) if self.rnn.bidirectional else (False,)
+        return run_gru(x, lengths, [self._weights(backward=each) for each in backward])
 
     def forward_gathered(self, x: Tensor, lengths: Tensor) -> Tensor:
         """`forward` by running the backward direction on reversed copies."""
@@ -110,13 +124,17 @@ class RecurrentLayer(nn.Module):
         like = next(self.rnn.parameters())
         return tuple(like.new_zeros(batch, self.rnn.hidden_size) for _ in range(2 if self.cell == "lstm" else 1))
 
+    def _weights(self, *, backward: bool) -> Weights:
+        suffix = "_reverse" if backward else ""
+        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        return tuple(getattr(self.rnn, f"{name}_l0{suffix}") for name in names)
+
     def _run_direction(self, x: Tensor, *, backward: bool) -> Tensor:
         initial = x.new_zeros(1, x.shape[0], self.rnn.hidden_size)
         return self._run(x, (initial, initial) if self.cell == "lstm" else (initial,), backward=backward)[0]
 
     def _run(self, x: Tensor, initial: tuple[Tensor, ...], *, backward: bool) -> tuple[Tensor, tuple[Tensor, ...]]:
-        suffix = "_reverse" if backward else ""
-        weights = [getattr(self.rnn, f"{name}_l0{suffix}") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+        weights = self._weights(backward=backward)
         # has_biases, num_layers, dropout, train, bidirectional, batch_first
         settings = (True, 1, 0.0, self.training, False, True)
         if self.cell == "lstm":
