@@ -308,6 +308,7 @@ def build_module(config: TrainConfig, store: Store, objective: Objective, *, ini
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         network = build_network(config.inputs, config.model, objective.specs)
+        objective.attach(network.embedding.output_size)
     if config.init is not None and init:
         start_from(network, Path(config.init))
         logger.info("starting from the encoder of '%s'", config.init)

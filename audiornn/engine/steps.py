@@ -157,7 +157,7 @@ class ClassifierTraining(pl.LightningModule):
         factors: dict[nn.Module, float] = {self.network.encoder: self._encoder_learning_rate}
         if self.network.projections is not None:
             factors[self.network.projections] = self._encoder_learning_rate
-        optimizer = build_optimizer(self._optimizer_config, self.network, fused=fused, factors=factors)
+        optimizer = build_optimizer(self._optimizer_config, self, fused=fused, factors=factors)
         total_steps = int(self.trainer.estimated_stepping_batches)
         scheduler = build_schedule(
             self._schedule_config,

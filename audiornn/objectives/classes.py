@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,9 +14,17 @@ from torch import Tensor, nn
 
 from audiornn.errors import ConfigError, CorpusError
 from audiornn.labels import SILENCE, UNKNOWN
-from audiornn.objectives.objective import TaskConfig, TaskObjective, mean_of_known
-from audiornn.targets import TargetSource, known_labels, read_targets
-from audiornn.tasks import BINARY, MULTILABEL, Floats, TaskSpec, multiclass_task
+from audiornn.objectives.finer import (
+    AUXILIARY,
+    SUBCLASSES,
+    AuxiliaryHead,
+    class_of_unit,
+    read_subclasses,
+    subclass_targets,
+)
+from audiornn.objectives.objective import Beside, TaskConfig, TaskObjective, mean_of_known
+from audiornn.targets import MISSING_CLASS, TargetSource, known_labels, read_targets
+from audiornn.tasks import BINARY, MULTILABEL, Floats, Ints, TaskSpec, multiclass_task
 
 CLASS_WEIGHTS = ("none", "balanced")
 CRITERIA = ("fixed", "f1", "balanced_accuracy")
@@ -31,10 +40,22 @@ class MulticlassConfig(TaskConfig):
     """Probability mass spread over all classes, in [0, 1)."""
     class_weights: str = "none"
     """``none``, or ``balanced``: each class weighs ``clips / (classes * clips of the class)``."""
+    subclasses: str | None = None
+    """Column of what the classes consist of, such as the ``word`` of ``unknown``. The network tells these apart, and a
+    class's probability is the sum of theirs; the loss and its smoothing are over them, where they are known."""
+    auxiliary: str | None = None
+    """Column of a label that is learned beside, from the embedding, and is no part of the model."""
+    auxiliary_weight: float = 0.5
+    """Of its loss."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.label_smoothing < 1:
             raise ConfigError(f"label_smoothing must be in [0, 1), got {self.label_smoothing}")
+        if not 0 <= self.auxiliary_weight < math.inf:
+            raise ConfigError(f"auxiliary_weight must be at least 0, got {self.auxiliary_weight}")
+        for name in ("subclasses", "auxiliary"):
+            if getattr(self, name) == self.target:
+                raise ConfigError(f"{name} must be another column than the target, got {self.target!r} for both")
         check_choice("class_weights", self.class_weights, CLASS_WEIGHTS)
 
     def task(self, source: TargetSource, name: str | None = None) -> MulticlassObjective:
@@ -43,7 +64,13 @@ class MulticlassConfig(TaskConfig):
             raise CorpusError(f"expected at least 2 classes in column {self.target!r}, got {labels}")
         spec = multiclass_task(labels, column=self.target, name=name)
         targets = read_targets(spec, source, source.indices("train"), complete=False)
-        return MulticlassObjective(self, spec, targets[targets >= 0])
+        auxiliary = None
+        if self.subclasses is not None:
+            parts = read_subclasses(labels, source, self.target, self.subclasses)
+            spec = dataclasses.replace(spec, subclasses=parts)
+        if self.auxiliary is not None:
+            auxiliary = AuxiliaryHead(self.auxiliary, source, weight=self.auxiliary_weight)
+        return MulticlassObjective(self, spec, targets[targets >= 0], auxiliary)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,16 +190,25 @@ class MulticlassObjective(TaskObjective):
     """Cross-entropy over ordered classes.
 
     Args:
-        config: smoothing and class weights.
-        spec: labels and column.
+        config: smoothing, class weights, column of subclasses.
+        spec: labels and column, and subclasses if any.
         targets: class index of every training utterance, for balanced weights.
+        auxiliary: what is learned beside.
     """
 
     monitors = {"accuracy": "max", "balanced_accuracy": "max", "loss": "min"}  # noqa: RUF012
     class_weights: Tensor | None
 
-    def __init__(self, config: MulticlassConfig, spec: TaskSpec, targets: NDArray[np.int64]) -> None:
+    def __init__(
+        self,
+        config: MulticlassConfig,
+        spec: TaskSpec,
+        targets: NDArray[np.int64],
+        auxiliary: AuxiliaryHead | None = None,
+    ) -> None:
         super().__init__()
+        self._subclasses = config.subclasses
+        self.auxiliary = auxiliary
         self.spec = spec
         self.label_smoothing = config.label_smoothing
         weights = _class_weights(config.class_weights, targets, spec)
@@ -181,6 +217,45 @@ class MulticlassObjective(TaskObjective):
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return nn.functional.cross_entropy(
             outputs.float(), targets, weight=self.class_weights, label_smoothing=self.label_smoothing
+        )
+
+    def further_targets(self, source: TargetSource, rows: Ints) -> dict[str, Ints]:
+        found = {}
+        if self._subclasses is not None:
+            found[SUBCLASSES] = subclass_targets(self.spec, source, self._subclasses, rows)
+        if self.auxiliary is not None:
+            found[AUXILIARY] = self.auxiliary.targets(source, rows)
+        return found
+
+    def attach(self, embedding_size: int) -> None:
+        if self.auxiliary is not None:
+            self.auxiliary.attach(embedding_size)
+
+    def training_loss(self, outputs: Tensor, targets: Tensor, beside: Beside) -> Tensor:
+        loss: Tensor
+        if self._subclasses is None:
+            loss = self(outputs, targets)
+        else:
+            loss = self._loss_of_subclasses(outputs, targets, beside)
+        if self.auxiliary is not None:
+            loss = loss + self.auxiliary(beside.embedding, beside.targets[AUXILIARY])
+        return loss
+
+    def _loss_of_subclasses(self, outputs: Tensor, targets: Tensor, beside: Beside) -> Tensor:
+        """Cross-entropy over the units where the unit is known, and else over the classes; weights are of classes."""
+        weights, parts = self.class_weights, beside.targets[SUBCLASSES]
+        of_units = None if weights is None else weights[class_of_unit(self.spec).to(weights.device)]
+        losses = torch.where(
+            parts == MISSING_CLASS,
+            self._losses(outputs, targets, weights),
+            self._losses(beside.units, parts.clamp(min=0), of_units),
+        )
+        return losses.sum() / (len(losses) if weights is None else weights[targets].sum())
+
+    def _losses(self, outputs: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
+        """Shape: ``(rows, outputs)``, int64 ``(rows,)`` -> ``(rows,)``."""
+        return nn.functional.cross_entropy(
+            outputs.float(), targets, weight=weights, label_smoothing=self.label_smoothing, reduction="none"
         )
 
     def figures(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,6 +22,17 @@ from audiornn.tasks import BINARY, MULTICLASS, Floats, Ints, TaskSpec
 
 Outcome = tuple[Tensor, Tensor]
 """Outputs of a task, and its targets."""
+
+
+class Beside(NamedTuple):
+    """What a task's loss can look at beside an `Outcome`, of the same utterances."""
+
+    embedding: Tensor
+    """``(rows, embedding_size)``."""
+    units: Tensor
+    """``(rows, spec.num_units)``, what this task's outputs were merged from, or the outputs themselves."""
+    targets: Mapping[str, Tensor]
+    """The task's `TaskObjective.further_targets`, ``(rows,)`` each."""
 
 
 class TaskObjective(nn.Module):
@@ -56,6 +67,18 @@ class TaskObjective(nn.Module):
     def moved(self, targets: Tensor, times: Callable[[Tensor], Tensor]) -> Tensor:  # noqa: ARG002
         """Targets of audio whose moments, seconds ``(batch, n)``, were moved by ``times``; here they know no time."""
         return targets
+
+    def further_targets(self, source: TargetSource, rows: Ints) -> dict[str, Ints]:  # noqa: ARG002
+        """Targets of some rows beside those of the spec, for the loss alone; by name, `MISSING_CLASS` where none."""
+        return {}
+
+    def attach(self, embedding_size: int) -> None:
+        """Make what is trained beside the network and is no part of the model, of which most tasks have nothing."""
+
+    def training_loss(self, outputs: Tensor, targets: Tensor, beside: Beside) -> Tensor:  # noqa: ARG002
+        """What training makes small: `forward`, and what a task adds to it."""
+        loss: Tensor = self(outputs, targets)
+        return loss
 
     @abstractmethod
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -139,7 +162,8 @@ class Objective(nn.Module):
     def read_targets(self, source: TargetSource) -> dict[str, NDArray[Any]]:
         """Targets of the training and validation utterances by task; those of other rows are missing.
 
-        With one task every utterance must have its target; with several it may lack some.
+        With one task every utterance must have its target; with several it may lack some. Further targets of a task
+        stand behind those of all tasks, as ``TASK/NAME``.
 
         Raises:
             CorpusError: targets are missing or not what the task wants; names row and column.
@@ -156,6 +180,11 @@ class Objective(nn.Module):
                 chosen = source.indices(split)
                 if len(chosen) and not bool(present(torch.from_numpy(table[spec.name][chosen])).any()):
                     raise CorpusError(f"expected a target of {spec.name!r} in the {split} split, got none")
+        for task in self._each():
+            for name, further in task.further_targets(source, rows).items():
+                key = _further(task.spec, name)
+                table[key] = np.full(size, MISSING_CLASS, dtype=np.int64)
+                table[key][rows] = further
         return table
 
     def outcomes(self, output: ClassifierOutput, targets: Mapping[str, Tensor]) -> dict[str, Outcome]:
@@ -171,10 +200,14 @@ class Objective(nn.Module):
         """Weighted sum of the tasks' mean losses over the utterances that have their targets; a scalar."""
         found = self.outcomes(output, targets)
         losses = []
-        for task, weight in zip(self._each(), self._weights, strict=True):
+        for task, weight, units in zip(self._each(), self._weights, self._units(output), strict=True):
             outputs, wanted = found[task.spec.name]
-            # Without any target a loss of 0 that still reaches the weights: other devices wait for their gradient.
-            losses.append(weight * task(outputs, wanted) if len(wanted) else 0 * _anything(output))
+            if len(wanted):
+                beside = self._beside(task.spec, units, output, targets)
+                losses.append(weight * task.training_loss(outputs, wanted, beside))
+            else:
+                # A loss of 0 that still reaches the weights: other devices wait for their gradient.
+                losses.append(0 * _anything(output, task))
         return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
 
     def figures(self, outcomes: Mapping[str, Outcome]) -> dict[str, float]:
@@ -191,7 +224,7 @@ class Objective(nn.Module):
 
     def moved(self, targets: Mapping[str, Tensor], times: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
         """Targets of augmented audio: ``times`` says where each second of an utterance has gone, ``(batch, n)``."""
-        return {task.spec.name: task.moved(targets[task.spec.name], times) for task in self._each()}
+        return {**targets, **{task.spec.name: task.moved(targets[task.spec.name], times) for task in self._each()}}
 
     def calibrated(self, scores: Mapping[str, Floats], targets: Mapping[str, NDArray[Any]]) -> list[TaskSpec]:
         """`specs` with what is chosen on the validation split. Both by task, for the same utterances."""
@@ -216,6 +249,11 @@ class Objective(nn.Module):
             raise ConfigError("loader.balanced: expected an objective with one class per utterance, got another")
         return only
 
+    def attach(self, embedding_size: int) -> None:
+        """Make what is trained beside a network and is no part of the model; its weights are drawn from torch."""
+        for task in self._each():
+            task.attach(embedding_size)
+
     def _each(self) -> list[TaskObjective]:
         return list(self.tasks)  # type: ignore[arg-type]
 
@@ -228,10 +266,33 @@ class Objective(nn.Module):
         pairs = zip(self.specs, of_utterance, of_frames, strict=True)
         return [frames if spec.num_frame_outputs else utterance for spec, utterance, frames in pairs]
 
+    def _units(self, output: ClassifierOutput) -> Sequence[Tensor]:
+        """Each task's part of the last layer."""
+        if output.units is None:
+            return self._shares(output)
+        return torch.split(output.units, [spec.num_units for spec in self.specs], dim=1)
 
-def _anything(output: ClassifierOutput) -> Tensor:
+    def _beside(self, spec: TaskSpec, units: Tensor, output: ClassifierOutput, targets: Mapping[str, Tensor]) -> Beside:
+        own = f"{spec.name}{_FURTHER}"
+        further = {name.removeprefix(own): values for name, values in targets.items() if name.startswith(own)}
+        if not further or len(self.tasks) == 1:
+            return Beside(output.embedding, units, further)
+        chosen = present(targets[spec.name])
+        further = {name: values[chosen] for name, values in further.items()}
+        return Beside(output.embedding[chosen], units[chosen], further)
+
+
+_FURTHER = "/"
+"""Between the names of a task and of its further targets."""
+
+
+def _further(spec: TaskSpec, name: str) -> str:
+    return f"{spec.name}{_FURTHER}{name}"
+
+
+def _anything(output: ClassifierOutput, task: TaskObjective) -> Tensor:
     """A scalar that depends on every weight."""
-    total = output.logits.sum()
+    total = output.logits.sum() + sum(parameter.sum() for parameter in task.parameters())
     return total if output.frame_logits is None else total + output.frame_logits.sum()
 
 
