@@ -110,13 +110,15 @@ def step(command: Any) -> float:
     optimizer = build_optimizer(command.optimizer, network)
     schedule = build_schedule(command.schedule, optimizer, total_steps=10, steps_per_epoch=5)
     bank = NoiseBank([(noise(rate, seed=5) * 32767).astype(np.int16)])
-    augmenter = Augmenter(command.augment, seed=command.seed, sample_rate=rate, noise=bank)
+    filtered_by = (network.features.of_gains, command.features.n_mels)
+    augmenter = Augmenter(command.augment, seed=command.seed, sample_rate=rate, noise=bank, filtered_by=filtered_by)
     waveforms = torch.from_numpy(np.stack([noise(rate // 2, seed=index) for index in range(3)]))
     lengths = torch.tensor([rate // 2, rate // 3, rate // 4])
     draws = augmenter.draw(0, torch.arange(3))
     sequences = {"sequence": (torch.randn(3, 40, 3), torch.tensor([40, 0, 30]))}
     origins = partial(augmenter.origins, draws=draws)
     frames = network.frames(*augmenter.waveforms(waveforms, lengths, draws), sequences, origins=origins)
+    frames = augmenter.filtered(frames, draws)
     output = network.classify(frames._replace(values=augmenter.features(frames.values, frames.lengths, draws)))
     assert output.logits.shape == (3, sum(spec.num_outputs for spec in objective.specs))
     targets = {spec.name: read_targets(spec, source, np.arange(3), complete=False) for spec in objective.specs}

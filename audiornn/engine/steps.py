@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 
 from audiornn.augment import Augmenter
 from audiornn.data import Batch, LoaderConfig, Targets, evaluation_loader, training_loader
+from audiornn.effects.mixing import Mixture, mixed_frames, mixed_waveforms
 from audiornn.models.classifier import RecurrentClassifier
 from audiornn.objectives import Objective
 from audiornn.objectives.objective import Outcome
@@ -77,7 +78,10 @@ class ClassifierTraining(pl.LightningModule):
         torch.manual_seed(int(np.random.SeedSequence(position).generate_state(1)[0]))
         draws = self.augmenter.draw(self.current_epoch, batch.utterances)
         with torch.no_grad():
-            frames = self._frames(batch, draws)
+            mixture = self.augmenter.mixture(draws)
+            frames = self.augmenter.filtered(self._frames(batch, draws, mixture), draws)
+            if mixture is not None and self.augmenter.config.mixup_of == "frames":
+                frames = mixed_frames(frames, mixture)
             masked = frames._replace(values=self.augmenter.features(frames.values, frames.lengths, draws))
         targets = batch.targets
         if self.network.inputs.reads_audio:
@@ -85,16 +89,19 @@ class ClassifierTraining(pl.LightningModule):
         output = self.network.classify(masked)
         if output.features is not None:  # what is to be foretold has no masks
             output = output._replace(features=frames.values)
-        loss: Tensor = self.objective(output, targets)
+        loss: Tensor
+        loss = self.objective(output, targets) if mixture is None else self.objective.mixed(output, targets, mixture)
         self._train_losses.append(loss.detach())
         return loss
 
-    def _frames(self, batch: Batch, draws: Tensor) -> Frames:
+    def _frames(self, batch: Batch, draws: Tensor, mixture: Mixture | None) -> Frames:
         """What is heard of a batch whose audio is varied; sequences follow it."""
         waveforms, lengths, sequences = batch.heard()
         origins = None
         if self.network.inputs.reads_audio:
             waveforms, lengths = self.augmenter.waveforms(waveforms, lengths, draws)
+            if mixture is not None and self.augmenter.config.mixup_of == "waveforms":
+                waveforms, lengths = mixed_waveforms(waveforms, lengths, mixture)
             origins = partial(self.augmenter.origins, draws=draws)
         return self.network.frames(waveforms, lengths, sequences, origins=origins, has_gaps=batch.has_gaps)
 

@@ -19,6 +19,7 @@ from audiornn.objectives.finer import (
     SUBCLASSES,
     AuxiliaryHead,
     class_of_unit,
+    mean_of_rows,
     read_subclasses,
     subclass_targets,
 )
@@ -197,6 +198,7 @@ class MulticlassObjective(TaskObjective):
     """
 
     monitors = {"accuracy": "max", "balanced_accuracy": "max", "loss": "min"}  # noqa: RUF012
+    can_be_mixed = True
     class_weights: Tensor | None
 
     def __init__(
@@ -232,14 +234,22 @@ class MulticlassObjective(TaskObjective):
             self.auxiliary.attach(embedding_size)
 
     def training_loss(self, outputs: Tensor, targets: Tensor, beside: Beside) -> Tensor:
-        loss: Tensor
         if self._subclasses is None:
-            loss = self(outputs, targets)
+            loss = super().training_loss(outputs, targets, beside)
         else:
             loss = self._loss_of_subclasses(outputs, targets, beside)
         if self.auxiliary is not None:
-            loss = loss + self.auxiliary(beside.embedding, beside.targets[AUXILIARY])
+            loss = loss + self.auxiliary(beside.embedding, beside.targets[AUXILIARY], beside.weights)
         return loss
+
+    def weighted(self, outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+        return self._mean(self._losses(outputs, targets, self.class_weights), targets, weights)
+
+    def _mean(self, losses: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
+        """Mean of losses that have the weights of their classes in them."""
+        weights = torch.ones_like(losses) if weights is None else weights
+        of_classes = weights if self.class_weights is None else weights * self.class_weights[targets]
+        return (losses * weights).sum() / of_classes.sum().clamp(min=1e-12)
 
     def _loss_of_subclasses(self, outputs: Tensor, targets: Tensor, beside: Beside) -> Tensor:
         """Cross-entropy over the units where the unit is known, and else over the classes; weights are of classes."""
@@ -250,7 +260,7 @@ class MulticlassObjective(TaskObjective):
             self._losses(outputs, targets, weights),
             self._losses(beside.units, parts.clamp(min=0), of_units),
         )
-        return losses.sum() / (len(losses) if weights is None else weights[targets].sum())
+        return self._mean(losses, targets, beside.weights)
 
     def _losses(self, outputs: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
         """Shape: ``(rows, outputs)``, int64 ``(rows,)`` -> ``(rows,)``."""
@@ -273,6 +283,7 @@ class BinaryObjective(TaskObjective):
     """
 
     monitors = {"loss": "min", "accuracy": "max", "balanced_accuracy": "max"}  # noqa: RUF012
+    can_be_mixed = True
     class_weights: Tensor | None
 
     def __init__(self, config: BinaryConfig, spec: TaskSpec, targets: NDArray[np.int64]) -> None:
@@ -285,6 +296,13 @@ class BinaryObjective(TaskObjective):
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         weights = None if self.class_weights is None else self.class_weights[targets]
         return nn.functional.binary_cross_entropy_with_logits(outputs[:, 0].float(), targets.float(), weights)
+
+    def weighted(self, outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+        own = None if self.class_weights is None else self.class_weights[targets]
+        losses = nn.functional.binary_cross_entropy_with_logits(
+            outputs[:, 0].float(), targets.float(), own, reduction="none"
+        )
+        return mean_of_rows(losses, weights)
 
     def figures(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
         loss = nn.functional.binary_cross_entropy_with_logits(outputs[:, 0], targets.to(outputs.dtype))
@@ -306,6 +324,7 @@ class MultilabelObjective(TaskObjective):
     """
 
     monitors = {"loss": "min", "macro_f1": "max"}  # noqa: RUF012
+    can_be_mixed = True
 
     def __init__(self, config: MultilabelConfig, spec: TaskSpec) -> None:
         super().__init__()
@@ -316,6 +335,10 @@ class MultilabelObjective(TaskObjective):
         known = ~targets.isnan()
         losses = nn.functional.binary_cross_entropy_with_logits(outputs.float(), targets.nan_to_num(), reduction="none")
         return mean_of_known(losses, known)
+
+    def weighted(self, outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+        losses = nn.functional.binary_cross_entropy_with_logits(outputs.float(), targets.nan_to_num(), reduction="none")
+        return mean_of_rows(losses, weights.unsqueeze(1) * ~targets.isnan())
 
     def figures(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
         answers = outputs >= 0

@@ -94,13 +94,17 @@ class AuxiliaryHead(nn.Module):
         found[np.isin(rows, known)] = read_targets(self.spec, source, known, complete=False)
         return found
 
-    def forward(self, embedding: Tensor, targets: Tensor) -> Tensor:
-        """Weighted mean cross-entropy over the rows that have a target; 0 without any.
+    def forward(self, embedding: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
+        """Mean cross-entropy over the rows that have a target, times the weight of the task; 0 without any.
 
-        Shape: ``(rows, embedding_size)``, int64 ``(rows,)`` -> scalar.
+        Shape: ``(rows, embedding_size)``, int64 ``(rows,)``, weights of the rows ``(rows,)`` -> scalar.
         """
         assert self.linear is not None, "attach it to a network first"
-        losses = nn.functional.cross_entropy(
-            self.linear(embedding).float(), targets.clamp(min=0), reduction="none"
-        ).masked_fill(targets == MISSING_CLASS, 0.0)
-        return self.weight * losses.sum() / (targets != MISSING_CLASS).sum().clamp(min=1)
+        losses = nn.functional.cross_entropy(self.linear(embedding).float(), targets.clamp(min=0), reduction="none")
+        known = (targets != MISSING_CLASS).to(losses.dtype)
+        return self.weight * mean_of_rows(losses, known if weights is None else known * weights)
+
+
+def mean_of_rows(losses: Tensor, weights: Tensor) -> Tensor:
+    """Weighted mean; 0 where all weights are. Shape: ``(rows,)`` each -> scalar."""
+    return (losses * weights).sum() / weights.sum().clamp(min=1e-12)

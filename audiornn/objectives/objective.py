@@ -12,6 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from audiornn.augment import AugmentConfig
+from audiornn.effects.mixing import Mixture
 from audiornn.errors import ConfigError, CorpusError
 from audiornn.inputs import Inputs
 from audiornn.manifest import Utterance
@@ -33,6 +35,8 @@ class Beside(NamedTuple):
     """``(rows, spec.num_units)``, what this task's outputs were merged from, or the outputs themselves."""
     targets: Mapping[str, Tensor]
     """The task's `TaskObjective.further_targets`, ``(rows,)`` each."""
+    weights: Tensor | None = None
+    """``(rows,)``, of the rows in the mean; None = 1 each."""
 
 
 class TaskObjective(nn.Module):
@@ -41,10 +45,12 @@ class TaskObjective(nn.Module):
     Attributes:
         spec: what its outputs mean.
         monitors: names of its figures that a checkpoint can be chosen by, the default first, and ``min`` or ``max``.
+        can_be_mixed: whether there is a `weighted` loss, which mixup needs.
     """
 
     spec: TaskSpec
     monitors: Mapping[str, str]
+    can_be_mixed = False
 
     def check_model(self, model: ModelConfig, inputs: Inputs) -> None:
         """Raise `ConfigError` for a network or inputs that this task can't be learned with."""
@@ -75,10 +81,16 @@ class TaskObjective(nn.Module):
     def attach(self, embedding_size: int) -> None:
         """Make what is trained beside the network and is no part of the model, of which most tasks have nothing."""
 
-    def training_loss(self, outputs: Tensor, targets: Tensor, beside: Beside) -> Tensor:  # noqa: ARG002
-        """What training makes small: `forward`, and what a task adds to it."""
+    def training_loss(self, outputs: Tensor, targets: Tensor, beside: Beside) -> Tensor:
+        """What training makes small: `forward` or `weighted`, and what a task adds to it."""
+        if beside.weights is not None:
+            return self.weighted(outputs, targets, beside.weights)
         loss: Tensor = self(outputs, targets)
         return loss
+
+    def weighted(self, outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+        """`forward` as a mean in which rows have weights ``(rows,)``, for a task that `can_be_mixed`."""
+        raise NotImplementedError(f"{type(self).__name__} has no loss of weighted rows")
 
     @abstractmethod
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -196,14 +208,44 @@ class Objective(nn.Module):
             for task in self._each()
         }
 
-    def forward(self, output: ClassifierOutput, targets: Mapping[str, Tensor]) -> Tensor:
-        """Weighted sum of the tasks' mean losses over the utterances that have their targets; a scalar."""
+    def mixed(self, output: ClassifierOutput, targets: Mapping[str, Tensor], mixture: Mixture) -> Tensor:
+        """`forward` of utterances that are mixtures: each counts with its own targets and with those of its partner."""
+        twice = ClassifierOutput(
+            output.logits.repeat(2, 1),
+            output.embedding.repeat(2, 1),
+            units=None if output.units is None else output.units.repeat(2, 1),
+        )
+        both = {name: torch.cat([values, values[mixture.partners]]) for name, values in targets.items()}
+        loss: Tensor = self(twice, both, torch.cat([1 - mixture.shares, mixture.shares]))
+        return loss
+
+    def check_augment(self, config: AugmentConfig, inputs: Inputs) -> None:
+        """Raise `ConfigError` for an augmentation that changes what a task is about, or what else is heard."""
+        if not config.mixup:
+            return
+        for task in self._each():
+            if not task.can_be_mixed:
+                raise ConfigError(
+                    f"augment.mixup: expected an objective of labels of utterances, got {task.spec.kind} of "
+                    f"{task.spec.name!r}; set augment.mixup=0"
+                )
+        if config.mixup_of == "waveforms" and (inputs.sequences or not inputs.reads_audio):
+            raise ConfigError(
+                "augment.mixup_of=waveforms: expected a network that hears audio alone, got sequences; "
+                "take augment.mixup_of=frames"
+            )
+
+    def forward(self, output: ClassifierOutput, targets: Mapping[str, Tensor], weights: Tensor | None = None) -> Tensor:
+        """Weighted sum of the tasks' mean losses over the utterances that have their targets; a scalar.
+
+        ``weights`` of the utterances in these means ``(batch,)``; None = 1 each.
+        """
         found = self.outcomes(output, targets)
         losses = []
         for task, weight, units in zip(self._each(), self._weights, self._units(output), strict=True):
             outputs, wanted = found[task.spec.name]
             if len(wanted):
-                beside = self._beside(task.spec, units, output, targets)
+                beside = self._beside(task.spec, Beside(output.embedding, units, targets, weights))
                 losses.append(weight * task.training_loss(outputs, wanted, beside))
             else:
                 # A loss of 0 that still reaches the weights: other devices wait for their gradient.
@@ -272,14 +314,19 @@ class Objective(nn.Module):
             return self._shares(output)
         return torch.split(output.units, [spec.num_units for spec in self.specs], dim=1)
 
-    def _beside(self, spec: TaskSpec, units: Tensor, output: ClassifierOutput, targets: Mapping[str, Tensor]) -> Beside:
+    def _beside(self, spec: TaskSpec, whole: Beside) -> Beside:
+        """What is of the utterances that `TaskObjective.select` selects, and further targets of this task alone."""
         own = f"{spec.name}{_FURTHER}"
-        further = {name.removeprefix(own): values for name, values in targets.items() if name.startswith(own)}
-        if not further or len(self.tasks) == 1:
-            return Beside(output.embedding, units, further)
-        chosen = present(targets[spec.name])
-        further = {name: values[chosen] for name, values in further.items()}
-        return Beside(output.embedding[chosen], units[chosen], further)
+        further = {name.removeprefix(own): values for name, values in whole.targets.items() if name.startswith(own)}
+        if len(self.tasks) == 1 or (not further and whole.weights is None):
+            return whole._replace(targets=further)
+        chosen = present(whole.targets[spec.name])
+        return Beside(
+            whole.embedding[chosen],
+            whole.units[chosen],
+            {name: values[chosen] for name, values in further.items()},
+            None if whole.weights is None else whole.weights[chosen],
+        )
 
 
 _FURTHER = "/"
@@ -318,6 +365,7 @@ class ObjectiveConfig:
         *,
         model: ModelConfig,
         inputs: Inputs,
+        augment: AugmentConfig | None = None,
         splits: Sequence[str] = (),
     ) -> None:
         """Raise what is wrong with the targets of a corpus or with the network for them, before it is prepared.
@@ -325,11 +373,14 @@ class ObjectiveConfig:
         Args:
             utterances: all of the corpus.
             model, inputs: what is to learn the targets.
+            augment: how they are varied; None = not at all.
             splits: further ones that will be measured.
         """
         source = UtteranceSource(utterances)
         objective = self.build(source)
         objective.check_model(model, inputs)
+        if augment is not None:
+            objective.check_augment(augment, inputs)
         objective.read_targets(source)
         for split in splits:
             for spec in objective.specs:
