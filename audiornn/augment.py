@@ -19,7 +19,10 @@ from audiornn.effects.colours import EXPONENTS, ColouredNoise
 from audiornn.effects.mixing import BetaQuantiles, Mixture, partners_of
 from audiornn.effects.rooms import RoomBank
 from audiornn.effects.rows import in_chosen_rows
+from audiornn.effects.unknown import CROSSED, MIXED, REVERSED, SPLICED, allowed_pairs, allowed_partners, made_unknown
+from audiornn.effects.unknown import KINDS as UNKNOWN_KINDS
 from audiornn.errors import ConfigError
+from audiornn.labels import SILENCE, UNKNOWN
 from audiornn.padding import Frames, absent_frames, lengths_to_padding_mask, zero_padding
 
 MIXABLE = ("waveforms", "frames")
@@ -42,10 +45,18 @@ class Draw(IntEnum):
     MIXUP_PARTNER = 7
     FILTER = 8
     """And the five after it."""
+    UNKNOWN = 14
+    UNKNOWN_KIND = 15
+    UNKNOWN_PARTNER = 16
+    UNKNOWN_CUT = 17
+    UNKNOWN_OTHER_CUT = 18
+    UNKNOWN_SIDE = 19
 
 
-_NUM_FURTHER = 14
+_NUM_FURTHER = 20
 _FILTER_POINTS = 6
+_EARLIEST_CUT = 0.35
+"""Share of a word's energy before which it is not cut, nor after 1 minus this."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +103,14 @@ class AugmentConfig:
     sound and in the loss; 0 = off."""
     mixup_of: str = "waveforms"
     """What is mixed: ``waveforms``, or ``frames`` of all that is heard."""
+    unknown_probability: float = 0.0
+    """Share of the words that become what nobody says, with ``unknown`` as their label, see `audiornn.effects.unknown`;
+    for corpora with that label."""
+    unknown_kinds: list[str] = field(default_factory=lambda: [REVERSED, SPLICED, MIXED])
+    """How: ``reversed``, ``spliced`` (two beginnings or two ends), ``crossed`` (a beginning and an end), ``mixed``."""
+    unknown_alike: list[list[str]] = field(default_factory=list)
+    """Groups of labels such as ``[go, no]``, where the beginning of one and the end of another are a word that is
+    known: ``crossed`` leaves them out."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.speed_percent <= 50:
@@ -109,7 +128,7 @@ class AugmentConfig:
         self._check_further()
 
     def _check_further(self) -> None:
-        for name in ("reverb_probability", "coloured_noise_probability"):
+        for name in ("reverb_probability", "coloured_noise_probability", "unknown_probability"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} must be in [0, 1], got {getattr(self, name)}")
         lowest, highest = self.coloured_noise_snr_db_min, self.coloured_noise_snr_db_max
@@ -124,13 +143,23 @@ class AugmentConfig:
         for name in ("filter_db", "mixup"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ConfigError(f"{name} must be at least 0, got {getattr(self, name)}")
+        if not self.unknown_kinds or not set(self.unknown_kinds) <= set(UNKNOWN_KINDS):
+            raise ConfigError(f"unknown_kinds must be some of {', '.join(UNKNOWN_KINDS)}, got {self.unknown_kinds}")
         if self.mixup_of not in MIXABLE:
             raise ConfigError(f"mixup_of must be one of {', '.join(MIXABLE)}, got {self.mixup_of!r}")
 
     @property
     def has_further_draws(self) -> bool:
         """Whether anything needs the second set of draws, see `Draw`."""
-        return bool(self.reverb_probability or self.coloured_noise_probability or self.filter_db or self.mixup)
+        return any(
+            (
+                self.reverb_probability,
+                self.coloured_noise_probability,
+                self.filter_db,
+                self.mixup,
+                self.unknown_probability,
+            )
+        )
 
 
 class NoiseBank:
@@ -170,6 +199,7 @@ class Augmenter:
         noise: background recordings; without them noise is left out.
         filtered_by: what gains in dB ``(batch, n_mels)`` add to frames, `FeatureExtractor.of_gains`, and ``n_mels``;
             None = there is nothing to filter.
+        labels: classes in their order, for words that are made unknown.
     """
 
     WAVEFORM_DRAWS = 6
@@ -183,6 +213,7 @@ class Augmenter:
         sample_rate: int,
         noise: NoiseBank | None = None,
         filtered_by: tuple[Callable[[Tensor], Tensor], int] | None = None,
+        labels: Sequence[str] = (),
     ) -> None:
         self.config = config
         self.seed = seed
@@ -196,6 +227,7 @@ class Augmenter:
             self._coloured = ColouredNoise(config.noise_colours, seed=seed, sample_rate=sample_rate)
         if config.mixup:
             self._beta = BetaQuantiles(config.mixup)
+        self._pairs = allowed_pairs(labels, unknown=UNKNOWN, silence=SILENCE, alike=config.unknown_alike)
 
     def draw(self, epoch: int, utterances: Tensor) -> Tensor:
         """Uniform numbers in [0, 1) for each utterance of an epoch.
@@ -247,6 +279,30 @@ class Augmenter:
             gain = 10 ** (config.gain_db * (2 * draws[:, 5] - 1) / 20)
             waveforms = waveforms * gain.to(waveforms.dtype).unsqueeze(1)
         return waveforms, lengths
+
+    def with_unknown(self, waveforms: Tensor, lengths: Tensor, classes: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
+        """Some words made to what nobody says, of themselves or with another word of the batch, and which they are.
+
+        Shape: waveforms ``(batch, samples)``, lengths and classes ``(batch,)``, -1 for what is no word -> waveforms of
+        the same lengths, bool ``(batch,)``.
+        """
+        config = self.config
+        configured = torch.tensor([UNKNOWN_KINDS.index(kind) for kind in config.unknown_kinds], device=lengths.device)
+        kinds = configured[(self._further(draws, Draw.UNKNOWN_KIND) * len(configured)).long()]
+        chosen = (self._further(draws, Draw.UNKNOWN) < config.unknown_probability) & (classes >= 0)
+        self._pairs = self._pairs.to(lengths.device)
+        crossed = (kinds == UNKNOWN_KINDS.index(CROSSED)).long().unsqueeze(1)
+        allowed = self._pairs[crossed, classes.clamp(min=0).unsqueeze(1), classes.clamp(min=0)] & (classes >= 0)
+        partners, found = allowed_partners(self._further(draws, Draw.UNKNOWN_PARTNER), allowed)
+        chosen &= found | (kinds == UNKNOWN_KINDS.index(REVERSED))
+        cuts = torch.stack([self._further(draws, draw) for draw in (Draw.UNKNOWN_CUT, Draw.UNKNOWN_OTHER_CUT)], dim=1)
+        cuts = _EARLIEST_CUT + (1 - 2 * _EARLIEST_CUT) * cuts.to(waveforms.dtype)
+
+        def made(words: Tensor, lengths: Tensor, partners: Tensor, others: Tensor, *further: Tensor) -> Tensor:
+            return made_unknown(words, lengths, waveforms[partners], others, *further, sample_rate=self.sample_rate)
+
+        ends = self._further(draws, Draw.UNKNOWN_SIDE) < 0.5
+        return in_chosen_rows(chosen, made, waveforms, lengths, partners, lengths[partners], kinds, cuts, ends), chosen
 
     def _with_coloured_noise(self, waveforms: Tensor, lengths: Tensor, draws: Tensor) -> Tensor:
         config, coloured = self.config, self._coloured

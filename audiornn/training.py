@@ -322,6 +322,7 @@ def build_module(config: TrainConfig, store: Store, objective: Objective, *, ini
         sample_rate=config.features.sample_rate,
         noise=NoiseBank(recordings) if recordings and config.augment.noise_probability else None,
         filtered_by=(network.features.of_gains, config.features.n_mels),
+        labels=objective.word_labels,
     )
     if config.augment.noise_probability and not recordings:
         logger.debug("this corpus has no noise recordings: augment.noise_probability is ignored")

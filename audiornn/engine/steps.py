@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -78,6 +79,7 @@ class ClassifierTraining(pl.LightningModule):
         torch.manual_seed(int(np.random.SeedSequence(position).generate_state(1)[0]))
         draws = self.augmenter.draw(self.current_epoch, batch.utterances)
         with torch.no_grad():
+            batch = self._with_unknown(batch, draws)
             mixture = self.augmenter.mixture(draws)
             frames = self.augmenter.filtered(self._frames(batch, draws, mixture), draws)
             if mixture is not None and self.augmenter.config.mixup_of == "frames":
@@ -93,6 +95,14 @@ class ClassifierTraining(pl.LightningModule):
         loss = self.objective(output, targets) if mixture is None else self.objective.mixed(output, targets, mixture)
         self._train_losses.append(loss.detach())
         return loss
+
+    def _with_unknown(self, batch: Batch, draws: Tensor) -> Batch:
+        """Some words as words that nobody says."""
+        if not self.augmenter.config.unknown_probability:
+            return batch
+        words = self.objective.words(batch.targets)
+        waveforms, chosen = self.augmenter.with_unknown(batch.waveforms, batch.lengths, words, draws)
+        return replace(batch, waveforms=waveforms, targets=self.objective.made_unknown(batch.targets, chosen))
 
     def _frames(self, batch: Batch, draws: Tensor, mixture: Mixture | None) -> Frames:
         """What is heard of a batch whose audio is varied; sequences follow it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from audiornn.augment import AugmentConfig
 from audiornn.effects.mixing import Mixture
 from audiornn.errors import ConfigError, CorpusError
 from audiornn.inputs import Inputs
+from audiornn.labels import SILENCE, UNKNOWN
 from audiornn.manifest import Utterance
 from audiornn.models.classifier import ClassifierOutput
 from audiornn.models.config import ModelConfig
@@ -208,6 +210,28 @@ class Objective(nn.Module):
             for task in self._each()
         }
 
+    @property
+    def word_labels(self) -> list[str]:
+        """Classes of the first task that has `unknown` among them; none where there is no such task."""
+        return next((spec.labels for spec in self.specs if _knows_unknown(spec)), [])
+
+    def words(self, targets: Mapping[str, Tensor]) -> Tensor:
+        """Places in `word_labels`, -1 where that is not known, or silence. Targets by task -> int64 ``(batch,)``."""
+        spec = next(spec for spec in self.specs if _knows_unknown(spec))
+        classes = targets[spec.name]
+        return classes.masked_fill(classes == spec.labels.index(SILENCE), -1) if SILENCE in spec.labels else classes
+
+    def made_unknown(self, targets: Mapping[str, Tensor], chosen: Tensor) -> dict[str, Tensor]:
+        """Targets with the chosen utterances, bool ``(batch,)``, as unknown words, of which nothing else is known."""
+        unknown = {spec.name: spec.labels.index(UNKNOWN) for spec in self.specs if _knows_unknown(spec)}
+        return {
+            name: values.masked_fill(
+                chosen.reshape(-1, *[1] * (values.dim() - 1)),
+                unknown.get(name, math.nan if values.is_floating_point() else MISSING_CLASS),
+            )
+            for name, values in targets.items()
+        }
+
     def mixed(self, output: ClassifierOutput, targets: Mapping[str, Tensor], mixture: Mixture) -> Tensor:
         """`forward` of utterances that are mixtures: each counts with its own targets and with those of its partner."""
         twice = ClassifierOutput(
@@ -221,8 +245,20 @@ class Objective(nn.Module):
 
     def check_augment(self, config: AugmentConfig, inputs: Inputs) -> None:
         """Raise `ConfigError` for an augmentation that changes what a task is about, or what else is heard."""
-        if not config.mixup:
-            return
+        if config.mixup:
+            self._check_mixup(config, inputs)
+        if config.unknown_probability and not self.word_labels:
+            raise ConfigError(
+                f"augment.unknown_probability: expected classes with the label {UNKNOWN!r} among them, got none; set "
+                "augment.unknown_probability=0"
+            )
+        if config.unknown_probability and (inputs.sequences or not inputs.reads_audio):
+            raise ConfigError(
+                "augment.unknown_probability: expected a network that hears audio alone, got sequences; set "
+                "augment.unknown_probability=0"
+            )
+
+    def _check_mixup(self, config: AugmentConfig, inputs: Inputs) -> None:
         for task in self._each():
             if not task.can_be_mixed:
                 raise ConfigError(
@@ -327,6 +363,10 @@ class Objective(nn.Module):
             {name: values[chosen] for name, values in further.items()},
             None if whole.weights is None else whole.weights[chosen],
         )
+
+
+def _knows_unknown(spec: TaskSpec) -> bool:
+    return spec.kind in (MULTICLASS, BINARY) and UNKNOWN in spec.labels
 
 
 _FURTHER = "/"
