@@ -7,18 +7,59 @@ before. So a resumed run and a run with other workers see the same audio.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from audiornn.effects.colours import EXPONENTS, ColouredNoise
+from audiornn.effects.mixing import BetaQuantiles, Mixture, partners_of
+from audiornn.effects.rooms import RoomBank
+from audiornn.effects.rows import in_chosen_rows
+from audiornn.effects.unknown import CROSSED, MIXED, REVERSED, SPLICED, allowed_pairs, allowed_partners, made_unknown
+from audiornn.effects.unknown import KINDS as UNKNOWN_KINDS
 from audiornn.errors import ConfigError
 from audiornn.gathering import FlatRecordings, gathered_shift
-from audiornn.padding import lengths_to_padding_mask, zero_padding
+from audiornn.labels import SILENCE, UNKNOWN
+from audiornn.padding import Frames, absent_frames, lengths_to_padding_mask, zero_padding
 from audiornn.philox import uniform
+
+MIXABLE = ("waveforms", "frames")
+"""What mixup can mix."""
+
+
+class Draw(IntEnum):
+    """Columns of the second set of draws, which comes from a stream of its own.
+
+    Columns are added at the end, so that no setting changes what another one draws.
+    """
+
+    REVERB = 0
+    ROOM = 1
+    COLOURED = 2
+    COLOUR = 3
+    COLOUR_AT = 4
+    COLOUR_SNR = 5
+    MIXUP_SHARE = 6
+    MIXUP_PARTNER = 7
+    FILTER = 8
+    """And the five after it."""
+    UNKNOWN = 14
+    UNKNOWN_KIND = 15
+    UNKNOWN_PARTNER = 16
+    UNKNOWN_CUT = 17
+    UNKNOWN_OTHER_CUT = 18
+    UNKNOWN_SIDE = 19
+
+
+_NUM_FURTHER = 20
+_FILTER_POINTS = 6
+_EARLIEST_CUT = 0.35
+"""Share of a word's energy before which it is not cut, nor after 1 minus this."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +91,34 @@ class AugmentConfig:
     """Masks over feature bins, per utterance."""
     feature_mask_bins: int = 8
     """Widest feature mask; its width is uniform from 0."""
+    reverb_probability: float = 0.0
+    """Share of utterances that are heard in a room."""
+    reverb_ms_max: float = 400.0
+    """Longest decay of a room by 60 dB."""
+    coloured_noise_probability: float = 0.0
+    """Share of utterances that get noise of a colour, whatever recordings the corpus has."""
+    coloured_noise_snr_db_min: float = 0.0
+    """Its lowest signal-to-noise ratio."""
+    coloured_noise_snr_db_max: float = 30.0
+    """Its highest signal-to-noise ratio."""
+    noise_colours: list[str] = field(default_factory=lambda: list(EXPONENTS))
+    """Of which one is drawn: ``white``, ``pink``, ``brown``."""
+    filter_db: float = 0.0
+    """Another microphone: a gain that changes smoothly over frequency, uniform in +- this at six of them. For features
+    of mel bands."""
+    mixup: float = 0.0
+    """``a`` of the distribution Beta(a, a) of the share that another utterance of the batch has of an utterance, in the
+    sound and in the loss; 0 = off."""
+    mixup_of: str = "waveforms"
+    """What is mixed: ``waveforms``, or ``frames`` of all that is heard."""
+    unknown_probability: float = 0.0
+    """Share of the words that become what nobody says, with ``unknown`` as their label, see `audiornn.effects.unknown`;
+    for corpora with that label."""
+    unknown_kinds: list[str] = field(default_factory=lambda: [REVERSED, SPLICED, MIXED])
+    """How: ``reversed``, ``spliced`` (two beginnings or two ends), ``crossed`` (a beginning and an end), ``mixed``."""
+    unknown_alike: list[list[str]] = field(default_factory=list)
+    """Groups of labels such as ``[go, no]``, where the beginning of one and the end of another are a word that is
+    known: ``crossed`` leaves them out."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.speed_percent <= 50:
@@ -66,6 +135,41 @@ class AugmentConfig:
                 f"noise_snr_db_min must be at most noise_snr_db_max, "
                 f"got {self.noise_snr_db_min} and {self.noise_snr_db_max}"
             )
+        self._check_further()
+
+    def _check_further(self) -> None:
+        for name in ("reverb_probability", "coloured_noise_probability", "unknown_probability"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name} must be in [0, 1], got {getattr(self, name)}")
+        lowest, highest = self.coloured_noise_snr_db_min, self.coloured_noise_snr_db_max
+        if lowest > highest:
+            raise ConfigError(
+                f"coloured_noise_snr_db_min must be at most coloured_noise_snr_db_max, got {lowest} and {highest}"
+            )
+        if not self.noise_colours or not set(self.noise_colours) <= set(EXPONENTS):
+            raise ConfigError(f"noise_colours must be some of {', '.join(EXPONENTS)}, got {self.noise_colours}")
+        if not 1 <= self.reverb_ms_max <= 2000:
+            raise ConfigError(f"reverb_ms_max must be in [1, 2000], got {self.reverb_ms_max}")
+        for name in ("filter_db", "mixup"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise ConfigError(f"{name} must be at least 0, got {getattr(self, name)}")
+        if not self.unknown_kinds or not set(self.unknown_kinds) <= set(UNKNOWN_KINDS):
+            raise ConfigError(f"unknown_kinds must be some of {', '.join(UNKNOWN_KINDS)}, got {self.unknown_kinds}")
+        if self.mixup_of not in MIXABLE:
+            raise ConfigError(f"mixup_of must be one of {', '.join(MIXABLE)}, got {self.mixup_of!r}")
+
+    @property
+    def has_further_draws(self) -> bool:
+        """Whether anything needs the second set of draws, see `Draw`."""
+        return any(
+            (
+                self.reverb_probability,
+                self.coloured_noise_probability,
+                self.filter_db,
+                self.mixup,
+                self.unknown_probability,
+            )
+        )
 
 
 class NoiseBank:
@@ -108,20 +212,41 @@ class Augmenter:
         seed: of the run.
         sample_rate: of the waveforms, Hz.
         noise: background recordings; without them noise is left out.
+        filtered_by: what gains in dB ``(batch, n_mels)`` add to frames, `FeatureExtractor.of_gains`, and ``n_mels``;
+            None = there is nothing to filter.
+        labels: classes in their order, for words that are made unknown.
     """
 
     WAVEFORM_DRAWS = 6
     """Uniform numbers per utterance that `waveforms` uses; feature masks use those after."""
 
-    def __init__(self, config: AugmentConfig, *, seed: int, sample_rate: int, noise: NoiseBank | None = None) -> None:
+    def __init__(
+        self,
+        config: AugmentConfig,
+        *,
+        seed: int,
+        sample_rate: int,
+        noise: NoiseBank | None = None,
+        filtered_by: tuple[Callable[[Tensor], Tensor], int] | None = None,
+        labels: Sequence[str] = (),
+    ) -> None:
         self.config = config
         self.seed = seed
         self.sample_rate = sample_rate
         self.noise = noise
+        self._filtered_by = filtered_by
+        self._rooms = self._coloured = self._beta = None
+        if config.reverb_probability:
+            self._rooms = RoomBank(seed=seed, sample_rate=sample_rate, ms_max=config.reverb_ms_max)
+        if config.coloured_noise_probability:
+            self._coloured = ColouredNoise(config.noise_colours, seed=seed, sample_rate=sample_rate)
+        if config.mixup:
+            self._beta = BetaQuantiles(config.mixup)
+        self._pairs = allowed_pairs(labels, unknown=UNKNOWN, silence=SILENCE, alike=config.unknown_alike)
 
     @property
     def num_draws(self) -> int:
-        """Uniform numbers per utterance and epoch."""
+        """Uniform numbers per utterance and epoch, of the first set."""
         return self.WAVEFORM_DRAWS + 2 * (self.config.time_masks + self.config.feature_masks)
 
     def draw(self, epoch: int, utterances: Tensor) -> Tensor:
@@ -135,14 +260,27 @@ class Augmenter:
             )
             for index in utterances.tolist()
         ]
+        if self.config.has_further_draws:
+            further = (
+                np.random.Generator(np.random.Philox(key=[self.seed, epoch], counter=[0, 0, 1, index]))
+                for index in utterances.tolist()
+            )
+            draws = [np.concatenate([own, more.random(_NUM_FURTHER)]) for own, more in zip(draws, further, strict=True)]
         return torch.from_numpy(np.stack(draws)).to(utterances.device)
 
     def draw_many(self, epoch: int, utterances: Tensor) -> Tensor:
         """`draw`, for thousands of utterances at once and where they are: the same numbers."""
-        return uniform((self.seed, epoch), utterances, self.num_draws)
+        draws = uniform((self.seed, epoch), utterances, self.num_draws)
+        if not self.config.has_further_draws:
+            return draws
+        return torch.cat([draws, uniform((self.seed, epoch), utterances, _NUM_FURTHER, series=1)], dim=1)
+
+    def _further(self, draws: Tensor, which: Draw) -> Tensor:
+        """A column of the second set. Shape: -> ``(batch,)``."""
+        return draws[:, draws.shape[1] - _NUM_FURTHER + which]
 
     def waveforms(self, waveforms: Tensor, lengths: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
-        """Speed, shift, noise and gain, in this order.
+        """Speed, shift, a room, noise of a colour, noise of recordings and gain, in this order.
 
         Shape: waveforms ``(batch, samples)``, lengths ``(batch,)``, draws from `draw` -> waveforms and lengths.
         """
@@ -155,6 +293,13 @@ class Augmenter:
                 waveforms, lengths = change_speed(waveforms, lengths, self._factors(draws), slowest=slowest)
         if config.shift_ms:
             waveforms = shift(waveforms, lengths, self._shifts(draws))
+        if self._rooms is not None:
+            chosen = self._further(draws, Draw.REVERB) < config.reverb_probability
+            waveforms = in_chosen_rows(
+                chosen, self._rooms.heard_in, waveforms, lengths, self._further(draws, Draw.ROOM)
+            )
+        if self._coloured is not None:
+            waveforms = self._with_coloured_noise(waveforms, lengths, draws)
         if config.noise_probability and self.noise is not None:
             level = (draws[:, 2] / config.noise_probability) % 1
             noise = self.noise.cut(draws[:, 3], draws[:, 4], waveforms.shape[1])
@@ -169,6 +314,66 @@ class Augmenter:
             gain = 10 ** (config.gain_db * (2 * draws[:, 5] - 1) / 20)
             waveforms = waveforms * gain.to(waveforms.dtype).unsqueeze(1)
         return waveforms, lengths
+
+    def with_unknown(self, waveforms: Tensor, lengths: Tensor, classes: Tensor, draws: Tensor) -> tuple[Tensor, Tensor]:
+        """Some words made to what nobody says, of themselves or with another word of the batch, and which they are.
+
+        Shape: waveforms ``(batch, samples)``, lengths and classes ``(batch,)``, -1 for what is no word -> waveforms of
+        the same lengths, bool ``(batch,)``.
+        """
+        config = self.config
+        configured = torch.tensor([UNKNOWN_KINDS.index(kind) for kind in config.unknown_kinds], device=lengths.device)
+        kinds = configured[(self._further(draws, Draw.UNKNOWN_KIND) * len(configured)).long()]
+        chosen = (self._further(draws, Draw.UNKNOWN) < config.unknown_probability) & (classes >= 0)
+        self._pairs = self._pairs.to(lengths.device)
+        crossed = (kinds == UNKNOWN_KINDS.index(CROSSED)).long().unsqueeze(1)
+        allowed = self._pairs[crossed, classes.clamp(min=0).unsqueeze(1), classes.clamp(min=0)] & (classes >= 0)
+        partners, found = allowed_partners(self._further(draws, Draw.UNKNOWN_PARTNER), allowed)
+        chosen &= found | (kinds == UNKNOWN_KINDS.index(REVERSED))
+        cuts = torch.stack([self._further(draws, draw) for draw in (Draw.UNKNOWN_CUT, Draw.UNKNOWN_OTHER_CUT)], dim=1)
+        cuts = _EARLIEST_CUT + (1 - 2 * _EARLIEST_CUT) * cuts.to(waveforms.dtype)
+
+        def made(words: Tensor, lengths: Tensor, partners: Tensor, others: Tensor, *further: Tensor) -> Tensor:
+            return made_unknown(words, lengths, waveforms[partners], others, *further, sample_rate=self.sample_rate)
+
+        ends = self._further(draws, Draw.UNKNOWN_SIDE) < 0.5
+        return in_chosen_rows(chosen, made, waveforms, lengths, partners, lengths[partners], kinds, cuts, ends), chosen
+
+    def _with_coloured_noise(self, waveforms: Tensor, lengths: Tensor, draws: Tensor) -> Tensor:
+        config, coloured = self.config, self._coloured
+        assert coloured is not None
+        spread = config.coloured_noise_snr_db_max - config.coloured_noise_snr_db_min
+        snr_db = config.coloured_noise_snr_db_min + spread * self._further(draws, Draw.COLOUR_SNR)
+
+        def noisy(rows: Tensor, lengths: Tensor, colour: Tensor, where: Tensor, snr_db: Tensor) -> Tensor:
+            return mix_at_snr(rows, lengths, coloured.cut(colour, where, rows.shape[1]), snr_db)
+
+        chosen = self._further(draws, Draw.COLOURED) < config.coloured_noise_probability
+        which = (self._further(draws, draw) for draw in (Draw.COLOUR, Draw.COLOUR_AT))
+        return in_chosen_rows(chosen, noisy, waveforms, lengths, *which, snr_db.to(waveforms.dtype))
+
+    def filtered(self, frames: Frames, draws: Tensor) -> Frames:
+        """Frames as another microphone would give them: a gain over frequency, the same in every frame.
+
+        The first features of a frame are those of the front end; other streams stay as they are.
+        """
+        if not self.config.filter_db or self._filtered_by is None:
+            return frames
+        of_gains, num_bands = self._filtered_by
+        first = draws.shape[1] - _NUM_FURTHER + Draw.FILTER
+        points = self.config.filter_db * (2 * draws[:, first : first + _FILTER_POINTS] - 1)
+        gains = points.to(frames.values.dtype) @ _hats(num_bands).to(frames.values)
+        added = of_gains(gains).unsqueeze(1)
+        added = torch.nn.functional.pad(added, (0, frames.values.shape[2] - added.shape[2]))
+        absent = absent_frames(frames.lengths, frames.missing, frames.values.shape[1])
+        return frames._replace(values=zero_padding(frames.values + added, absent))
+
+    def mixture(self, draws: Tensor) -> Mixture | None:
+        """What mixup mixes each utterance with; None where it is off."""
+        if self._beta is None:
+            return None
+        partners = partners_of(self._further(draws, Draw.MIXUP_PARTNER))
+        return Mixture(partners, self._beta(self._further(draws, Draw.MIXUP_SHARE)))
 
     def times(self, times: Tensor, draws: Tensor) -> Tensor:
         """Where `waveforms` moves moments of each utterance. Shape: seconds ``(batch, n)`` -> the same."""
@@ -223,6 +428,12 @@ class Augmenter:
             features = features * (~band).to(features.dtype).unsqueeze(1)
             column += 2
         return features
+
+
+def _hats(num_bands: int) -> Tensor:
+    """Straight lines between points that are spread evenly over the bands. Shape: -> ``(points, num_bands)``."""
+    positions = torch.linspace(0, _FILTER_POINTS - 1, num_bands)
+    return (1 - (positions - torch.arange(_FILTER_POINTS).unsqueeze(1)).abs()).clamp(min=0)
 
 
 def _band(width_draw: Tensor, start_draw: Tensor, widest: int, lengths: Tensor, size: int) -> Tensor:

@@ -28,14 +28,16 @@ from audiornn.models.classifier import RecurrentClassifier
 from audiornn.models.config import ModelConfig
 from audiornn.runs import CONFIG_FILE
 from audiornn.spec import CARD_FILE, WEIGHTS_FILE, ModelSpec, config_text, document_of, read_spec
-from audiornn.tasks import TaskSpec
+from audiornn.tasks import TaskSpec, merged_units, units_table
 
 
 def build_network(inputs: Inputs, model: ModelConfig, tasks: Sequence[TaskSpec]) -> RecurrentClassifier:
     """A network with fresh weights that has the outputs of its tasks."""
-    num_outputs = sum(task.num_outputs for task in tasks)
+    num_units = sum(task.num_units for task in tasks)
     num_frame_outputs = sum(task.num_frame_outputs for task in tasks)
-    return RecurrentClassifier(inputs.features, model, num_outputs, num_frame_outputs, inputs.streams)
+    merged = merged_units(tasks)
+    table = units_table(merged) if merged else None
+    return RecurrentClassifier(inputs.features, model, num_units, num_frame_outputs, inputs.streams, merged=table)
 
 
 def build_model(spec: ModelSpec) -> RecurrentClassifier:

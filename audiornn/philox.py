@@ -13,8 +13,8 @@ _WORDS = 4
 _LOW = 0xFFFFFFFF
 
 
-def uniform(key: tuple[int, int], streams: Tensor, count: int) -> Tensor:
-    """What ``Generator(Philox(key=key, counter=[0, 0, 0, stream])).random(count)`` gives for each stream, bit by bit.
+def uniform(key: tuple[int, int], streams: Tensor, count: int, *, series: int = 0) -> Tensor:
+    """What ``Generator(Philox(key=key, counter=[0, 0, series, stream])).random(count)`` gives each stream, by the bit.
 
     Shape: streams int64 ``(streams,)`` -> float64 ``(streams, count)``, in [0, 1).
 
@@ -26,7 +26,7 @@ def uniform(key: tuple[int, int], streams: Tensor, count: int) -> Tensor:
     blocks = -(-count // _WORDS)
     counter = torch.arange(1, blocks + 1, device=streams.device).expand(len(streams), blocks)
     zero = torch.zeros_like(counter)
-    words = [counter, zero, zero, streams.unsqueeze(1).expand(len(streams), blocks)]
+    words = [counter, zero, torch.full_like(counter, series), streams.unsqueeze(1).expand(len(streams), blocks)]
     keys = [key[0], key[1]]
     for _ in range(_ROUNDS):
         high_0, low_0 = _product(words[0], _MULTIPLIERS[0])

@@ -66,6 +66,9 @@ class TaskSpec:
     ``unknown``; empty = never. 0 for ``unknown`` itself."""
     unknown: str = UNKNOWN
     """What is said instead of a rejected answer; may be one of ``labels``."""
+    subclasses: list[list[str]] = field(default_factory=list)
+    """For ``multiclass``, per label: what the network tells apart of it, each by a unit of its last layer, of which the
+    label's output is the logsumexp, so that its probability is the sum of theirs. Empty = a unit per label."""
 
     size: int = 0
     """For ``next_frame``: features of a frame."""
@@ -104,6 +107,10 @@ class TaskSpec:
             )
         if not all(math.isfinite(value) for value in (*self.thresholds, *self.mean, *self.std)) or 0 in self.std:
             raise ModelError(f"expected finite thresholds, means and deviations of {self.name!r}, got others")
+        if self.subclasses and (
+            self.kind != MULTICLASS or len(self.subclasses) != len(self.labels) or not all(self.subclasses)
+        ):
+            raise ModelError(f"expected subclasses of each of {len(self.labels)} labels of {self.name!r}, got others")
         self._check_calibration()
 
     def _check_calibration(self) -> None:
@@ -130,6 +137,11 @@ class TaskSpec:
         if self.kind in (FRAMES, NEXT_FRAME):
             return 0
         return 1 if self.kind == BINARY else len(self.labels)
+
+    @property
+    def num_units(self) -> int:
+        """Units of the network's last layer that these outputs are made of, see `merged_units`."""
+        return sum(map(len, self.subclasses)) or self.num_outputs
 
     @property
     def num_frame_outputs(self) -> int:
@@ -252,6 +264,34 @@ def lagged(
 def multiclass_task(labels: Sequence[str], *, column: str = "label", name: str | None = None) -> TaskSpec:
     """One label per utterance."""
     return TaskSpec(name=name or column, kind=MULTICLASS, labels=list(labels), columns=[column])
+
+
+def merged_units(tasks: Sequence[TaskSpec]) -> list[list[int]]:
+    """Per output of all tasks, the units of the network's last layer that it is the logsumexp of; [] = itself each.
+
+    >>> words = TaskSpec(
+    ...     name="a", kind="multiclass", labels=["no", "unknown"], columns=["a"], subclasses=[["no"], ["bed", "cat"]]
+    ... )
+    >>> merged_units([words]), merged_units([multiclass_task(["no", "unknown"])])
+    ([[0], [1, 2]], [])
+    """
+    if not any(task.subclasses for task in tasks):
+        return []
+    sizes = [
+        size for task in tasks for size in (map(len, task.subclasses) if task.subclasses else [1] * task.num_outputs)
+    ]
+    ends = np.cumsum(sizes).tolist()
+    return [list(range(end - size, end)) for size, end in zip(sizes, ends, strict=True)]
+
+
+def units_table(merged: Sequence[Sequence[int]]) -> Ints:
+    """`merged_units` as one table, ``(outputs, most)``; where an output has fewer, a unit after the last one.
+
+    >>> units_table([[0], [1, 2]]).tolist()
+    [[0, 3], [1, 2]]
+    """
+    beyond, most = sum(map(len, merged)), max(map(len, merged))
+    return np.array([[*units, *[beyond] * (most - len(units))] for units in merged], dtype=np.int64)
 
 
 def _softmax(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -127,7 +127,7 @@ class TrainConfig:
 
     def check(self, rows: Sequence[Utterance], *, splits: Sequence[str] = ()) -> None:
         """Raise `CorpusError` when a corpus lacks the objective's targets. ``splits``: as for `prepare`."""
-        self.objective.check(rows, model=self.model, inputs=self.inputs, splits=splits)
+        self.objective.check(rows, model=self.model, inputs=self.inputs, augment=self.augment, splits=splits)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,6 +212,7 @@ def _put_together(config: TrainConfig, store: Store, run: RunFolder, *, resume: 
     if config.loader.overfit_clips:
         store = overfitting_subset(store, config.loader.overfit_clips)
     objective.check_model(config.model, config.inputs)
+    objective.check_augment(config.augment, config.inputs)
     checkpoint = run.last_checkpoint if resume and run.last_checkpoint.is_file() else None
     source = _source(config, checkpoint)
     monitor = objective.monitor(config.trainer.monitor)
@@ -331,6 +332,7 @@ def build_module(config: TrainConfig, store: Store, objective: Objective, *, ini
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         network = build_network(config.inputs, config.model, objective.specs)
+        objective.attach(network.embedding.output_size)
     if config.init is not None and init:
         start_from(network, Path(config.init))
         logger.info("starting from the encoder of '%s'", config.init)
@@ -342,6 +344,8 @@ def build_module(config: TrainConfig, store: Store, objective: Objective, *, ini
         seed=config.seed,
         sample_rate=config.features.sample_rate,
         noise=NoiseBank(recordings) if recordings and config.augment.noise_probability else None,
+        filtered_by=(network.features.of_gains, config.features.n_mels),
+        labels=objective.word_labels,
     )
     if config.augment.noise_probability and not recordings:
         logger.debug("this corpus has no noise recordings: augment.noise_probability is ignored")

@@ -12,6 +12,7 @@ import platform
 import statistics
 import tempfile
 import time
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -28,12 +29,13 @@ def write_clips(folder: Path) -> None:
 
     rng = np.random.default_rng(0)
     for index in range(CLASSES * CLIPS_PER_CLASS):
-        path = folder / f"class_{index % CLASSES}" / f"{index:05d}.wav"
+        label = "unknown" if index % CLASSES == 0 else f"class_{index % CLASSES}"
+        path = folder / label / f"{index:05d}.wav"
         path.parent.mkdir(parents=True, exist_ok=True)
         soundfile.write(path, rng.normal(0, 0.1, rng.integers(8_000, 16_001)), 16_000, subtype="PCM_16")
 
 
-def measure(experiment: str, steps: int) -> dict[str, list[float]]:
+def measure(experiment: str, steps: int, overrides: Sequence[str] = ()) -> dict[str, list[float]]:
     """Seconds of each part, per step; the first steps are left out."""
     import torch
     from hydra import compose, initialize_config_dir
@@ -42,6 +44,7 @@ def measure(experiment: str, steps: int) -> dict[str, list[float]]:
     from audiornn.config import register
     from audiornn.corpora.folder import FolderCorpus
     from audiornn.data import training_loader
+    from audiornn.effects.mixing import mixed_waveforms
     from audiornn.help import conf_dir
     from audiornn.optimization import build_optimizer
     from audiornn.store import prepare
@@ -49,7 +52,7 @@ def measure(experiment: str, steps: int) -> dict[str, list[float]]:
 
     register("train")
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
-        config = OmegaConf.to_object(compose("train", [f"experiment={experiment}", "run_dir=none"]))
+        config = OmegaConf.to_object(compose("train", [f"experiment={experiment}", "run_dir=none", *overrides]))
     parts: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:
         write_clips(Path(folder) / "clips")
@@ -77,13 +80,22 @@ def measure(experiment: str, steps: int) -> dict[str, list[float]]:
             done("loader: waiting for a batch")
             draws = augmenter.draw(step, batch.utterances)
             with torch.no_grad():
+                batch = module._with_unknown(batch, draws)
                 waveforms, lengths = augmenter.waveforms(batch.waveforms, batch.lengths, draws)
+                mixture = augmenter.mixture(draws)
+                if mixture is not None:
+                    waveforms, lengths = mixed_waveforms(waveforms, lengths, mixture)
                 done("augmentation of waveforms")
                 frames = network.features.frames(waveforms, lengths)
                 done("front end")
+                frames = augmenter.filtered(frames, draws)
                 frames = frames._replace(values=augmenter.features(frames.values, frames.lengths, draws))
-                done("masks")
-            loss = module.objective(network.classify(frames), batch.targets)
+                done("filter and masks")
+            output = network.classify(frames)
+            if mixture is None:
+                loss = module.objective(output, batch.targets)
+            else:
+                loss = module.objective.mixed(output, batch.targets, mixture)
             done("network and loss, forward")
             loss.backward()
             done("network and loss, backward")
@@ -108,13 +120,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--experiments", nargs="+", default=["demo", "sc8u"])
     parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument(
+        "--overrides", nargs="*", default=[], help="settings for all of them; the table is only printed"
+    )
     arguments = parser.parse_args()
     # As the command line does, before torch is loaded.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     from audiornn.cli import keep_memory
 
     keep_memory()
-    tables = [line for name in arguments.experiments for line in render(name, measure(name, arguments.steps))]
+    tables = [
+        line
+        for name in arguments.experiments
+        for line in render(name, measure(name, arguments.steps, arguments.overrides))
+    ]
     import torch
 
     head = [
@@ -128,7 +147,8 @@ def main() -> None:
         f"Python {platform.python_version()}, torch {version('torch')}",
     ]
     text = "\n".join([*head, *tables]) + "\n"
-    Path(__file__).with_suffix(".md").write_text(text)
+    if not arguments.overrides:
+        Path(__file__).with_suffix(".md").write_text(text)
     print(text)
 
 

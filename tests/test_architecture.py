@@ -21,6 +21,7 @@ PACKAGE = Path(audiornn.__file__).parent
 RUNGS = (
     {"errors", "labels", "card", "clock", "collector", "progress"},
     {"padding", "replicas", "workers", "philox", "gathering"},
+    {"effects"},
     {"audio", "files", "augment", "optimization", "trainer_config", "help", "overrides"},
     {"features", "sequences", "page"},
     {"manifest"},

@@ -29,6 +29,7 @@ from audiornn.help import VERBS, conf_dir, is_of_use, verb_help
 from audiornn.inputs import with_sizes
 from audiornn.manifest import Utterance
 from audiornn.optimization import build_optimizer, build_schedule
+from audiornn.padding import lengths_to_padding_mask, zero_padding
 from audiornn.targets import UtteranceSource, read_targets
 
 GROUPS = sorted(path.name for path in conf_dir().iterdir() if path.is_dir())
@@ -110,13 +111,19 @@ def step(command: Any) -> float:
     optimizer = build_optimizer(command.optimizer, network)
     schedule = build_schedule(command.schedule, optimizer, total_steps=10, steps_per_epoch=5)
     bank = NoiseBank([(noise(rate, seed=5) * 32767).astype(np.int16)])
-    augmenter = Augmenter(command.augment, seed=command.seed, sample_rate=rate, noise=bank)
+    filtered_by = (network.features.of_gains, command.features.n_mels)
+    augmenter = Augmenter(command.augment, seed=command.seed, sample_rate=rate, noise=bank, filtered_by=filtered_by)
     waveforms = torch.from_numpy(np.stack([noise(rate // 2, seed=index) for index in range(3)]))
     lengths = torch.tensor([rate // 2, rate // 3, rate // 4])
     draws = augmenter.draw(0, torch.arange(3))
+    waveforms = zero_padding(waveforms, lengths_to_padding_mask(lengths, rate // 2))
+    if command.augment.unknown_probability:  # as if all classes were there
+        augmenter = Augmenter(command.augment, seed=0, sample_rate=rate, labels=["no", "yes", "unknown"])
+        waveforms, _ = augmenter.with_unknown(waveforms, lengths, torch.arange(3), draws)
     sequences = {"sequence": (torch.randn(3, 40, 3), torch.tensor([40, 0, 30]))}
     origins = partial(augmenter.origins, draws=draws)
     frames = network.frames(*augmenter.waveforms(waveforms, lengths, draws), sequences, origins=origins)
+    frames = augmenter.filtered(frames, draws)
     output = network.classify(frames._replace(values=augmenter.features(frames.values, frames.lengths, draws)))
     assert output.logits.shape == (3, sum(spec.num_outputs for spec in objective.specs))
     targets = {spec.name: read_targets(spec, source, np.arange(3), complete=False) for spec in objective.specs}

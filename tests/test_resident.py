@@ -53,8 +53,10 @@ def bank() -> NoiseBank:
     return NoiseBank([(noise(size, seed=size) * 32767).astype(np.int16) for size in (700, 12_000)])
 
 
-def test_draws_of_an_epoch_are_those_of_each_batch():
-    augmenter = Augmenter(EVERYTHING, seed=20261122, sample_rate=16_000)
+@pytest.mark.parametrize("further", [False, True])
+def test_draws_of_an_epoch_are_those_of_each_batch(further):
+    config = dataclasses.replace(EVERYTHING, reverb_probability=0.5) if further else EVERYTHING
+    augmenter = Augmenter(config, seed=20261122, sample_rate=16_000)
     rows = torch.arange(500)
     assert torch.equal(augmenter.draw_many(7, rows), augmenter.draw(7, rows))
     assert not torch.equal(augmenter.draw_many(8, rows), augmenter.draw(7, rows))

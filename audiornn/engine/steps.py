@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -25,7 +26,8 @@ from audiornn.data import (
     training_batches,
     training_loader,
 )
-from audiornn.models.classifier import RecurrentClassifier
+from audiornn.effects.mixing import Mixture, mixed_frames, mixed_waveforms
+from audiornn.models.classifier import ClassifierOutput, RecurrentClassifier
 from audiornn.models.dropout import drawing_by, utterance_keys
 from audiornn.objectives import Objective
 from audiornn.objectives.objective import Outcome
@@ -91,7 +93,11 @@ class ClassifierTraining(pl.LightningModule):
         torch.manual_seed(int(np.random.SeedSequence(position).generate_state(1)[0]))
         draws = self._draws_of(batch.utterances)
         with torch.no_grad():
-            frames = self._frames(batch, draws)
+            batch = self._with_unknown(batch, draws)
+            mixture = self.augmenter.mixture(draws)
+            frames = self.augmenter.filtered(self._frames(batch, draws, mixture), draws)
+            if mixture is not None and self.augmenter.config.mixup_of == "frames":
+                frames = mixed_frames(frames, mixture)
             if not batch.counts:
                 frames = frames._replace(lengths=torch.zeros_like(frames.lengths))
             masked = frames._replace(values=self.augmenter.features(frames.values, frames.lengths, draws))
@@ -102,8 +108,16 @@ class ClassifierTraining(pl.LightningModule):
             output = self.network.classify(masked)
         if output.features is not None:  # what is to be foretold has no masks
             output = output._replace(features=frames.values)
-        loss: Tensor = self.objective(output, targets, counts=batch.counts)
+        loss = self._loss(output, targets, mixture, counts=batch.counts)
         self._train_losses.append(loss.detach())
+        return loss
+
+    def _loss(
+        self, output: ClassifierOutput, targets: Mapping[str, Tensor], mixture: Mixture | None, *, counts: bool
+    ) -> Tensor:
+        if mixture is not None:
+            return self.objective.mixed(output, targets, mixture, counts=counts)
+        loss: Tensor = self.objective(output, targets, counts=counts)
         return loss
 
     def _draws_of(self, utterances: Tensor) -> Tensor:
@@ -119,12 +133,22 @@ class ClassifierTraining(pl.LightningModule):
     def on_train_end(self) -> None:
         self._drawn = None
 
-    def _frames(self, batch: Batch, draws: Tensor) -> Frames:
+    def _with_unknown(self, batch: Batch, draws: Tensor) -> Batch:
+        """Some words as words that nobody says."""
+        if not self.augmenter.config.unknown_probability:
+            return batch
+        words = self.objective.words(batch.targets)
+        waveforms, chosen = self.augmenter.with_unknown(batch.waveforms, batch.lengths, words, draws)
+        return replace(batch, waveforms=waveforms, targets=self.objective.made_unknown(batch.targets, chosen))
+
+    def _frames(self, batch: Batch, draws: Tensor, mixture: Mixture | None) -> Frames:
         """What is heard of a batch whose audio is varied; sequences follow it."""
         waveforms, lengths, sequences = batch.heard()
         origins = None
         if self.network.inputs.reads_audio:
             waveforms, lengths = self.augmenter.waveforms(waveforms, lengths, draws)
+            if mixture is not None and self.augmenter.config.mixup_of == "waveforms":
+                waveforms, lengths = mixed_waveforms(waveforms, lengths, mixture)
             origins = partial(self.augmenter.origins, draws=draws)
         return self.network.frames(waveforms, lengths, sequences, origins=origins, has_gaps=batch.has_gaps)
 
@@ -187,7 +211,7 @@ class ClassifierTraining(pl.LightningModule):
         factors: dict[nn.Module, float] = {self.network.encoder: self._encoder_learning_rate}
         if self.network.projections is not None:
             factors[self.network.projections] = self._encoder_learning_rate
-        optimizer = build_optimizer(self._optimizer_config, self.network, fused=fused, factors=factors)
+        optimizer = build_optimizer(self._optimizer_config, self, fused=fused, factors=factors)
         total_steps = int(self.trainer.estimated_stepping_batches)
         scheduler = build_schedule(
             self._schedule_config,

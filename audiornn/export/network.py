@@ -20,6 +20,7 @@ from audiornn.export.stem import convolved
 from audiornn.features import FeatureExtractor
 from audiornn.models.cells import RecurrentLayer
 from audiornn.models.classifier import RecurrentClassifier, StreamProjections
+from audiornn.models.heads import MergedOutputs
 from audiornn.tasks import BINARY, MULTICLASS, MULTILABEL, TaskSpec
 
 FRONT_END = "front_end"
@@ -124,6 +125,8 @@ def _utterance_outputs(
         logits = probabilities = graph.node("ConstantOfShape", nothing)
     else:
         logits = graph.affine(embedding, network.head.linear.weight, network.head.linear.bias, "logits")
+        if network.merged is not None:
+            logits = _merged(graph, network.merged, logits)
         sizes = [task.num_outputs for task in own]
         parts = graph.nodes("Split", logits, sizes, outputs=len(own), axis=1) if len(own) > 1 else [logits]
         scores = [_scores(graph, task, part) for task, part in zip(own, parts, strict=True)]
@@ -131,6 +134,13 @@ def _utterance_outputs(
     graph.output(logits, "logits", FLOAT, ["batch", sum(task.num_outputs for task in own)])
     graph.output(probabilities, "probabilities", FLOAT, ["batch", sum(len(task.labels) for task in own)])
     graph.output(embedding, "embedding", FLOAT, ["batch", network.embedding.output_size])
+
+
+def _merged(graph: GraphBuilder, merged: MergedOutputs, units: Value) -> Value:
+    """Shape: ``(batch, units)`` -> ``(batch, outputs)``, as `MergedOutputs`."""
+    padded = graph.node("Pad", units, [0, 0, 0, 1], np.float32(merged.LOWEST))
+    parts = graph.node("Gather", padded, merged.units.cpu().numpy(), axis=1)
+    return graph.node("ReduceLogSumExp", parts, [2], keepdims=0, name="merged")
 
 
 def _scores(graph: GraphBuilder, task: TaskSpec, logits: Value) -> Value:

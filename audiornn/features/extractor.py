@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from audiornn.errors import AudioError, ConfigError
-from audiornn.features.config import ENERGY, NONE, PITCH, FeaturesConfig
+from audiornn.features.config import ENERGY, LOGMEL, MFCC, NONE, PITCH, FeaturesConfig
 from audiornn.features.deltas import compute_deltas
 from audiornn.features.frames import FrameTransform
 from audiornn.features.pitch import EnergyTransform, PitchTransform
@@ -104,6 +104,24 @@ class FeatureExtractor(KeepsPrecision):
         if self.config.normalisation != "global":
             raise ConfigError(f"statistics need normalisation='global', got {self.config.normalisation!r}")
         super().set_statistics(mean, std)
+
+    def of_gains(self, gains_db: Tensor) -> Tensor:
+        """What a gain in each mel band adds to every frame: a linear filter as the features see it.
+
+        0 for kinds without bands, and where each utterance has its own mean taken off, which takes a filter with it.
+        Not exact at the floor, nor beside ``top_db``.
+
+        Shape: dB ``(batch, n_mels)`` -> ``(batch, features)``.
+        """
+        config = self.config
+        if config.kind not in (MFCC, LOGMEL) or config.normalisation not in ("none", "global"):
+            return gains_db.new_zeros(len(gains_db), self.num_features)
+        columns = gains_db * _per_db(config)
+        if config.use_energy:
+            columns = pad(columns, (0, 1))
+        added = self._cepstra(columns)
+        added = pad(added, (0, self.num_features - added.shape[1]))
+        return added / self.std if config.normalisation == "global" else added
 
     def forward(
         self, waveforms: Tensor, lengths: Tensor, *, generator: torch.Generator | None = None
@@ -254,8 +272,7 @@ class FeatureExtractor(KeepsPrecision):
         """Bands raised to ``top_db`` below the largest of the utterance's frames but the absent ones."""
         config = self.config
         bands = columns[..., : config.n_mels]
-        per_db = {"ln": math.log(10) * config.power / 20, "log10": config.power / 20, "db": 1.0}[config.log]
-        lowest = masked_max(bands, absent).amax(dim=1) - top_db * per_db
+        lowest = masked_max(bands, absent).amax(dim=1) - top_db * _per_db(config)
         bands = torch.maximum(bands, lowest[:, None, None])
         return torch.cat([bands, columns[..., config.n_mels :]], dim=2) if config.use_energy else bands
 
@@ -276,6 +293,11 @@ class FeatureExtractor(KeepsPrecision):
             return features - masked_mean(features, absent)[:, None]
         mean, std = masked_mean_std(features, absent)
         return (features - mean[:, None]).div_(std[:, None])
+
+
+def _per_db(config: FeaturesConfig) -> float:
+    """Of a log band."""
+    return {"ln": math.log(10) * config.power / 20, "log10": config.power / 20, "db": 1.0}[config.log]
 
 
 def _frame_transform(config: FeaturesConfig) -> FrameTransform | PitchTransform | EnergyTransform:

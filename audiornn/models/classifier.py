@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from audiornn.features import FeatureExtractor, FeaturesConfig
@@ -13,7 +15,7 @@ from audiornn.features.joining import Origins, SequenceInput, Stream, join
 from audiornn.inputs import AUDIO, Inputs, StreamConfig
 from audiornn.models.config import ModelConfig
 from audiornn.models.encoder import RecurrentEncoder
-from audiornn.models.heads import EmbeddingLayer, LinearHead
+from audiornn.models.heads import EmbeddingLayer, LinearHead, MergedOutputs
 from audiornn.models.pooling import build_pooling
 from audiornn.padding import Frames, is_captured
 
@@ -35,6 +37,8 @@ class ClassifierOutput(NamedTuple):
     """``(batch, frames, features)`` that entered the encoder; None where no frame has outputs."""
     frame_missing: Tensor | None = None
     """bool ``(batch, frames)``, frames of which nothing was heard; None = none, or no frame has outputs."""
+    units: Tensor | None = None
+    """``(batch, units)`` that `logits` were merged from; None where they were not."""
 
 
 _PREFIX = "of_"
@@ -74,18 +78,22 @@ class RecurrentClassifier(nn.Module):
     Args:
         features: the front end.
         model: encoder, pooling and head.
-        num_outputs: of all tasks together, for the utterance.
+        num_units: of the last layer, for the utterance: the outputs of all tasks together, or what these are made of.
         num_frame_outputs: of all tasks together, for every frame.
         streams: further inputs by name, with the sizes of their frames.
+        merged: the units that each output is made of, ``(outputs, most)`` as of `audiornn.tasks.units_table`; None =
+            each output is one.
     """
 
     def __init__(
         self,
         features: FeaturesConfig,
         model: ModelConfig,
-        num_outputs: int,
+        num_units: int,
         num_frame_outputs: int = 0,
         streams: Mapping[str, StreamConfig] | None = None,
+        *,
+        merged: NDArray[np.int64] | None = None,
     ) -> None:
         super().__init__()
         self.inputs = Inputs(features=features, streams=streams or {})
@@ -105,7 +113,8 @@ class RecurrentClassifier(nn.Module):
         self.encoder = RecurrentEncoder(model.encoder, num_features)
         self.pooling = build_pooling(model.pooling, self.encoder.output_size, bidirectional=model.encoder.bidirectional)
         self.embedding = EmbeddingLayer(model.head, self.pooling.output_size)
-        self.head = LinearHead(model.head, self.embedding.output_size, num_outputs) if num_outputs else None
+        self.head = LinearHead(model.head, self.embedding.output_size, num_units) if num_units else None
+        self.merged = None if merged is None else MergedOutputs(torch.from_numpy(merged))
         self.frame_head = nn.Linear(self.encoder.output_size, num_frame_outputs) if num_frame_outputs else None
 
     def forward(
@@ -169,10 +178,13 @@ class RecurrentClassifier(nn.Module):
         x, lengths, missing = self.encoder(values, frames.lengths, frames.missing)
         embedding = self.embedding(self.pooling(x, lengths, missing))
         logits = embedding.new_zeros(embedding.shape[0], 0) if self.head is None else self.head(embedding)
+        units = None
+        if self.merged is not None:
+            units, logits = logits, self.merged(logits)
         if self.frame_head is None:
-            return ClassifierOutput(logits, embedding)
+            return ClassifierOutput(logits, embedding, units=units)
         return ClassifierOutput(
-            logits, embedding, self.frame_head(x), lengths, self.frame_times(x), frames.values, missing
+            logits, embedding, self.frame_head(x), lengths, self.frame_times(x), frames.values, missing, units
         )
 
     def frame_times(self, frames: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from audiornn.models.config import HeadConfig
@@ -35,3 +36,26 @@ class LinearHead(nn.Module):
         """Shape: ``(batch, input_size)`` -> ``(batch, num_outputs)``."""
         logits: Tensor = self.linear(self.dropout(embedding))
         return logits
+
+
+class MergedOutputs(nn.Module):
+    """Outputs that stand for several units each: their logsumexp, so that probabilities add up.
+
+    Args:
+        units: ``(outputs, most)``, as `audiornn.tasks.units_table` gives it.
+    """
+
+    units: Tensor
+
+    LOWEST = -1e30
+    """Of the unit that is none: finite, so that no difference of it is NaN."""
+
+    def __init__(self, units: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("units", units, persistent=False)
+
+    def forward(self, units: Tensor) -> Tensor:
+        """Shape: ``(batch, units)`` -> float32 ``(batch, outputs)``."""
+        # float32: half precision has no number as low.
+        padded = nn.functional.pad(units.float(), (0, 1), value=self.LOWEST)
+        return torch.logsumexp(padded[:, self.units], dim=2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,9 +14,18 @@ from torch import Tensor, nn
 
 from audiornn.errors import ConfigError, CorpusError
 from audiornn.labels import SILENCE, UNKNOWN
-from audiornn.objectives.objective import TaskConfig, TaskObjective, mean_of_known
-from audiornn.targets import TargetSource, known_labels, read_targets
-from audiornn.tasks import BINARY, MULTILABEL, Floats, TaskSpec, multiclass_task
+from audiornn.objectives.finer import (
+    AUXILIARY,
+    SUBCLASSES,
+    AuxiliaryHead,
+    class_of_unit,
+    mean_of_rows,
+    read_subclasses,
+    subclass_targets,
+)
+from audiornn.objectives.objective import Beside, TaskConfig, TaskObjective, mean_of_known
+from audiornn.targets import MISSING_CLASS, TargetSource, known_labels, read_targets
+from audiornn.tasks import BINARY, MULTILABEL, Floats, Ints, TaskSpec, multiclass_task
 
 CLASS_WEIGHTS = ("none", "balanced")
 CRITERIA = ("fixed", "f1", "balanced_accuracy")
@@ -31,10 +41,22 @@ class MulticlassConfig(TaskConfig):
     """Probability mass spread over all classes, in [0, 1)."""
     class_weights: str = "none"
     """``none``, or ``balanced``: each class weighs ``clips / (classes * clips of the class)``."""
+    subclasses: str | None = None
+    """Column of what the classes consist of, such as the ``word`` of ``unknown``. The network tells these apart, and a
+    class's probability is the sum of theirs; the loss and its smoothing are over them, where they are known."""
+    auxiliary: str | None = None
+    """Column of a label that is learned beside, from the embedding, and is no part of the model."""
+    auxiliary_weight: float = 0.5
+    """Of its loss."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.label_smoothing < 1:
             raise ConfigError(f"label_smoothing must be in [0, 1), got {self.label_smoothing}")
+        if not 0 <= self.auxiliary_weight < math.inf:
+            raise ConfigError(f"auxiliary_weight must be at least 0, got {self.auxiliary_weight}")
+        for name in ("subclasses", "auxiliary"):
+            if getattr(self, name) == self.target:
+                raise ConfigError(f"{name} must be another column than the target, got {self.target!r} for both")
         check_choice("class_weights", self.class_weights, CLASS_WEIGHTS)
 
     def task(self, source: TargetSource, name: str | None = None) -> MulticlassObjective:
@@ -43,7 +65,13 @@ class MulticlassConfig(TaskConfig):
             raise CorpusError(f"expected at least 2 classes in column {self.target!r}, got {labels}")
         spec = multiclass_task(labels, column=self.target, name=name)
         targets = read_targets(spec, source, source.indices("train"), complete=False)
-        return MulticlassObjective(self, spec, targets[targets >= 0])
+        auxiliary = None
+        if self.subclasses is not None:
+            parts = read_subclasses(labels, source, self.target, self.subclasses)
+            spec = dataclasses.replace(spec, subclasses=parts)
+        if self.auxiliary is not None:
+            auxiliary = AuxiliaryHead(self.auxiliary, source, weight=self.auxiliary_weight)
+        return MulticlassObjective(self, spec, targets[targets >= 0], auxiliary)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,16 +191,26 @@ class MulticlassObjective(TaskObjective):
     """Cross-entropy over ordered classes.
 
     Args:
-        config: smoothing and class weights.
-        spec: labels and column.
+        config: smoothing, class weights, column of subclasses.
+        spec: labels and column, and subclasses if any.
         targets: class index of every training utterance, for balanced weights.
+        auxiliary: what is learned beside.
     """
 
     monitors = {"accuracy": "max", "balanced_accuracy": "max", "loss": "min"}  # noqa: RUF012
+    can_be_mixed = True
     class_weights: Tensor | None
 
-    def __init__(self, config: MulticlassConfig, spec: TaskSpec, targets: NDArray[np.int64]) -> None:
+    def __init__(
+        self,
+        config: MulticlassConfig,
+        spec: TaskSpec,
+        targets: NDArray[np.int64],
+        auxiliary: AuxiliaryHead | None = None,
+    ) -> None:
         super().__init__()
+        self._subclasses = config.subclasses
+        self.auxiliary = auxiliary
         self.spec = spec
         self.label_smoothing = config.label_smoothing
         weights = _class_weights(config.class_weights, targets, spec)
@@ -183,8 +221,58 @@ class MulticlassObjective(TaskObjective):
             outputs.float(), targets, weight=self.class_weights, label_smoothing=self.label_smoothing
         )
 
-    def mass(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return super().mass(outputs, targets) if self.class_weights is None else self.class_weights[targets].sum()
+    def mass(self, outputs: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
+        if self.class_weights is None:
+            return super().mass(outputs, targets, weights)
+        of_classes = self.class_weights[targets]
+        return (of_classes if weights is None else of_classes * weights).sum()
+
+    def further_targets(self, source: TargetSource, rows: Ints) -> dict[str, Ints]:
+        found = {}
+        if self._subclasses is not None:
+            found[SUBCLASSES] = subclass_targets(self.spec, source, self._subclasses, rows)
+        if self.auxiliary is not None:
+            found[AUXILIARY] = self.auxiliary.targets(source, rows)
+        return found
+
+    def attach(self, embedding_size: int) -> None:
+        if self.auxiliary is not None:
+            self.auxiliary.attach(embedding_size)
+
+    def training_loss(self, outputs: Tensor, targets: Tensor, beside: Beside) -> Tensor:
+        if self._subclasses is None:
+            loss = super().training_loss(outputs, targets, beside)
+        else:
+            loss = self._loss_of_subclasses(outputs, targets, beside)
+        if self.auxiliary is not None:
+            loss = loss + self.auxiliary(beside.embedding, beside.targets[AUXILIARY], beside.weights)
+        return loss
+
+    def weighted(self, outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+        return self._mean(self._losses(outputs, targets, self.class_weights), targets, weights)
+
+    def _mean(self, losses: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
+        """Mean of losses that have the weights of their classes in them."""
+        weights = torch.ones_like(losses) if weights is None else weights
+        of_classes = weights if self.class_weights is None else weights * self.class_weights[targets]
+        return (losses * weights).sum() / of_classes.sum().clamp(min=1e-12)
+
+    def _loss_of_subclasses(self, outputs: Tensor, targets: Tensor, beside: Beside) -> Tensor:
+        """Cross-entropy over the units where the unit is known, and else over the classes; weights are of classes."""
+        weights, parts = self.class_weights, beside.targets[SUBCLASSES]
+        of_units = None if weights is None else weights[class_of_unit(self.spec).to(weights.device)]
+        losses = torch.where(
+            parts == MISSING_CLASS,
+            self._losses(outputs, targets, weights),
+            self._losses(beside.units, parts.clamp(min=0), of_units),
+        )
+        return self._mean(losses, targets, beside.weights)
+
+    def _losses(self, outputs: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
+        """Shape: ``(rows, outputs)``, int64 ``(rows,)`` -> ``(rows,)``."""
+        return nn.functional.cross_entropy(
+            outputs.float(), targets, weight=weights, label_smoothing=self.label_smoothing, reduction="none"
+        )
 
     def figures(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
         loss = nn.functional.cross_entropy(outputs, targets)
@@ -201,6 +289,7 @@ class BinaryObjective(TaskObjective):
     """
 
     monitors = {"loss": "min", "accuracy": "max", "balanced_accuracy": "max"}  # noqa: RUF012
+    can_be_mixed = True
     class_weights: Tensor | None
 
     def __init__(self, config: BinaryConfig, spec: TaskSpec, targets: NDArray[np.int64]) -> None:
@@ -213,6 +302,13 @@ class BinaryObjective(TaskObjective):
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         weights = None if self.class_weights is None else self.class_weights[targets]
         return nn.functional.binary_cross_entropy_with_logits(outputs[:, 0].float(), targets.float(), weights)
+
+    def weighted(self, outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+        own = None if self.class_weights is None else self.class_weights[targets]
+        losses = nn.functional.binary_cross_entropy_with_logits(
+            outputs[:, 0].float(), targets.float(), own, reduction="none"
+        )
+        return mean_of_rows(losses, weights)
 
     def figures(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
         loss = nn.functional.binary_cross_entropy_with_logits(outputs[:, 0], targets.to(outputs.dtype))
@@ -234,6 +330,7 @@ class MultilabelObjective(TaskObjective):
     """
 
     monitors = {"loss": "min", "macro_f1": "max"}  # noqa: RUF012
+    can_be_mixed = True
 
     def __init__(self, config: MultilabelConfig, spec: TaskSpec) -> None:
         super().__init__()
@@ -245,9 +342,14 @@ class MultilabelObjective(TaskObjective):
         losses = nn.functional.binary_cross_entropy_with_logits(outputs.float(), targets.nan_to_num(), reduction="none")
         return mean_of_known(losses, known)
 
-    def mass(self, outputs: Tensor, targets: Tensor) -> Tensor:
+    def mass(self, outputs: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
         del outputs
-        return (~targets.isnan()).sum()
+        known = ~targets.isnan()
+        return known.sum() if weights is None else (known * weights.unsqueeze(1)).sum()
+
+    def weighted(self, outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+        losses = nn.functional.binary_cross_entropy_with_logits(outputs.float(), targets.nan_to_num(), reduction="none")
+        return mean_of_rows(losses, weights.unsqueeze(1) * ~targets.isnan())
 
     def figures(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
         answers = outputs >= 0

@@ -110,7 +110,8 @@ class FramesObjective(TaskObjective):
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return nn.functional.cross_entropy(outputs.float(), targets, weight=self.class_weights)
 
-    def mass(self, outputs: Tensor, targets: Tensor) -> Tensor:
+    def mass(self, outputs: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
+        del weights  # frames are not mixed
         return super().mass(outputs, targets) if self.class_weights is None else self.class_weights[targets].sum()
 
     def figures(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:

@@ -110,8 +110,8 @@ class NextFrameObjective(TaskObjective):
         del targets
         return outputs[:, 0].sum() / outputs[:, 2].sum().clamp(min=1)
 
-    def mass(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        del targets
+    def mass(self, outputs: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
+        del targets, weights
         return outputs[:, 2].sum()
 
     def figures(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from audiornn.augment import AugmentConfig
+from audiornn.effects.mixing import Mixture
 from audiornn.errors import ConfigError, CorpusError
 from audiornn.inputs import Inputs
+from audiornn.labels import SILENCE, UNKNOWN
 from audiornn.manifest import Utterance
 from audiornn.models.classifier import ClassifierOutput
 from audiornn.models.config import ModelConfig
@@ -25,16 +29,31 @@ Outcome = tuple[Tensor, Tensor]
 """Outputs of a task, and its targets."""
 
 
+class Beside(NamedTuple):
+    """What a task's loss can look at beside an `Outcome`, of the same utterances."""
+
+    embedding: Tensor
+    """``(rows, embedding_size)``."""
+    units: Tensor
+    """``(rows, spec.num_units)``, what this task's outputs were merged from, or the outputs themselves."""
+    targets: Mapping[str, Tensor]
+    """The task's `TaskObjective.further_targets`, ``(rows,)`` each."""
+    weights: Tensor | None = None
+    """``(rows,)``, of the rows in the mean; None = 1 each."""
+
+
 class TaskObjective(nn.Module):
     """Loss and figures of one task.
 
     Attributes:
         spec: what its outputs mean.
         monitors: names of its figures that a checkpoint can be chosen by, the default first, and ``min`` or ``max``.
+        can_be_mixed: whether there is a `weighted` loss, which mixup needs.
     """
 
     spec: TaskSpec
     monitors: Mapping[str, str]
+    can_be_mixed = False
 
     def check_model(self, model: ModelConfig, inputs: Inputs) -> None:
         """Raise `ConfigError` for a network or inputs that this task can't be learned with."""
@@ -58,13 +77,31 @@ class TaskObjective(nn.Module):
         """Targets of audio whose moments, seconds ``(batch, n)``, were moved by ``times``; here they know no time."""
         return targets
 
+    def further_targets(self, source: TargetSource, rows: Ints) -> dict[str, Ints]:  # noqa: ARG002
+        """Targets of some rows beside those of the spec, for the loss alone; by name, `MISSING_CLASS` where none."""
+        return {}
+
+    def attach(self, embedding_size: int) -> None:
+        """Make what is trained beside the network and is no part of the model, of which most tasks have nothing."""
+
+    def training_loss(self, outputs: Tensor, targets: Tensor, beside: Beside) -> Tensor:
+        """What training makes small: `forward` or `weighted`, and what a task adds to it."""
+        if beside.weights is not None:
+            return self.weighted(outputs, targets, beside.weights)
+        loss: Tensor = self(outputs, targets)
+        return loss
+
+    def weighted(self, outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+        """`forward` as a mean in which rows have weights ``(rows,)``, for a task that `can_be_mixed`."""
+        raise NotImplementedError(f"{type(self).__name__} has no loss of weighted rows")
+
     @abstractmethod
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Mean loss of a batch, a scalar. Shape: as `select` gives them, at least one row."""
 
-    def mass(self, outputs: Tensor, targets: Tensor) -> Tensor:  # noqa: ARG002
-        """What `forward` is a mean over, a scalar; here utterances. Shape: as there, or no row at all."""
-        return outputs.new_full((), len(outputs), dtype=torch.float32)
+    def mass(self, outputs: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:  # noqa: ARG002
+        """What `forward`, or `weighted`, is a mean over, a scalar; here utterances. Shape: as there, or no row."""
+        return outputs.new_full((), len(outputs), dtype=torch.float32) if weights is None else weights.sum()
 
     @abstractmethod
     def figures(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:
@@ -144,7 +181,8 @@ class Objective(nn.Module):
     def read_targets(self, source: TargetSource) -> dict[str, NDArray[Any]]:
         """Targets of the training and validation utterances by task; those of other rows are missing.
 
-        With one task every utterance must have its target; with several it may lack some.
+        With one task every utterance must have its target; with several it may lack some. Further targets of a task
+        stand behind those of all tasks, as ``TASK/NAME``.
 
         Raises:
             CorpusError: targets are missing or not what the task wants; names row and column.
@@ -161,6 +199,11 @@ class Objective(nn.Module):
                 chosen = source.indices(split)
                 if len(chosen) and not bool(present(torch.from_numpy(table[spec.name][chosen])).any()):
                     raise CorpusError(f"expected a target of {spec.name!r} in the {split} split, got none")
+        for task in self._each():
+            for name, further in task.further_targets(source, rows).items():
+                key = _further(task.spec, name)
+                table[key] = np.full(size, MISSING_CLASS, dtype=np.int64)
+                table[key][rows] = further
         return table
 
     def outcomes(self, output: ClassifierOutput, targets: Mapping[str, Tensor]) -> dict[str, Outcome]:
@@ -172,23 +215,95 @@ class Objective(nn.Module):
             for task in self._each()
         }
 
-    def forward(self, output: ClassifierOutput, targets: Mapping[str, Tensor], *, counts: bool = True) -> Tensor:
+    @property
+    def word_labels(self) -> list[str]:
+        """Classes of the first task that has `unknown` among them; none where there is no such task."""
+        return next((spec.labels for spec in self.specs if _knows_unknown(spec)), [])
+
+    def words(self, targets: Mapping[str, Tensor]) -> Tensor:
+        """Places in `word_labels`, -1 where that is not known, or silence. Targets by task -> int64 ``(batch,)``."""
+        spec = next(spec for spec in self.specs if _knows_unknown(spec))
+        classes = targets[spec.name]
+        return classes.masked_fill(classes == spec.labels.index(SILENCE), -1) if SILENCE in spec.labels else classes
+
+    def made_unknown(self, targets: Mapping[str, Tensor], chosen: Tensor) -> dict[str, Tensor]:
+        """Targets with the chosen utterances, bool ``(batch,)``, as unknown words, of which nothing else is known."""
+        unknown = {spec.name: spec.labels.index(UNKNOWN) for spec in self.specs if _knows_unknown(spec)}
+        return {
+            name: values.masked_fill(
+                chosen.reshape(-1, *[1] * (values.dim() - 1)),
+                unknown.get(name, math.nan if values.is_floating_point() else MISSING_CLASS),
+            )
+            for name, values in targets.items()
+        }
+
+    def mixed(
+        self, output: ClassifierOutput, targets: Mapping[str, Tensor], mixture: Mixture, *, counts: bool = True
+    ) -> Tensor:
+        """`forward` of utterances that are mixtures: each counts with its own targets and with those of its partner."""
+        twice = ClassifierOutput(
+            output.logits.repeat(2, 1),
+            output.embedding.repeat(2, 1),
+            units=None if output.units is None else output.units.repeat(2, 1),
+        )
+        both = {name: torch.cat([values, values[mixture.partners]]) for name, values in targets.items()}
+        loss: Tensor = self(twice, both, torch.cat([1 - mixture.shares, mixture.shares]), counts=counts)
+        return loss
+
+    def check_augment(self, config: AugmentConfig, inputs: Inputs) -> None:
+        """Raise `ConfigError` for an augmentation that changes what a task is about, or what else is heard."""
+        if config.mixup:
+            self._check_mixup(config, inputs)
+        if config.unknown_probability and not self.word_labels:
+            raise ConfigError(
+                f"augment.unknown_probability: expected classes with the label {UNKNOWN!r} among them, got none; set "
+                "augment.unknown_probability=0"
+            )
+        if config.unknown_probability and (inputs.sequences or not inputs.reads_audio):
+            raise ConfigError(
+                "augment.unknown_probability: expected a network that hears audio alone, got sequences; set "
+                "augment.unknown_probability=0"
+            )
+
+    def _check_mixup(self, config: AugmentConfig, inputs: Inputs) -> None:
+        for task in self._each():
+            if not task.can_be_mixed:
+                raise ConfigError(
+                    f"augment.mixup: expected an objective of labels of utterances, got {task.spec.kind} of "
+                    f"{task.spec.name!r}; set augment.mixup=0"
+                )
+        if config.mixup_of == "waveforms" and (inputs.sequences or not inputs.reads_audio):
+            raise ConfigError(
+                "augment.mixup_of=waveforms: expected a network that hears audio alone, got sequences; "
+                "take augment.mixup_of=frames"
+            )
+
+    def forward(
+        self,
+        output: ClassifierOutput,
+        targets: Mapping[str, Tensor],
+        weights: Tensor | None = None,
+        *,
+        counts: bool = True,
+    ) -> Tensor:
         """Weighted sum of the tasks' mean losses over the utterances that have their targets; a scalar.
 
         Of a share of a batch it is such that the mean over all shares is the loss of the batch, see `weighed`.
 
         Args:
             output, targets: of a batch.
+            weights: of the utterances in these means, ``(batch,)``; None = 1 each.
             counts: False = these utterances are no part of the batch.
         """
         found = self.outcomes(output, targets)
         losses = []
-        for task, weight in zip(self._each(), self._weights, strict=True):
+        for task, weight, units in zip(self._each(), self._weights, self._units(output), strict=True):
             outputs, wanted = found[task.spec.name]
+            beside = self._beside(task.spec, Beside(output.embedding, units, targets, weights))
             # Without any target a loss of 0 that still reaches the weights: other devices wait for their gradient.
-            loss = weight * task(outputs, wanted) if len(wanted) else 0 * _anything(output)
+            loss = weight * task.training_loss(outputs, wanted, beside) if len(wanted) else 0 * _anything(output, task)
             if num_replicas() > 1:
-                loss = weighed(loss, int(counts) * task.mass(outputs, wanted))
+                loss = weighed(loss, int(counts) * task.mass(outputs, wanted, beside.weights))
             losses.append(loss)
         return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
 
@@ -206,7 +321,7 @@ class Objective(nn.Module):
 
     def moved(self, targets: Mapping[str, Tensor], times: Callable[[Tensor], Tensor]) -> dict[str, Tensor]:
         """Targets of augmented audio: ``times`` says where each second of an utterance has gone, ``(batch, n)``."""
-        return {task.spec.name: task.moved(targets[task.spec.name], times) for task in self._each()}
+        return {**targets, **{task.spec.name: task.moved(targets[task.spec.name], times) for task in self._each()}}
 
     def calibrated(self, scores: Mapping[str, Floats], targets: Mapping[str, NDArray[Any]]) -> list[TaskSpec]:
         """`specs` with what is chosen on the validation split. Both by task, for the same utterances."""
@@ -231,6 +346,11 @@ class Objective(nn.Module):
             raise ConfigError("loader.balanced: expected an objective with one class per utterance, got another")
         return only
 
+    def attach(self, embedding_size: int) -> None:
+        """Make what is trained beside a network and is no part of the model; its weights are drawn from torch."""
+        for task in self._each():
+            task.attach(embedding_size)
+
     def _each(self) -> list[TaskObjective]:
         return list(self.tasks)  # type: ignore[arg-type]
 
@@ -243,10 +363,42 @@ class Objective(nn.Module):
         pairs = zip(self.specs, of_utterance, of_frames, strict=True)
         return [frames if spec.num_frame_outputs else utterance for spec, utterance, frames in pairs]
 
+    def _units(self, output: ClassifierOutput) -> Sequence[Tensor]:
+        """Each task's part of the last layer."""
+        if output.units is None:
+            return self._shares(output)
+        return torch.split(output.units, [spec.num_units for spec in self.specs], dim=1)
 
-def _anything(output: ClassifierOutput) -> Tensor:
+    def _beside(self, spec: TaskSpec, whole: Beside) -> Beside:
+        """What is of the utterances that `TaskObjective.select` selects, and further targets of this task alone."""
+        own = f"{spec.name}{_FURTHER}"
+        further = {name.removeprefix(own): values for name, values in whole.targets.items() if name.startswith(own)}
+        if len(self.tasks) == 1 or (not further and whole.weights is None):
+            return whole._replace(targets=further)
+        chosen = present(whole.targets[spec.name])
+        return Beside(
+            whole.embedding[chosen],
+            whole.units[chosen],
+            {name: values[chosen] for name, values in further.items()},
+            None if whole.weights is None else whole.weights[chosen],
+        )
+
+
+def _knows_unknown(spec: TaskSpec) -> bool:
+    return spec.kind in (MULTICLASS, BINARY) and UNKNOWN in spec.labels
+
+
+_FURTHER = "/"
+"""Between the names of a task and of its further targets."""
+
+
+def _further(spec: TaskSpec, name: str) -> str:
+    return f"{spec.name}{_FURTHER}{name}"
+
+
+def _anything(output: ClassifierOutput, task: TaskObjective) -> Tensor:
     """A scalar that depends on every weight."""
-    total = output.logits.sum()
+    total = output.logits.sum() + sum(parameter.sum() for parameter in task.parameters())
     return total if output.frame_logits is None else total + output.frame_logits.sum()
 
 
@@ -272,6 +424,7 @@ class ObjectiveConfig:
         *,
         model: ModelConfig,
         inputs: Inputs,
+        augment: AugmentConfig | None = None,
         splits: Sequence[str] = (),
     ) -> None:
         """Raise what is wrong with the targets of a corpus or with the network for them, before it is prepared.
@@ -279,11 +432,14 @@ class ObjectiveConfig:
         Args:
             utterances: all of the corpus.
             model, inputs: what is to learn the targets.
+            augment: how they are varied; None = not at all.
             splits: further ones that will be measured.
         """
         source = UtteranceSource(utterances)
         objective = self.build(source)
         objective.check_model(model, inputs)
+        if augment is not None:
+            objective.check_augment(augment, inputs)
         objective.read_targets(source)
         for split in splits:
             for spec in objective.specs:

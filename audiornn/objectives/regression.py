@@ -86,8 +86,8 @@ class RegressionObjective(TaskObjective):
             losses = nn.functional.huber_loss(outputs.float(), wanted, reduction="none", delta=self._delta)
         return mean_of_known(losses, known)
 
-    def mass(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        del outputs
+    def mass(self, outputs: Tensor, targets: Tensor, weights: Tensor | None = None) -> Tensor:
+        del outputs, weights
         return (~targets.isnan()).sum()
 
     def figures(self, outputs: Tensor, targets: Tensor) -> dict[str, float]:

@@ -21,6 +21,7 @@ from audiornn.streaming.convolving import running_stem
 from audiornn.streaming.front_end import RunningFrontEnd
 from audiornn.streaming.recurring import Hidden, RunningLayer
 from audiornn.streaming.running import running
+from audiornn.tasks import Ints, merged_units, units_table
 
 
 class Outputs(NamedTuple):
@@ -60,6 +61,8 @@ class StreamingCore:
         self._pooling = running(spec.model.pooling, _below("pooling.", weights))
         self._embedding = _linear("embedding.linear", weights)
         self._head, self._frame_head = _linear("head.linear", weights), _linear("frame_head", weights)
+        merged = merged_units(spec.tasks)
+        self._units = units_table(merged) if merged else None
         self.stride = 1
         self.look_ahead_frames = self._front_end.context
         for stage in self._stages:
@@ -107,7 +110,8 @@ class StreamingCore:
             pooled = np.maximum(_affine(pooled, *self._embedding), 0)
         if self._head is None:
             return np.zeros((*pooled.shape[:-1], 0), dtype=np.float32)
-        return _affine(pooled, *self._head)
+        logits = _affine(pooled, *self._head)
+        return logits if self._units is None else _merged(logits, self._units)
 
     def _framed(self, values: Floats) -> Floats:
         """One channel, with the zeros around the features that the first convolution pads."""
@@ -153,6 +157,13 @@ def _linear(name: str, weights: Mapping[str, Floats]) -> tuple[Floats, Floats] |
     if f"{name}.weight" not in weights:
         return None
     return np.ascontiguousarray(weights[f"{name}.weight"].T), weights[f"{name}.bias"]
+
+
+def _merged(units: Floats, table: Ints) -> Floats:
+    """Outputs that are the logsumexp of several units. Shape: ``(..., units)`` -> ``(..., outputs)``."""
+    nothing = np.full((*units.shape[:-1], 1), -np.inf, dtype=np.float32)
+    found: Floats = np.logaddexp.reduce(np.concatenate([units, nothing], axis=-1)[..., table], axis=-1)
+    return found
 
 
 def _affine(x: Floats, weight: Floats, bias: Floats) -> Floats:

@@ -1,0 +1,70 @@
+"""Reverberation by rooms that don't exist: noise that dies away exponentially (Polack's model)."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from audiornn.padding import lengths_to_padding_mask, zero_padding
+
+NUM_ROOMS = 48
+MIN_MS = 50.0
+"""Shortest decay."""
+_DIRECT_DB = (0.0, 15.0)
+"""The direct sound above all the rest."""
+_BEFORE_MS = 2.0
+"""From the direct sound to the first reflection."""
+_GRAIN = 4096
+"""Transforms are of multiples of it: quick ones, and few different."""
+
+
+class RoomBank:
+    """Impulse responses, drawn from a seed.
+
+    Each begins with the direct sound, so that nothing moves in time, and has an energy of 1, so that the level stays.
+
+    Args:
+        seed: of the run.
+        sample_rate: Hz.
+        ms_max: the longest decay by 60 dB; they are spread evenly from `MIN_MS`, or from half of it if that is less.
+    """
+
+    def __init__(self, *, seed: int, sample_rate: int, ms_max: float) -> None:
+        rng = np.random.default_rng([seed, NUM_ROOMS])
+        size = max(2, math.ceil(ms_max / 1000 * sample_rate))
+        decays = np.linspace(min(MIN_MS, ms_max / 2), ms_max, NUM_ROOMS) / 1000 * sample_rate
+        at = np.arange(size)
+        tails = rng.standard_normal((NUM_ROOMS, size)) * 10 ** (-3 * at / decays[:, None])
+        tails[:, : max(1, round(_BEFORE_MS / 1000 * sample_rate))] = 0
+        tails[at > decays[:, None]] = 0
+        energy = 10 ** (-rng.uniform(*_DIRECT_DB, (NUM_ROOMS, 1)) / 10)
+        tails *= np.sqrt(energy / np.maximum(np.square(tails).sum(axis=1, keepdims=True), 1e-12))
+        tails[:, 0] = 1
+        tails /= np.sqrt(np.square(tails).sum(axis=1, keepdims=True))
+        self.responses = torch.from_numpy(tails).float()
+        self._spectra: dict[tuple[int, str], Tensor] = {}
+
+    def heard_in(self, waveforms: Tensor, lengths: Tensor, which: Tensor) -> Tensor:
+        """Waveforms as they sound in a room; what rings on past the length is lost. Missing samples stay missing.
+
+        Shape: waveforms ``(batch, samples)``, lengths ``(batch,)``, which room uniform in [0, 1) ``(batch,)``.
+        """
+        num_samples = waveforms.shape[1]
+        size = -(-(num_samples + self.responses.shape[1] - 1) // _GRAIN) * _GRAIN
+        spectra = self._of(size, waveforms.device)[(which * NUM_ROOMS).long()]
+        missing = waveforms.isnan()
+        spectrum = torch.fft.rfft(waveforms.masked_fill(missing, 0.0), n=size)
+        heard = torch.fft.irfft(spectrum.mul_(spectra), n=size)[:, :num_samples]
+        heard = heard.masked_fill(missing, math.nan)
+        return zero_padding(heard, lengths_to_padding_mask(lengths, num_samples))
+
+    def _of(self, size: int, device: torch.device) -> Tensor:
+        key = (size, str(device))
+        if key not in self._spectra:
+            if len(self._spectra) > 7:  # clips of all lengths
+                self._spectra.clear()
+            self._spectra[key] = torch.fft.rfft(self.responses.to(device), n=size)
+        return self._spectra[key]
