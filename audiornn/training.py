@@ -20,6 +20,7 @@ from audiornn.checkpoint import build_network, read_training_checkpoint, save_mo
 from audiornn.corpora.corpus import Corpus
 from audiornn.data import LoaderConfig, overfitting_subset, training_share
 from audiornn.detection import CLIP_SECONDS
+from audiornn.distillation import Teacher, Teaching, check_hearing, find_teachers, lessons_of
 from audiornn.errors import ConfigError, CorpusError
 from audiornn.evaluation import SplitEvaluation, evaluate, save_evaluation
 from audiornn.features import FeaturesConfig
@@ -36,6 +37,7 @@ from audiornn.optimization import OptimizerConfig, ScheduleConfig
 from audiornn.runs import RunFolder
 from audiornn.spec import ModelSpec, read_config
 from audiornn.store import Progress, Store, prepare
+from audiornn.targets import UtteranceSource
 from audiornn.trainer_config import TrainerConfig
 
 if TYPE_CHECKING:
@@ -68,6 +70,13 @@ class TrainConfig:
     """Parts of the encoder that are not trained: 0 = none, N = the stem and the first N layers, -1 = all."""
     encoder_learning_rate: float = 1.0
     """Factor of the learning rate for the encoder."""
+    teacher: Any = None
+    """Model or run folder, or name on the hub, or a list of them, whose probabilities are learned beside the targets;
+    None = targets only. See `audiornn.distillation`."""
+    teacher_weight: float = 0.5
+    """Share of the teacher in the loss, in (0, 1]; the rest is the targets'."""
+    teacher_temperature: float = 2.0
+    """What the outputs of both are divided by before they are compared: above 1, what is unlikely counts for more."""
     seed: int = 0
     """Initial weights, batch order, augmentation and dropout follow from it."""
     strict: bool = False
@@ -86,11 +95,24 @@ class TrainConfig:
             raise ConfigError(
                 f"freeze={self.freeze}: expected init=MODEL beside it; random weights are not worth keeping"
             )
+        if not 0 < self.teacher_weight <= 1:
+            raise ConfigError(f"teacher_weight must be in (0, 1], got {self.teacher_weight}")
+        if not 0 < self.teacher_temperature < math.inf:
+            raise ConfigError(f"teacher_temperature must be above 0, got {self.teacher_temperature}")
+        if not all(isinstance(each, str) and each for each in self.teachers):
+            raise ConfigError(f"teacher: expected a model, or a list of models, got {self.teacher!r}")
 
     @property
     def inputs(self) -> Inputs:
         """What the network hears."""
         return Inputs(audio=self.audio, features=self.features, streams=self.streams)
+
+    @property
+    def teachers(self) -> list[str]:
+        """The models that ``teacher`` names."""
+        if self.teacher is None:
+            return []
+        return list(self.teacher) if isinstance(self.teacher, list | tuple) else [self.teacher]
 
     def prepare(
         self,
@@ -113,6 +135,7 @@ class TrainConfig:
         """
         if self.init is not None and not resume:
             check_source(Path(self.init), self.inputs, self.model, self.freeze)
+        check_hearing(find_teachers(self.teachers), self.inputs)
         return prepare(
             self.data,
             data_dir=data_dir,
@@ -128,6 +151,10 @@ class TrainConfig:
     def check(self, rows: Sequence[Utterance], *, splits: Sequence[str] = ()) -> None:
         """Raise `CorpusError` when a corpus lacks the objective's targets. ``splits``: as for `prepare`."""
         self.objective.check(rows, model=self.model, inputs=self.inputs, splits=splits)
+        if teachers := find_teachers(self.teachers):
+            tasks = self.objective.build(UtteranceSource(rows)).specs
+            for teacher in teachers:
+                lessons_of(teacher, tasks)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,11 +217,15 @@ def train(
     objective.check_model(config.model, config.inputs)
     checkpoint = run.last_checkpoint if resume and run.last_checkpoint.is_file() else None
     source = _source(config, checkpoint)
+    teachers = find_teachers(config.teachers)
+    teaching = _teaching(config, teachers, objective)
     monitor = objective.monitor(config.trainer.monitor)
     trainer = build_trainer(config.trainer, run_dir, monitor=monitor, tensorboard=config.tensorboard)
     loaders = StoreLoaders(store, config.loader, objective, seed=config.seed)
     with run.working(record or {}):
-        return _train(_Parts(config, store, objective, trainer, loaders, monitor[0], source), run, checkpoint)
+        digests = [teacher.spec.weights_sha256 for teacher in teachers]
+        parts = _Parts(config, store, objective, trainer, loaders, monitor[0], source, teaching, digests)
+        return _train(parts, run, checkpoint)
 
 
 def evaluate_test(config: TrainConfig, store: Store, result: TrainResult) -> SplitEvaluation:
@@ -216,6 +247,15 @@ class _Parts:
     loaders: StoreLoaders
     monitor: str
     init_weights_sha256: str | None
+    teaching: Teaching | None
+    teacher_weights_sha256: list[str]
+
+
+def _teaching(config: TrainConfig, teachers: Sequence[Teacher], objective: Objective) -> Teaching | None:
+    if not teachers:
+        return None
+    weight, temperature = config.teacher_weight, config.teacher_temperature
+    return Teaching(teachers, objective.specs, config.inputs, weight=weight, temperature=temperature)
 
 
 def _source(config: TrainConfig, checkpoint: Path | None) -> str | None:
@@ -233,10 +273,13 @@ def _train(parts: _Parts, run: RunFolder, checkpoint: Path | None) -> TrainResul
     from audiornn.engine import fit
 
     config, store, trainer = parts.config, parts.store, parts.trainer
-    identity = {**_identity(config, store), "init weights": parts.init_weights_sha256}
+    taught_by = parts.teacher_weights_sha256
+    identity = {**_identity(config, store), "init weights": parts.init_weights_sha256, "teacher weights": taught_by}
+    identity["teacher"] = [config.teacher_weight, config.teacher_temperature] if taught_by else []
     if checkpoint is not None:
         _check_resumable(checkpoint, identity)
     module = build_module(config, store, parts.objective, init=checkpoint is None)
+    module.teaching = parts.teaching
     module.identity = identity
     fit(trainer, module, parts.loaders, resume_from=checkpoint)
     # Read back, and by their names: a run that was resumed when all epochs were done has trained nothing, its folder
@@ -254,7 +297,11 @@ def _train(parts: _Parts, run: RunFolder, checkpoint: Path | None) -> TrainResul
         streams=config.streams,
         model=config.model,
         tasks=parts.objective.specs,
-        training={**_provenance(config, store, history, epoch), "init_weights_sha256": parts.init_weights_sha256},
+        training={
+            **_provenance(config, store, history, epoch),
+            "init_weights_sha256": parts.init_weights_sha256,
+            "teacher_weights_sha256": taught_by,
+        },
     )
     device = "cpu" if trainer.strategy.root_device.type == "cpu" else None
     spec = calibrated(spec, parts.objective, TorchEngine(network, spec.inputs, device=device), store, config.loader)
@@ -293,7 +340,8 @@ def _identity(config: TrainConfig, store: Store) -> dict[str, Any]:
 
 def _check_resumable(path: Path, identity: dict[str, Any]) -> None:
     earlier = read_training_checkpoint(path).identity
-    changed = [name for name, value in identity.items() if earlier.get(name) != value]
+    # A run of an older version had none of what it does not name.
+    changed = [name for name, value in identity.items() if (earlier.get(name) or None) != (value or None)]
     if changed:
         raise ConfigError(
             f"resume: expected the {', '.join(changed)} that the run in '{path.parent.parent}' was started with, "

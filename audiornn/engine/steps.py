@@ -17,11 +17,12 @@ from torch.utils.data import DataLoader
 
 from audiornn.augment import Augmenter
 from audiornn.data import Batch, LoaderConfig, Targets, evaluation_loader, training_loader
-from audiornn.models.classifier import RecurrentClassifier
+from audiornn.distillation import Teaching
+from audiornn.features.joining import Origins
+from audiornn.models.classifier import PaddedSequences, RecurrentClassifier
 from audiornn.objectives import Objective
 from audiornn.objectives.objective import Outcome
 from audiornn.optimization import OptimizerConfig, ScheduleConfig, build_optimizer, build_schedule
-from audiornn.padding import Frames
 from audiornn.store import Store
 from audiornn.trainer_config import PRECISIONS
 
@@ -58,6 +59,7 @@ class ClassifierTraining(pl.LightningModule):
         for part in self._frozen:
             part.requires_grad_(False).eval()
         self._encoder_learning_rate = encoder_learning_rate
+        self.teaching: Teaching | None = None
         self.history: list[dict[str, float]] = []
         self.identity: dict[str, Any] = {}
         self._outcomes: list[dict[str, Outcome]] = []
@@ -70,6 +72,10 @@ class ClassifierTraining(pl.LightningModule):
             part.eval()
         return self
 
+    def on_fit_start(self) -> None:
+        if self.teaching is not None:
+            self.teaching.to(self.device)
+
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Loss of a batch."""
         # Dropout and dither follow from the step, not from what was drawn before.
@@ -77,7 +83,8 @@ class ClassifierTraining(pl.LightningModule):
         torch.manual_seed(int(np.random.SeedSequence(position).generate_state(1)[0]))
         draws = self.augmenter.draw(self.current_epoch, batch.utterances)
         with torch.no_grad():
-            frames = self._frames(batch, draws)
+            waveforms, lengths, sequences, origins = self._heard(batch, draws)
+            frames = self.network.frames(waveforms, lengths, sequences, origins=origins, has_gaps=batch.has_gaps)
             masked = frames._replace(values=self.augmenter.features(frames.values, frames.lengths, draws))
         targets = batch.targets
         if self.network.inputs.reads_audio:
@@ -85,18 +92,25 @@ class ClassifierTraining(pl.LightningModule):
         output = self.network.classify(masked)
         if output.features is not None:  # what is to be foretold has no masks
             output = output._replace(features=frames.values)
-        loss: Tensor = self.objective(output, targets)
+        loss: Tensor
+        if self.teaching is None:
+            loss = self.objective(output, targets)
+        else:
+            taught = self.teaching.probabilities(
+                waveforms, lengths, sequences, origins=origins, has_gaps=batch.has_gaps
+            )
+            loss = self.teaching.loss(self.objective, output, targets, taught)
         self._train_losses.append(loss.detach())
         return loss
 
-    def _frames(self, batch: Batch, draws: Tensor) -> Frames:
-        """What is heard of a batch whose audio is varied; sequences follow it."""
+    def _heard(self, batch: Batch, draws: Tensor) -> tuple[Tensor, Tensor, dict[str, PaddedSequences], Origins | None]:
+        """What is heard of a batch: its varied audio, and the sequences, which follow it by their origins."""
         waveforms, lengths, sequences = batch.heard()
         origins = None
         if self.network.inputs.reads_audio:
             waveforms, lengths = self.augmenter.waveforms(waveforms, lengths, draws)
             origins = partial(self.augmenter.origins, draws=draws)
-        return self.network.frames(waveforms, lengths, sequences, origins=origins, has_gaps=batch.has_gaps)
+        return waveforms, lengths, sequences, origins
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Keep the outputs of a batch for the figures of the epoch."""

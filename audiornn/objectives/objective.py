@@ -160,21 +160,35 @@ class Objective(nn.Module):
 
     def outcomes(self, output: ClassifierOutput, targets: Mapping[str, Tensor]) -> dict[str, Outcome]:
         """What each task compares, of the utterances that have its targets. Targets by task."""
-        shares = dict(zip((spec.name for spec in self.specs), self._shares(output), strict=True))
+        shares = self.outputs(output)
         complete = len(self.tasks) == 1
         return {
             task.spec.name: task.select(shares[task.spec.name], output, targets[task.spec.name], complete=complete)
             for task in self._each()
         }
 
-    def forward(self, output: ClassifierOutput, targets: Mapping[str, Tensor]) -> Tensor:
-        """Weighted sum of the tasks' mean losses over the utterances that have their targets; a scalar."""
+    def outputs(self, output: ClassifierOutput) -> dict[str, Tensor]:
+        """Each task's part of what a network gave."""
+        return dict(zip((spec.name for spec in self.specs), self._shares(output), strict=True))
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Of the tasks' losses."""
+        return dict(zip((spec.name for spec in self.specs), self._weights, strict=True))
+
+    def losses(self, output: ClassifierOutput, targets: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Weighted mean loss of each task over the utterances that have its targets; scalars."""
         found = self.outcomes(output, targets)
-        losses = []
+        losses = {}
         for task, weight in zip(self._each(), self._weights, strict=True):
             outputs, wanted = found[task.spec.name]
             # Without any target a loss of 0 that still reaches the weights: other devices wait for their gradient.
-            losses.append(weight * task(outputs, wanted) if len(wanted) else 0 * _anything(output))
+            losses[task.spec.name] = weight * task(outputs, wanted) if len(wanted) else 0 * _anything(output)
+        return losses
+
+    def forward(self, output: ClassifierOutput, targets: Mapping[str, Tensor]) -> Tensor:
+        """Sum of the tasks' `losses`; a scalar."""
+        losses = list(self.losses(output, targets).values())
         return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
 
     def figures(self, outcomes: Mapping[str, Outcome]) -> dict[str, float]:
