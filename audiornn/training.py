@@ -16,7 +16,7 @@ import torch
 
 from audiornn.audio import AudioConfig
 from audiornn.augment import AugmentConfig, Augmenter, NoiseBank
-from audiornn.checkpoint import build_network, read_training_checkpoint, save_model
+from audiornn.checkpoint import build_network, mean_of_weights, read_training_checkpoint, save_model
 from audiornn.corpora.corpus import Corpus
 from audiornn.data import LoaderConfig, overfitting_subset, training_share
 from audiornn.detection import CLIP_SECONDS
@@ -173,7 +173,8 @@ class TrainResult:
 
     @property
     def chosen_figure(self) -> float:
-        """The best epoch's figure of `monitor`; NaN when nothing was trained."""
+        """The best epoch's figure of `monitor`, the last one's where weights are averaged over epochs; NaN when
+        nothing was trained."""
         return self.history[self.best_epoch - 1].get(self.monitor, math.nan) if self.history else math.nan
 
 
@@ -285,10 +286,14 @@ def _train(parts: _Parts, run: RunFolder, checkpoint: Path | None) -> TrainResul
     # Read back, and by their names: a run that was resumed when all epochs were done has trained nothing, its folder
     # may have been moved, and with several devices other processes have trained.
     state, epoch, history = module.network.state_dict(), len(module.history), module.history
+    averaged = range(0)
     if run.last_checkpoint.is_file():  # a debugging run writes none
         last = read_training_checkpoint(run.last_checkpoint)
         selected = last if config.trainer.select == "last" else read_training_checkpoint(run.checkpoint("best"))
         state, epoch, history = selected.network, selected.epoch, last.history
+        if config.trainer.average_last:
+            averaged = range(max(1, last.epoch - config.trainer.average_last + 1), last.epoch + 1)
+            state, epoch = mean_of_weights([run.weights(each) for each in averaged]), last.epoch
     network = module.network.cpu()
     network.load_state_dict(state)
     spec = ModelSpec(
@@ -301,6 +306,7 @@ def _train(parts: _Parts, run: RunFolder, checkpoint: Path | None) -> TrainResul
             **_provenance(config, store, history, epoch),
             "init_weights_sha256": parts.init_weights_sha256,
             "teacher_weights_sha256": taught_by,
+            "averaged_epochs": list(averaged),
         },
     )
     device = "cpu" if trainer.strategy.root_device.type == "cpu" else None
@@ -332,6 +338,7 @@ def _identity(config: TrainConfig, store: Store) -> dict[str, Any]:
         "objective": dataclasses.asdict(config.objective),
         "init": [config.freeze, config.encoder_learning_rate],
         "training share": config.loader.train_share,
+        "number of averaged epochs": config.trainer.average_last,
         "optimizer": config.optimizer.name,
         "schedule": config.schedule.name,
         "seed": config.seed,

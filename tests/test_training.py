@@ -22,7 +22,7 @@ from audiornn.corpora.folder import FolderCorpus
 from audiornn.data import LoaderConfig
 from audiornn.errors import ConfigError, CorpusError, ModelError
 from audiornn.features import FeatureExtractor
-from audiornn.models.config import HeadConfig
+from audiornn.models.config import EncoderConfig, HeadConfig, ModelConfig, StemConfig
 from audiornn.objectives import MulticlassConfig
 from audiornn.optimization import OptimizerConfig, ScheduleConfig
 from audiornn.runs import RunFolder, resolve_model, resolve_resume
@@ -271,6 +271,8 @@ def plain_weights(data_dir, tmp_path_factory):
         {"trainer": {"precision": "bf16"}},
         {"trainer": {"monitor": "validation_loss", "select": "last", "profiler": "simple"}},
         {"trainer": {"fast_dev_run": True}},
+        {"trainer": {"fast_dev_run": True, "average_last": 2}},
+        {"trainer": {"average_last": 2}},
         {"loader": LoaderConfig(batch_size=8, balanced=True)},
         {"objective": MulticlassConfig(label_smoothing=0.1, class_weights="balanced")},
     ],
@@ -309,6 +311,48 @@ def test_averaged_weights_are_what_is_saved(data_dir, tmp_path):
     saved = torch.load(tmp_path / "averaged" / "checkpoints" / "last.ckpt", weights_only=True)
     torch.testing.assert_close(saved["current_model_state"][f"network.{name}"], weights(tmp_path / "plain")[name])
     torch.testing.assert_close(saved["state_dict"][f"network.{name}"], weights(tmp_path / "averaged")[name])
+
+
+def test_model_is_the_mean_of_the_last_epochs(data_dir, tmp_path):
+    """As they were evaluated: of the averages over steps, where there are any; with statistics of normalisation."""
+    stem = EncoderConfig(cell="gru", hidden_size=8, num_layers=1, stem=StemConfig(channels=[4]))
+    config = settings(data_dir, model=ModelConfig(encoder=stem), trainer={"max_epochs": 2, "select": "last"})
+    states = []
+    for epochs in (2, 3, 4):
+        longer = dataclasses.replace(config, trainer=dataclasses.replace(config.trainer, max_epochs=epochs))
+        # The rate must not follow from the number of epochs.
+        longer = dataclasses.replace(longer, schedule=ScheduleConfig(name="constant"))
+        run(longer, data_dir, tmp_path / f"{epochs}")
+        states.append(weights(tmp_path / f"{epochs}"))
+    trainer = dataclasses.replace(longer.trainer, average_last=3, select="best")
+    result = run(dataclasses.replace(longer, trainer=trainer), data_dir, tmp_path / "mean")
+    found = weights(tmp_path / "mean")
+    assert any("running_var" in name for name in found)
+    for name, value in found.items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, torch.stack([state[name] for state in states]).mean(dim=0), msg=name)
+        else:
+            assert torch.equal(value, states[-1][name]), name
+    assert not torch.equal(found["head.linear.weight"], states[-1]["head.linear.weight"])
+    assert result.classifier.spec.training["averaged_epochs"] == [2, 3, 4] and result.best_epoch == 4
+    few = dataclasses.replace(longer.trainer, average_last=9)
+    result = run(dataclasses.replace(longer, trainer=few), data_dir, tmp_path / "few")
+    assert result.classifier.spec.training["averaged_epochs"] == [1, 2, 3, 4], "no more than there are"
+
+
+def test_mean_of_the_last_epochs_is_the_same_after_a_kill(data_dir, tmp_path, monkeypatch):
+    config = settings(data_dir, trainer={"max_epochs": 5, "average_last": 3})
+    whole = run(config, data_dir, tmp_path / "whole")
+    with pulled_plug(monkeypatch, epoch=3, batch=1):
+        run(config, data_dir, tmp_path / "stopped")
+    (tmp_path / "stopped").rename(tmp_path / "moved")
+    resumed = run(config, data_dir, tmp_path / "moved", resume=True)
+    assert_same_run(tmp_path / "whole", tmp_path / "moved", (whole, resumed))
+    kept = sorted(path.name for path in (tmp_path / "moved" / "checkpoints").glob("weights-*"))
+    assert kept == [f"weights-{epoch:04d}.safetensors" for epoch in (2, 3, 4, 5)]
+    fewer = settings(data_dir, trainer={"max_epochs": 6, "average_last": 2})
+    with pytest.raises(ConfigError, match="expected the number of averaged epochs that the run"):
+        run(fewer, data_dir, tmp_path / "moved", resume=True)
 
 
 def test_last_checkpoint_is_of_the_last_epoch_and_the_best_of_the_best(data_dir, tmp_path):
