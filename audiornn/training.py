@@ -95,6 +95,15 @@ class TrainConfig:
             raise ConfigError(
                 f"freeze={self.freeze}: expected init=MODEL beside it; random weights are not worth keeping"
             )
+        if self.optimizer.sam_rho and self.trainer.accumulate_batches > 1:
+            raise ConfigError(
+                "optimizer.sam_rho: expected trainer.accumulate_batches=1, since both passes of a step are over one "
+                f"batch, got {self.trainer.accumulate_batches}; take a larger loader.batch_size"
+            )
+        if self.optimizer.sam_rho and self.trainer.precision == "16":
+            raise ConfigError(
+                "optimizer.sam_rho: expected trainer.precision 32 or bf16, whose gradients can't overflow, got 16"
+            )
         if not 0 < self.teacher_weight <= 1:
             raise ConfigError(f"teacher_weight must be in (0, 1], got {self.teacher_weight}")
         if not 0 < self.teacher_temperature < math.inf:

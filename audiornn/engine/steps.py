@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -22,7 +22,7 @@ from audiornn.features.joining import Origins
 from audiornn.models.classifier import PaddedSequences, RecurrentClassifier
 from audiornn.objectives import Objective
 from audiornn.objectives.objective import Outcome
-from audiornn.optimization import OptimizerConfig, ScheduleConfig, build_optimizer, build_schedule
+from audiornn.optimization import OptimizerConfig, ScheduleConfig, build_optimizer, build_schedule, sharpest_nearby
 from audiornn.store import Store
 from audiornn.trainer_config import PRECISIONS
 
@@ -184,6 +184,29 @@ class ClassifierTraining(pl.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": interval, "monitor": "validation_loss"},
         }
+
+    def optimizer_step(
+        self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable[[], Any] | None = None
+    ) -> None:
+        """A step of the optimiser, by the gradient beside the weights if it is a sharpness-aware one."""
+        rho = self._optimizer_config.sam_rho
+        if rho and optimizer_closure is not None:
+            optimizer_closure = partial(self._sharpness_aware, optimizer_closure, rho)
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+
+    def _sharpness_aware(self, closure: Callable[[], Any], rho: float) -> Any:
+        """Forward and backward pass twice, with equal random numbers; clipping is of the second gradient.
+
+        What is recorded is of the weights themselves: the loss, and statistics of normalisation.
+        """
+        loss = closure()
+        statistics = [buffer.clone() for buffer in self.network.buffers()]
+        with sharpest_nearby(self.network.parameters(), rho):
+            closure()
+        self._train_losses.pop()
+        for buffer, before in zip(self.network.buffers(), statistics, strict=True):
+            buffer.copy_(before)
+        return loss
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
         """After every step, but for the plateau schedule, which `on_train_epoch_end` moves."""
