@@ -112,6 +112,13 @@ def test_plateau_drops_after_its_patience():
         (lambda: ScheduleConfig(gamma=1), "gamma"),
         (lambda: ScheduleConfig(patience=-1), "patience"),
         (lambda: MulticlassConfig(label_smoothing=1), "label_smoothing"),
+        (lambda: MulticlassConfig(loss="focal"), "got 'focal'"),
+        (
+            lambda: MulticlassConfig(loss="generalised", label_smoothing=0.1),
+            "expected label_smoothing=0 beside it, got 0.1",
+        ),
+        (lambda: MulticlassConfig(generalised_q=0), r"generalised_q must be in \(0, 1\], got 0"),
+        (lambda: MulticlassConfig(bootstrapped_label=1), r"bootstrapped_label must be in \(0, 1\), got 1"),
         (lambda: MulticlassConfig(class_weights="inverse"), "got 'inverse'"),
     ],
 )

@@ -114,7 +114,7 @@ class RunningNorm:
 
     def __call__(self, x: Floats) -> Floats:
         """Shape: ``(..., features)`` -> the same."""
-        deviation = x - x.mean(axis=-1, keepdims=True)
+        deviation: Floats = x - x.mean(axis=-1, keepdims=True)
         variance = np.square(deviation).mean(axis=-1, keepdims=True)
         deviation /= np.sqrt(variance + self._EPS)
         deviation *= self._weight
