@@ -106,6 +106,38 @@ def read_training_checkpoint(path: Path) -> TrainingCheckpoint:
         raise ModelError(f"expected a checkpoint of a run at '{path}', got none that can be read: {error}") from error
 
 
+def write_weights(path: Path, network: torch.nn.Module) -> None:
+    """Keep the weights of a network; the file appears whole or not at all."""
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    temporary = path.with_suffix(".part")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    safetensors.torch.save_file(weights, temporary)
+    temporary.replace(path)
+
+
+def mean_of_weights(paths: Sequence[Path]) -> dict[str, torch.Tensor]:
+    """Mean of what `write_weights` has kept, statistics of batch normalisation among it; counters are the last ones.
+
+    Added up in float64: no order and no number of summands shows in the last bit.
+
+    Raises:
+        ModelError: missing or damaged.
+    """
+    sums: dict[str, torch.Tensor] = {}
+    for path in paths:
+        try:
+            weights = safetensors.torch.load_file(path)
+        except (OSError, safetensors.SafetensorError) as error:
+            raise ModelError(f"expected the weights of an epoch at '{path}', got none that can be read") from error
+        for name, value in weights.items():
+            summed = value.double() + sums.get(name, 0.0) if value.is_floating_point() else value
+            sums[name] = summed
+    return {
+        name: (value / len(paths)).to(weights[name].dtype) if weights[name].is_floating_point() else value
+        for name, value in sums.items()
+    }
+
+
 def _check_weights(weights: Any, spec: ModelSpec, path: Path) -> None:
     """Names and shapes in the file's header against those of the network, which is only sketched ("meta" device)."""
     with torch.device("meta"):

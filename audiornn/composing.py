@@ -22,7 +22,7 @@ from audiornn.config import register
 from audiornn.errors import AudiornnError, ConfigError
 from audiornn.explain import explain
 from audiornn.help import conf_dir
-from audiornn.overrides import quoted, values_of
+from audiornn.overrides import listed_of, quoted, values_of
 
 
 def run_composed(verb: str, overrides: Sequence[str]) -> int:
@@ -34,7 +34,7 @@ def run_composed(verb: str, overrides: Sequence[str]) -> int:
     if multirun := [word for word in overrides if word in ("-m", "--multirun")]:
         _check_multirun(verb, multirun[0], overrides)
     if verb == "train":
-        overrides = _with_source(_resumed(list(overrides)))
+        overrides = _with_models(_resumed(list(overrides)))
     register(verb)
     codes: list[int] = []
     refusals: list[Exception] = []
@@ -126,17 +126,20 @@ def _resumed(overrides: list[str]) -> list[str]:
     return [*earlier, *rest, f"resume={folder}", f"run_dir={folder}"]
 
 
-def _with_source(overrides: list[str]) -> list[str]:
-    """With ``init=...``: the model folder that it means now, for all runs of a sweep and for resuming."""
-    wanted = values_of(overrides, "init")
-    if values_of(overrides, "resume"):  # it was told in full when the run began, and may be gone
+def _with_models(overrides: list[str]) -> list[str]:
+    """With ``init=...`` or ``teacher=...``: the model folders that these mean now, for a sweep and for resuming."""
+    if values_of(overrides, "resume"):  # they were told in full when the run began, and may be gone
         return overrides
-    if not wanted or wanted[-1].lower() in ("none", "null", ""):
-        return overrides
-    from audiornn.hub import find_model
+    for name in ("init", "teacher"):
+        wanted = listed_of(overrides, name)
+        if not wanted or wanted[0].lower() in ("none", "null", ""):
+            continue
+        from audiornn.hub import find_folder
 
-    folder = find_model(wanted[-1], _runs_dir(overrides)).absolute()
-    return [*(word for word in overrides if not word.startswith("init=")), f"init={quoted(str(folder))}"]
+        folders = [quoted(str(find_folder(model, _runs_dir(overrides)).absolute())) for model in wanted]
+        told = folders[0] if len(folders) == 1 else f"[{','.join(folders)}]"
+        overrides = [*(word for word in overrides if not word.startswith(f"{name}=")), f"{name}={told}"]
+    return overrides
 
 
 def _runs_dir(overrides: Sequence[str]) -> Path:

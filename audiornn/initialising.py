@@ -83,7 +83,7 @@ def start_from(network: RecurrentClassifier, folder: Path) -> None:
 
 
 # What shapes no weight may differ; so may the steps before the front end, which change what is heard, not its shape.
-_FREE = ("dropout", "input_dropout", "dither", "memory_frames")
+_FREE = ("dropout", "input_dropout", "recurrent_dropout", "dither", "memory_frames")
 
 
 def _differing(own: FeaturesConfig | object, other: object) -> list[str]:
@@ -98,4 +98,6 @@ def frozen_parts(network: RecurrentClassifier, freeze: int) -> Sequence[nn.Modul
         return []
     projections = [network.projections] if network.projections is not None else []
     stem = [network.encoder.stem] if network.encoder.stem is not None else []
-    return [*projections, *stem, *(layers if freeze == -1 else layers[:freeze])]
+    norms = list(network.encoder.norms)  # each belongs to the layer before it
+    held = slice(None) if freeze == -1 else slice(freeze)
+    return [*projections, *stem, *layers[held], *norms[held]]

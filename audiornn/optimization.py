@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from bisect import bisect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import accumulate
@@ -18,6 +19,7 @@ from audiornn.errors import ConfigError
 
 OPTIMIZERS = ("adamw", "adam", "sgd")
 SCHEDULES = ("warmup_cosine", "steps", "stages", "plateau", "constant")
+_SMALLEST_NORM = 1e-12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +38,9 @@ class OptimizerConfig:
     """``adamw``, ``adam``: decay of the second moment."""
     nesterov: bool = False
     """``sgd``: Nesterov's form of momentum."""
+    sam_rho: float = 0.0
+    """How far, in the norm of all weights, sharpness-aware minimisation looks for a higher loss; 0 = not at all. A
+    step then takes two passes over its batch. See `sharpest_nearby`."""
 
     def __post_init__(self) -> None:
         if self.name not in OPTIMIZERS:
@@ -47,6 +52,8 @@ class OptimizerConfig:
         for name in ("beta1", "beta2"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be in [0, 1), got {getattr(self, name)}")
+        if not 0 <= self.sam_rho < math.inf:
+            raise ConfigError(f"sam_rho must be at least 0, got {self.sam_rho}")
         if self.nesterov and (self.name != "sgd" or self.beta1 == 0):
             raise ConfigError(f"nesterov needs name=sgd and beta1 above 0, got {self.name} and {self.beta1}")
 
@@ -59,6 +66,8 @@ class ScheduleConfig:
     """``warmup_cosine`` (one cycle), ``steps``, ``stages``, ``plateau`` or ``constant``."""
     warmup_fraction: float = 0.1
     """``warmup_cosine``: share of all steps in which the rate rises linearly from 0."""
+    hold_fraction: float = 0.0
+    """``warmup_cosine``: share of all steps after the warm-up in which the rate stays at its peak."""
     final_factor: float = 0.0
     """``warmup_cosine``: factor at the end."""
     every_epochs: int = 10
@@ -75,9 +84,14 @@ class ScheduleConfig:
     def __post_init__(self) -> None:
         if self.name not in SCHEDULES:
             raise ConfigError(f"schedule name must be one of {', '.join(SCHEDULES)}, got {self.name!r}")
-        for name in ("warmup_fraction", "final_factor"):
+        for name in ("warmup_fraction", "hold_fraction", "final_factor"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} must be in [0, 1], got {getattr(self, name)}")
+        if self.warmup_fraction + self.hold_fraction > 1:
+            raise ConfigError(
+                f"warmup_fraction and hold_fraction must be at most 1 together, got {self.warmup_fraction} and "
+                f"{self.hold_fraction}"
+            )
         if not 0 < self.gamma < 1:
             raise ConfigError(f"gamma must be in (0, 1), got {self.gamma}")
         if not self.stage_lengths or len(self.stage_lengths) != len(self.stage_factors):
@@ -123,17 +137,49 @@ def build_optimizer(
     return kind(groups, config.learning_rate, betas=(config.beta1, config.beta2), fused=fused)
 
 
-def warmup_cosine_factor(step: int, *, total_steps: int, warmup_fraction: float, final_factor: float) -> float:
-    """Linear from 0 to 1 over the warm-up, then half a cosine down to ``final_factor``.
+@contextmanager
+def sharpest_nearby(parameters: Iterable[nn.Parameter], rho: float) -> Iterator[None]:
+    """Inside, weights are where the loss is highest at a distance, to first order; then back, bit by bit.
+
+    They are moved by ``rho * gradient / |gradient|``, the norm over all that have one: the gradient that is taken there
+    is the one of sharpness-aware minimisation (Foret et al., 2021, equation 2).
+
+    Args:
+        parameters: of a network after a backward pass.
+        rho: the distance.
+    """
+    moved = [parameter for parameter in parameters if parameter.grad is not None]
+    with torch.no_grad():
+        before = [parameter.clone() for parameter in moved]
+        gradients = [parameter.grad for parameter in moved if parameter.grad is not None]
+        # As a tensor: to ask for its value would stall a GPU.
+        scale = rho / (torch.nn.utils.get_total_norm(gradients) + _SMALLEST_NORM)
+        for parameter, gradient in zip(moved, gradients, strict=True):
+            parameter.add_(gradient * scale)
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for parameter, own in zip(moved, before, strict=True):
+                parameter.copy_(own)
+
+
+def warmup_cosine_factor(
+    step: int, *, total_steps: int, warmup_fraction: float, final_factor: float, hold_fraction: float = 0.0
+) -> float:
+    """Linear from 0 to 1 over the warm-up, 1 while it is held, then half a cosine down to ``final_factor``.
 
     >>> settings = {"total_steps": 8, "warmup_fraction": 0.25, "final_factor": 0.0}
     >>> [round(warmup_cosine_factor(step, **settings), 3) for step in (0, 1, 2, 5, 8)]
     [0.333, 0.667, 1.0, 0.5, 0.0]
+    >>> [round(warmup_cosine_factor(step, hold_fraction=0.25, **settings), 3) for step in (1, 2, 4, 6, 8)]
+    [0.667, 1.0, 1.0, 0.5, 0.0]
     """
     warmup_steps = round(total_steps * warmup_fraction)
     if step < warmup_steps:
         return (step + 1) / (warmup_steps + 1)
-    progress = min(1.0, (step - warmup_steps) / max(1, total_steps - warmup_steps))
+    peak_until = round(total_steps * (warmup_fraction + hold_fraction))
+    progress = min(1.0, max(0, step - peak_until) / max(1, total_steps - peak_until))
     return final_factor + (1 - final_factor) * 0.5 * (1 + math.cos(math.pi * progress))
 
 
@@ -163,6 +209,7 @@ def build_schedule(
             total_steps=total_steps,
             warmup_fraction=config.warmup_fraction,
             final_factor=config.final_factor,
+            hold_fraction=config.hold_fraction,
         )
     elif config.name == "steps":
         factor = partial(_staircase, steps_per_drop=config.every_epochs * steps_per_epoch, gamma=config.gamma)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from audiornn.errors import ConfigError
 
@@ -70,12 +71,26 @@ def plain_value(text: str) -> bool | int | float | str | None:
 
 def values_of(overrides: Sequence[str], name: str) -> list[str]:
     """Every value given to a setting, without Hydra's quotes."""
+    return [str(value) for value in _values(overrides, name)]
+
+
+def listed_of(overrides: Sequence[str], name: str) -> list[str]:
+    """The last value given to a setting that may be a list, without Hydra's quotes; empty if there is none.
+
+    >>> listed_of(["teacher=last", "teacher=[runs/a, 'runs/b']"], "teacher")
+    ['runs/a', 'runs/b']
+    """
+    values = _values(overrides, name)[-1:]
+    return [str(each) for value in values for each in (value if isinstance(value, list) else [value])]
+
+
+def _values(overrides: Sequence[str], name: str) -> list[Any]:
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
 
     given = [word for word in overrides if word.startswith(f"{name}=")]
     try:
-        return [str(OverridesParser.create().parse_override(word).value()) for word in given]
+        return [OverridesParser.create().parse_override(word).value() for word in given]
     except HydraException as error:
         raise ConfigError(f"could not read {given[-1]!r}; put a value with special characters in quotes") from error
 

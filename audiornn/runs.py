@@ -66,6 +66,10 @@ class RunFolder:
         """The checkpoint of the ``best`` or the ``last`` epoch."""
         return self.path / "checkpoints" / f"{which}.ckpt"
 
+    def weights(self, epoch: int) -> Path:
+        """Weights as they were evaluated after an epoch, from 1, kept while they may be averaged."""
+        return self.path / "checkpoints" / f"weights-{epoch:04d}.safetensors"
+
     @property
     def config(self) -> Path:
         """The resolved settings."""

@@ -24,6 +24,9 @@ class TrainerConfig:
     """Batches whose gradients are added up before a step."""
     ema_decay: float = 0.0
     """Decay per step of the averaged weights that are evaluated and saved; 0 = no averaging."""
+    average_last: int = 0
+    """The model is the mean of the weights of so many last epochs, as they were evaluated, whatever ``select`` says;
+    0 = of one epoch."""
     monitor: str = "auto"
     """Figure that the best checkpoint and early stopping go by, such as ``validation_loss``; ``auto`` is
     ``validation_accuracy`` for the objective ``multiclass`` and ``validation_loss`` for others."""
@@ -60,6 +63,8 @@ class TrainerConfig:
                 raise ConfigError(f"{name} must be at least {least}, got {getattr(self, name)}")
         if not 0 <= self.ema_decay < 1:
             raise ConfigError(f"ema_decay must be in [0, 1), got {self.ema_decay}")
+        if self.average_last != 0 and self.average_last < 2:
+            raise ConfigError(f"average_last must be 0 or at least 2, got {self.average_last}")
         for name, choices in (
             ("precision", PRECISIONS),
             ("select", ("best", "last")),

@@ -16,10 +16,11 @@ import torch
 
 from audiornn.audio import AudioConfig
 from audiornn.augment import AugmentConfig, Augmenter, NoiseBank
-from audiornn.checkpoint import build_network, read_training_checkpoint, save_model
+from audiornn.checkpoint import build_network, mean_of_weights, read_training_checkpoint, save_model
 from audiornn.corpora.corpus import Corpus
 from audiornn.data import LoaderConfig, overfitting_subset, training_share
 from audiornn.detection import CLIP_SECONDS
+from audiornn.distillation import Teacher, Teaching, check_hearing, find_teachers, lessons_of
 from audiornn.errors import ConfigError, CorpusError
 from audiornn.evaluation import SplitEvaluation, evaluate, save_evaluation
 from audiornn.features import FeaturesConfig
@@ -36,6 +37,7 @@ from audiornn.optimization import OptimizerConfig, ScheduleConfig
 from audiornn.runs import RunFolder
 from audiornn.spec import ModelSpec, read_config
 from audiornn.store import Progress, Store, prepare
+from audiornn.targets import UtteranceSource
 from audiornn.trainer_config import TrainerConfig
 
 if TYPE_CHECKING:
@@ -68,6 +70,13 @@ class TrainConfig:
     """Parts of the encoder that are not trained: 0 = none, N = the stem and the first N layers, -1 = all."""
     encoder_learning_rate: float = 1.0
     """Factor of the learning rate for the encoder."""
+    teacher: Any = None
+    """Model or run folder, or name on the hub, or a list of them, whose probabilities are learned beside the targets;
+    None = targets only. See `audiornn.distillation`."""
+    teacher_weight: float = 0.5
+    """Share of the teacher in the loss, in (0, 1]; the rest is the targets'."""
+    teacher_temperature: float = 2.0
+    """What the outputs of both are divided by before they are compared: above 1, what is unlikely counts for more."""
     seed: int = 0
     """Initial weights, batch order, augmentation and dropout follow from it."""
     strict: bool = False
@@ -86,11 +95,37 @@ class TrainConfig:
             raise ConfigError(
                 f"freeze={self.freeze}: expected init=MODEL beside it; random weights are not worth keeping"
             )
+        if self.optimizer.sam_rho and self.trainer.accumulate_batches > 1:
+            raise ConfigError(
+                "optimizer.sam_rho: expected trainer.accumulate_batches=1, since both passes of a step are over one "
+                f"batch, got {self.trainer.accumulate_batches}; take a larger loader.batch_size"
+            )
+        if self.optimizer.sam_rho and self.trainer.precision == "16":
+            raise ConfigError(
+                "optimizer.sam_rho: expected trainer.precision 32 or bf16, whose gradients can't overflow, got 16"
+            )
+        if not 0 < self.teacher_weight <= 1:
+            raise ConfigError(f"teacher_weight must be in (0, 1], got {self.teacher_weight}")
+        if not 0 < self.teacher_temperature < math.inf:
+            raise ConfigError(f"teacher_temperature must be above 0, got {self.teacher_temperature}")
+        if not all(isinstance(each, str) and each for each in self.teachers):
+            raise ConfigError(f"teacher: expected a model, or a list of models, got {self.teacher!r}")
+        if self.teachers and self.augment.mixup and self.augment.mixup_of == "frames":
+            raise ConfigError(
+                "teacher: expected audio that it can hear as well, got augment.mixup_of=frames; take waveforms"
+            )
 
     @property
     def inputs(self) -> Inputs:
         """What the network hears."""
         return Inputs(audio=self.audio, features=self.features, streams=self.streams)
+
+    @property
+    def teachers(self) -> list[str]:
+        """The models that ``teacher`` names."""
+        if self.teacher is None:
+            return []
+        return list(self.teacher) if isinstance(self.teacher, list | tuple) else [self.teacher]
 
     def prepare(
         self,
@@ -113,6 +148,7 @@ class TrainConfig:
         """
         if self.init is not None and not resume:
             check_source(Path(self.init), self.inputs, self.model, self.freeze)
+        check_hearing(find_teachers(self.teachers), self.inputs)
         return prepare(
             self.data,
             data_dir=data_dir,
@@ -128,6 +164,10 @@ class TrainConfig:
     def check(self, rows: Sequence[Utterance], *, splits: Sequence[str] = ()) -> None:
         """Raise `CorpusError` when a corpus lacks the objective's targets. ``splits``: as for `prepare`."""
         self.objective.check(rows, model=self.model, inputs=self.inputs, augment=self.augment, splits=splits)
+        if teachers := find_teachers(self.teachers):
+            tasks = self.objective.build(UtteranceSource(rows)).specs
+            for teacher in teachers:
+                lessons_of(teacher, tasks)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +186,8 @@ class TrainResult:
 
     @property
     def chosen_figure(self) -> float:
-        """The best epoch's figure of `monitor`; NaN when nothing was trained."""
+        """The best epoch's figure of `monitor`, the last one's where weights are averaged over epochs; NaN when
+        nothing was trained."""
         return self.history[self.best_epoch - 1].get(self.monitor, math.nan) if self.history else math.nan
 
 
@@ -194,7 +235,7 @@ def take_part(config: TrainConfig, store: Store, *, run_dir: Path, resume: bool 
     from audiornn.engine import fit
 
     parts, checkpoint = _put_together(config, store, RunFolder(run_dir), resume=resume)
-    module = build_module(parts.config, parts.store, parts.objective, init=checkpoint is None)
+    module = _module(parts, checkpoint)
     fit(parts.trainer, module, parts.loaders, resume_from=checkpoint)
 
 
@@ -215,10 +256,13 @@ def _put_together(config: TrainConfig, store: Store, run: RunFolder, *, resume: 
     objective.check_augment(config.augment, config.inputs)
     checkpoint = run.last_checkpoint if resume and run.last_checkpoint.is_file() else None
     source = _source(config, checkpoint)
+    teachers = find_teachers(config.teachers)
+    teaching = _teaching(config, teachers, objective)
     monitor = objective.monitor(config.trainer.monitor)
     trainer = build_trainer(config.trainer, run.path, monitor=monitor, tensorboard=config.tensorboard)
     loaders = StoreLoaders(store, config.loader, objective, seed=config.seed)
-    return _Parts(config, store, objective, trainer, loaders, monitor[0], source), checkpoint
+    digests = [teacher.spec.weights_sha256 for teacher in teachers]
+    return _Parts(config, store, objective, trainer, loaders, monitor[0], source, teaching, digests), checkpoint
 
 
 def evaluate_test(config: TrainConfig, store: Store, result: TrainResult) -> SplitEvaluation:
@@ -240,6 +284,15 @@ class _Parts:
     loaders: StoreLoaders
     monitor: str
     init_weights_sha256: str | None
+    teaching: Teaching | None
+    teacher_weights_sha256: list[str]
+
+
+def _teaching(config: TrainConfig, teachers: Sequence[Teacher], objective: Objective) -> Teaching | None:
+    if not teachers:
+        return None
+    weight, temperature = config.teacher_weight, config.teacher_temperature
+    return Teaching(teachers, objective.specs, config.inputs, weight=weight, temperature=temperature)
 
 
 def _source(config: TrainConfig, checkpoint: Path | None) -> str | None:
@@ -253,23 +306,35 @@ def _source(config: TrainConfig, checkpoint: Path | None) -> str | None:
     return digest
 
 
+def _module(parts: _Parts, checkpoint: Path | None) -> ClassifierTraining:
+    module = build_module(parts.config, parts.store, parts.objective, init=checkpoint is None)
+    module.teaching = parts.teaching
+    return module
+
+
 def _train(parts: _Parts, run: RunFolder, checkpoint: Path | None) -> TrainResult:
     from audiornn.engine import fit
 
     config, store, trainer = parts.config, parts.store, parts.trainer
-    identity = {**_identity(config, store), "init weights": parts.init_weights_sha256}
+    taught_by = parts.teacher_weights_sha256
+    identity = {**_identity(config, store), "init weights": parts.init_weights_sha256, "teacher weights": taught_by}
+    identity["teacher"] = [config.teacher_weight, config.teacher_temperature] if taught_by else []
     if checkpoint is not None:
         _check_resumable(checkpoint, identity)
-    module = build_module(config, store, parts.objective, init=checkpoint is None)
+    module = _module(parts, checkpoint)
     module.identity = identity
     fit(trainer, module, parts.loaders, resume_from=checkpoint)
     # Read back, and by their names: a run that was resumed when all epochs were done has trained nothing, its folder
     # may have been moved, and with several devices other processes have trained.
     state, epoch, history = module.network.state_dict(), len(module.history), module.history
+    averaged = range(0)
     if run.last_checkpoint.is_file():  # a debugging run writes none
         last = read_training_checkpoint(run.last_checkpoint)
         selected = last if config.trainer.select == "last" else read_training_checkpoint(run.checkpoint("best"))
         state, epoch, history = selected.network, selected.epoch, last.history
+        if config.trainer.average_last:
+            averaged = range(max(1, last.epoch - config.trainer.average_last + 1), last.epoch + 1)
+            state, epoch = mean_of_weights([run.weights(each) for each in averaged]), last.epoch
     network = module.network.cpu()
     network.load_state_dict(state)
     spec = ModelSpec(
@@ -278,7 +343,12 @@ def _train(parts: _Parts, run: RunFolder, checkpoint: Path | None) -> TrainResul
         streams=config.streams,
         model=config.model,
         tasks=parts.objective.specs,
-        training={**_provenance(config, store, history, epoch), "init_weights_sha256": parts.init_weights_sha256},
+        training={
+            **_provenance(config, store, history, epoch),
+            "init_weights_sha256": parts.init_weights_sha256,
+            "teacher_weights_sha256": taught_by,
+            "averaged_epochs": list(averaged),
+        },
     )
     device = "cpu" if trainer.strategy.root_device.type == "cpu" else None
     spec = calibrated(spec, parts.objective, TorchEngine(network, spec.inputs, device=device), store, config.loader)
@@ -309,6 +379,7 @@ def _identity(config: TrainConfig, store: Store) -> dict[str, Any]:
         "objective": dataclasses.asdict(config.objective),
         "init": [config.freeze, config.encoder_learning_rate],
         "training share": config.loader.train_share,
+        "number of averaged epochs": config.trainer.average_last,
         "optimizer": config.optimizer.name,
         "schedule": config.schedule.name,
         "seed": config.seed,
@@ -317,7 +388,8 @@ def _identity(config: TrainConfig, store: Store) -> dict[str, Any]:
 
 def _check_resumable(path: Path, identity: dict[str, Any]) -> None:
     earlier = read_training_checkpoint(path).identity
-    changed = [name for name, value in identity.items() if earlier.get(name) != value]
+    # A run of an older version had none of what it does not name.
+    changed = [name for name, value in identity.items() if (earlier.get(name) or None) != (value or None)]
     if changed:
         raise ConfigError(
             f"resume: expected the {', '.join(changed)} that the run in '{path.parent.parent}' was started with, "

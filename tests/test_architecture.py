@@ -30,7 +30,7 @@ RUNGS = (
     {"detection", "mixtures"},
     {"targets", "spec"},
     {"objectives", "predictions", "corpora", "checkpoint", "hub", "recordings", "calibration"},
-    {"evaluation", "store", "inference", "initialising"},
+    {"evaluation", "store", "inference", "initialising", "distillation"},
     {"streaming"},
     {"data", "doctor", "export", "tuning"},
     {"resident"},

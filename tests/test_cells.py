@@ -98,3 +98,29 @@ def test_gates_that_remember_forget_over_the_frames_asked_for(bidirectional):
     before = plain.rnn.bias_ih_l0.clone()
     plain.remember(200)
     assert torch.equal(plain.rnn.bias_ih_l0, before)
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("cell", CELLS)
+def test_recurrent_dropout_leaves_the_same_weights_out_in_a_whole_step(cell, bidirectional):
+    """The layer of that step is one with fewer, larger weights from state to state; those left out get no gradient."""
+    layer, x = layer_and_input(cell, bidirectional)
+    layer.recurrent_dropout = 0.4
+    torch.manual_seed(7)
+    outputs = layer(x, LENGTHS)
+    outputs.square().sum().backward()
+    names = ["weight_hh_l0", "weight_hh_l0_reverse"][: 1 + bidirectional]
+    whole = {name: getattr(layer.rnn, name).detach().clone() for name in names}
+    torch.manual_seed(7)
+    thinned = {name: torch.nn.functional.dropout(weight, 0.4) for name, weight in whole.items()}
+    for name, weight in thinned.items():
+        gradient = getattr(layer.rnn, name).grad
+        assert 0.2 < weight.eq(0).float().mean() < 0.6
+        assert gradient[weight == 0].eq(0).all() and gradient[weight != 0].ne(0).any()
+        getattr(layer.rnn, name).data = weight
+    layer.eval()
+    torch.testing.assert_close(layer(x, LENGTHS), outputs, atol=1e-6, rtol=1e-6)
+    with torch.no_grad():
+        torch.testing.assert_close(layer(x, LENGTHS), outputs, atol=1e-6, rtol=1e-6)
+        layer.train()
+        assert not torch.allclose(layer(x, LENGTHS), outputs, atol=1e-3), "in training it leaves others out"

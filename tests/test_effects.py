@@ -293,12 +293,12 @@ def test_loss_of_a_mixture_is_the_mixture_of_losses(kind):
     objective, output, targets = built(KINDS[kind])
     partners = torch.tensor([1, 2, 3, 0])
     nothing = Mixture(partners, torch.zeros(4))
-    torch.testing.assert_close(objective.mixed(output, targets, nothing), objective(output, targets))
+    torch.testing.assert_close(objective(output, targets, nothing), objective(output, targets))
     swapped = {name: values[partners] for name, values in targets.items()}
-    everything = objective.mixed(output, targets, Mixture(partners, torch.ones(4)))
+    everything = objective(output, targets, Mixture(partners, torch.ones(4)))
     torch.testing.assert_close(everything, objective(output, swapped))
     if kind != "balanced":  # whose classes weigh otherwise in the two
-        half = objective.mixed(output, targets, Mixture(partners, torch.full((4,), 0.3)))
+        half = objective(output, targets, Mixture(partners, torch.full((4,), 0.3)))
         torch.testing.assert_close(half, 0.7 * objective(output, targets) + 0.3 * everything)
 
 
@@ -306,7 +306,7 @@ def test_targets_that_an_utterance_lacks_do_not_count_in_its_mixture():
     config = MultitaskConfig(tasks={"word": {"kind": "multiclass"}, "parity": {"kind": "binary", "target": "parity"}})
     objective, output, targets = built(config)
     shares = torch.tensor([0.1, 0.2, 0.3, 0.4])
-    loss = objective.mixed(output, targets, Mixture(torch.tensor([1, 2, 3, 0]), shares))
+    loss = objective(output, targets, Mixture(torch.tensor([1, 2, 3, 0]), shares))
     words = torch.nn.functional.cross_entropy(output.logits[:, :3], targets["word"], reduction="none")
     others = torch.nn.functional.cross_entropy(output.logits[:, :3], targets["word"][[1, 2, 3, 0]], reduction="none")
     parity = output.logits[:, 3]

@@ -109,6 +109,31 @@ def test_worst_mistakes_are_the_surest_wrong_answers(small):
     assert small.confusions() == [(0, 1, 1), (0, 2, 1)]
 
 
+def test_labels_that_were_swapped_are_suspected_first(rng):
+    """Of 600 clips of three classes, the model is sure of most; the labels of 30 were changed."""
+    truth = rng.integers(3, size=600)
+    scores = rng.standard_normal((600, 3))
+    scores[np.arange(600), truth] += 5
+    scores[:, 2] -= 1.5  # a class that is hard to tell asks for less
+    probabilities = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+    wrong = rng.choice(600, 30, replace=False)
+    told = truth.copy()
+    told[wrong] = (truth[wrong] + 1) % 3
+    evaluation = make_evaluation(rng, clips=600, targets=told, probabilities=probabilities)
+    rows = evaluation.suspects()
+    ids = [row["utterance_id"] for row in rows]
+    mended = {evaluation.utterance_ids[row]: LABELS[truth[row]] for row in wrong}
+    assert sum(row["suggested"] == mended.get(row["utterance_id"]) for row in rows[:30]) >= 24
+    assert len(mended.keys() & set(ids)) >= 26 and len(ids) < 60
+    margins = [row["probability_of_suggested"] - row["probability_of_target"] for row in rows]
+    assert margins == sorted(margins, reverse=True) and min(margins) > 0
+    assert make_evaluation(rng, clips=600, targets=truth, probabilities=probabilities).suspects() != rows
+
+
+def test_label_that_no_clip_has_is_never_suggested(small):
+    assert small.suspects() == []
+
+
 def test_answers_of_equal_probability_go_to_the_first_class():
     evaluation = evaluate_predictions(labels=LABELS, utterance_ids=["a"], targets=[0], probabilities=[[0.4, 0.4, 0.2]])
     assert evaluation.predictions.tolist() == [0]
@@ -189,7 +214,7 @@ def test_files_hold_the_figures(tmp_path, rng):
     files = save_evaluation(evaluation, tmp_path / "new" / "report", history=[{"epoch": 1, "train_loss": 0.5}])
     assert sorted((tmp_path / "new" / "report").iterdir()) == sorted(files.values())
     names = {"per_class.csv", "confusion_matrix.csv", "confusion_matrix.png", "predictions.csv", "worst_mistakes.csv"}
-    names.add("reliability.png")
+    names |= {"reliability.png", "suspect_labels.csv"}
     assert set(files) == names | {"report.html", "metrics.json"}
     document = json.loads(files["metrics.json"].read_text())
     assert document["accuracy"] == {

@@ -52,6 +52,9 @@ def build(features=MFCC, *, tasks=(MULTICLASS,), streams=None, seed=0, **model):
     outputs, frame_outputs = sum(task.num_outputs for task in tasks), sum(task.num_frame_outputs for task in tasks)
     network = RecurrentClassifier(features, config, outputs, frame_outputs, streams).eval()
     for module in network.modules():
+        if isinstance(module, nn.LayerNorm):
+            module.weight.data.uniform_(0.5, 2)
+            module.bias.data.normal_()
         if isinstance(module, nn.BatchNorm2d):
             for values, low in ((module.running_mean, -1), (module.running_var, 0.5), (module.weight.data, 0.5)):
                 values.uniform_(low, 1)
@@ -126,6 +129,17 @@ def test_recurrent_layers_are_operators_of_the_runtime(cell, bidirectional, num_
     assert {op: operators[op] for op in ("RNN", "GRU", "LSTM", "Loop", "Scan", "If") if operators[op]} == {
         {"gru": "GRU", "lstm": "LSTM"}.get(cell, "RNN"): num_layers
     }
+
+
+@pytest.mark.parametrize(("bidirectional", "num_layers"), [(False, 3), (True, 2)])
+@pytest.mark.parametrize("cell", CELLS)
+def test_normalisation_between_layers_is_in_the_graph(cell, bidirectional, num_layers):
+    encoder = EncoderConfig(
+        cell=cell, hidden_size=7, num_layers=num_layers, bidirectional=bidirectional, layer_norm=True
+    )
+    tasks = [MULTICLASS, frames_task("frames")]
+    network = build(encoder=encoder, tasks=tasks, pooling=PoolingConfig(kind="mean"))
+    assert_same_for_clips(network, tasks=tasks)
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,51 @@ def test_encoder_gives_each_item_what_it_gets_alone(cell, bidirectional, stem):
             assert batch[row, lengths[row] :].eq(0).all()
 
 
+def normalising_encoder(cell: str, *, bidirectional: bool) -> RecurrentEncoder:
+    torch.manual_seed(0)
+    config = EncoderConfig(cell=cell, hidden_size=8, num_layers=3, bidirectional=bidirectional, layer_norm=True)
+    encoder = RecurrentEncoder(config, 6).eval()
+    for norm in encoder.norms:
+        norm.weight.data.uniform_(0.5, 2)
+        norm.bias.data.normal_()
+    return encoder
+
+
+@pytest.mark.parametrize(("cell", "bidirectional"), list(itertools.product(CELLS, (True, False))))
+def test_normalising_encoder_gives_each_item_what_it_gets_alone(cell, bidirectional):
+    encoder = normalising_encoder(cell, bidirectional=bidirectional)
+    assert len(encoder.norms) == 2
+    missing = torch.zeros(4, 40, dtype=torch.bool)
+    missing[1, 5:9] = missing[3, 0] = missing[3, 27] = True
+    with torch.no_grad():
+        batch = encoder(noisy_batch(), LENGTHS, missing).values
+        for row, length in enumerate(LENGTHS.tolist()):
+            heard = ~missing[row, :length]
+            alone = encoder(noisy_batch()[row : row + 1, :length][:, heard], heard.sum()[None]).values[0]
+            torch.testing.assert_close(batch[row, :length][heard], alone, atol=1e-6, rtol=1e-6)
+            assert batch[row, length:].eq(0).all()
+
+
+def test_layers_after_the_first_hear_normalised_frames_and_zeros_as_padding():
+    encoder = normalising_encoder("gru", bidirectional=True)
+    for norm in encoder.norms:
+        norm.weight.data.fill_(1)
+        norm.bias.data.fill_(3)
+    heard = []
+    for layer in encoder.layers:
+        layer.register_forward_hook(lambda _, inputs, __: heard.append(inputs[0]))
+    x = noisy_batch().requires_grad_()
+    encoder(x, LENGTHS).values.square().sum().backward()
+    for x_of_layer in heard[1:]:
+        for row, length in enumerate(LENGTHS.tolist()):
+            frames = x_of_layer[row, :length]
+            torch.testing.assert_close(frames.mean(dim=1), torch.full((length,), 3.0), atol=1e-5, rtol=0)
+            torch.testing.assert_close(frames.std(dim=1, correction=0), torch.ones(length), atol=1e-2, rtol=0)
+            assert x_of_layer[row, length:].eq(0).all()
+    padding = lengths_to_padding_mask(LENGTHS, 40)
+    assert x.grad[padding].eq(0).all() and bool(x.grad.isfinite().all())
+
+
 @pytest.mark.parametrize("num_samples", range(1, 14))
 def test_stem_length_is_the_number_of_frames_that_come_out(num_samples):
     stem = ConvolutionStem(STEM, 6).eval()
@@ -181,6 +226,8 @@ def test_middle_query_is_the_middle_valid_frame():
         (lambda: PoolingConfig(num_heads=0), "num_heads must be at least 1, got 0"),
         (lambda: EncoderConfig(cell="cnn"), "got 'cnn'"),
         (lambda: EncoderConfig(hidden_size=0), "hidden_size must be at least 1, got 0"),
+        (lambda: EncoderConfig(recurrent_dropout=1.0), r"recurrent_dropout must be in \[0, 1\), got 1.0"),
+        (lambda: EncoderConfig(layer_norm=True, num_layers=1), "expected num_layers of at least 2, got 1"),
         (lambda: EncoderConfig(dropout=1.0), r"dropout must be in \[0, 1\), got 1.0"),
         (lambda: StemConfig(channels=[4], frame_strides=[1, 2]), "frame_strides must have one entry"),
         (lambda: StemConfig(channels=[4], kernel_frames=4), "kernel_frames must be odd"),

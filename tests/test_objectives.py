@@ -23,7 +23,7 @@ from audiornn.objectives import (
     ObjectiveConfig,
     RegressionConfig,
 )
-from audiornn.objectives.classes import best_threshold
+from audiornn.objectives.classes import MulticlassObjective, best_threshold
 from audiornn.objectives.frames import classes_at
 from audiornn.targets import UtteranceSource, read_targets
 from audiornn.tasks import TaskSpec, multiclass_task
@@ -70,6 +70,81 @@ def test_balanced_weights_make_a_rare_class_count_as_much():
     losses = nn.functional.cross_entropy(logits, targets, reduction="none")
     expected = (losses[:9].mean() + losses[9]) / 2
     assert objective(given(logits), {"value": targets}).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def labelled(logits: torch.Tensor, targets: torch.Tensor, **config) -> torch.Tensor:
+    spec = multiclass_task(["a", "b", "c"])
+    return MulticlassObjective(MulticlassConfig(**config), spec, np.array([0, 0, 0, 1, 2]))(logits, targets)
+
+
+@pytest.mark.parametrize("class_weights", ["none", "balanced"])
+def test_losses_for_wrong_labels_are_cross_entropy_at_one_end(class_weights):
+    generator = torch.Generator().manual_seed(0)
+    logits, targets = torch.randn(6, 3, generator=generator), torch.tensor([0, 1, 2, 2, 0, 1])
+    plain = labelled(logits, targets, class_weights=class_weights)
+    for config in (
+        {"loss": "generalised", "generalised_q": 1e-4},
+        {"loss": "bootstrapped", "bootstrapped_label": 0.9999},
+    ):
+        found = labelled(logits, targets, class_weights=class_weights, **config)
+        torch.testing.assert_close(found, plain, atol=1e-3, rtol=0)
+    error = labelled(logits, targets, loss="generalised", generalised_q=1.0)
+    torch.testing.assert_close(error, 1 - logits.softmax(1).gather(1, targets[:, None]).mean())
+
+
+def test_gradient_of_generalised_cross_entropy_is_that_of_cross_entropy_times_a_power_of_the_probability():
+    logits = torch.tensor([[2.0, -1.0, 0.5], [-4.0, 3.0, 0.0]], requires_grad=True)
+    targets = torch.tensor([0, 0])
+    plain, generalised = (
+        torch.autograd.grad(labelled(logits, targets, **config), logits)[0] for config in ({}, {"loss": "generalised"})
+    )
+    p = logits.detach().softmax(1)[:, :1]
+    torch.testing.assert_close(generalised, plain * p**0.7)
+    extreme = torch.tensor([[-2000.0, 2000.0, 0.0]], requires_grad=True)
+    for loss in ("generalised", "bootstrapped"):
+        value = labelled(extreme, torch.tensor([0]), loss=loss)
+        assert value.isfinite() and torch.autograd.grad(value, extreme)[0].isfinite().all()
+
+
+def test_bootstrapped_target_is_the_label_and_the_answer():
+    logits, targets = torch.randn(5, 3, generator=torch.Generator().manual_seed(1)), torch.tensor([0, 1, 2, 2, 0])
+    p = logits.softmax(dim=1)
+    wanted = 0.8 * nn.functional.one_hot(targets, 3) + 0.2 * p
+    expected = -(wanted * logits.log_softmax(dim=1)).sum(dim=1).mean()
+    torch.testing.assert_close(labelled(logits, targets, loss="bootstrapped", bootstrapped_label=0.8), expected)
+
+
+def test_generalised_cross_entropy_learns_through_wrong_labels():
+    """A third of the labels of one class are wrong: of a linear model cross-entropy makes the larger error."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.cat([torch.randn(300, 2, generator=generator) * 0.5 + shift for shift in (-1.0, 1.0)])
+    truth = torch.arange(600) // 300
+    told = truth.clone()
+    told[:100] = 1
+    errors = {}
+    for loss in ("cross_entropy", "generalised"):
+        objective = MulticlassObjective(MulticlassConfig(loss=loss), multiclass_task(["a", "b"]), told.numpy())
+        model = nn.Linear(2, 2)
+        nn.init.zeros_(model.weight)
+        nn.init.zeros_(model.bias)
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+        for _ in range(200):
+            optimizer.zero_grad()
+            objective(model(x), told).backward()
+            optimizer.step()
+        right = model(x).softmax(dim=1).gather(1, truth[:, None])
+        errors[loss] = 1 - right[:100].mean().item()
+    assert errors["generalised"] < 0.5 * errors["cross_entropy"], errors
+
+
+def test_figures_are_those_of_cross_entropy_whatever_is_trained():
+    logits, targets = torch.randn(5, 3, generator=torch.Generator().manual_seed(1)), torch.tensor([0, 1, 2, 2, 0])
+    spec = multiclass_task(["a", "b", "c"])
+    plain, robust = (
+        MulticlassObjective(MulticlassConfig(loss=loss), spec, targets.numpy()).figures(logits, targets)
+        for loss in ("cross_entropy", "generalised")
+    )
+    assert plain == robust
 
 
 def test_binary_loss_is_that_of_two_classes_whose_logits_differ_by_the_output():

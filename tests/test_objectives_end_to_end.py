@@ -21,13 +21,15 @@ from toy import TINY_FEATURES, TINY_MODEL, TINY_OVERRIDES
 import audiornn
 from audiornn.audio import from_int16
 from audiornn.augment import AugmentConfig
-from audiornn.checkpoint import build_model, load_model, save_model
+from audiornn.checkpoint import build_model, build_network, load_model, save_model
 from audiornn.corpora.manifest_file import ManifestCorpus
 from audiornn.data import LoaderConfig, StoreDataset, training_share
 from audiornn.errors import ConfigError, ModelError
 from audiornn.evaluation import evaluate, load_evaluation, metrics_document, save_evaluation
 from audiornn.inference import Classifier
 from audiornn.inference.torch_engine import TorchEngine
+from audiornn.initialising import frozen_parts
+from audiornn.inputs import Inputs
 from audiornn.models.config import EncoderConfig, HeadConfig, ModelConfig, StemConfig
 from audiornn.objectives import (
     BinaryConfig,
@@ -450,6 +452,14 @@ def test_encoder_starts_a_classifier_and_is_held_or_trained(manifest, tmp_path, 
     after = load_model(tmp_path / "second" / "model")[0].state_dict()
     weights = [name for name in shared if name.startswith("encoder.")]
     assert all(torch.equal(before[name], after[name]) for name in weights) == (freeze != 0)
+
+
+def test_normalisation_is_held_with_the_layer_before_it():
+    encoder = EncoderConfig(hidden_size=4, num_layers=3, layer_norm=True)
+    network = build_network(Inputs(features=TINY_FEATURES), ModelConfig(encoder=encoder), [multiclass_task(["a", "b"])])
+    layers, norms = list(network.encoder.layers), list(network.encoder.norms)
+    assert list(frozen_parts(network, 1)) == [layers[0], norms[0]]
+    assert list(frozen_parts(network, 3)) == list(frozen_parts(network, -1)) == [*layers, *norms]
 
 
 def test_frozen_statistics_do_not_move(manifest, tmp_path):

@@ -6,7 +6,7 @@ from torch import nn
 
 from audiornn.errors import ConfigError
 from audiornn.objectives import MulticlassConfig
-from audiornn.optimization import OptimizerConfig, ScheduleConfig, build_optimizer, build_schedule
+from audiornn.optimization import OptimizerConfig, ScheduleConfig, build_optimizer, build_schedule, sharpest_nearby
 
 
 @pytest.mark.parametrize("fused", [False, True])
@@ -47,6 +47,39 @@ def test_warmup_cosine_rises_to_the_peak_and_falls_to_its_end():
     assert seen[55] == pytest.approx(0.6) and seen[-1] == pytest.approx(0.2, abs=1e-3)
 
 
+def test_peak_is_held_before_the_fall():
+    seen = rates(ScheduleConfig(warmup_fraction=0.1, hold_fraction=0.4), 100)
+    assert seen[:10] == rates(ScheduleConfig(warmup_fraction=0.1), 100)[:10], "the same warm-up"
+    assert set(seen[10:51]) == {1.0} and seen[51] < 1
+    assert seen[75] == pytest.approx(0.5) and seen[-1] == pytest.approx(0, abs=1e-3)
+    assert rates(ScheduleConfig(warmup_fraction=0.5, hold_fraction=0.5), 10)[5:] == [1.0] * 5
+
+
+def test_sharpest_point_nearby_is_along_the_gradient_and_is_left_without_a_trace():
+    module = nn.Sequential(nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 2), nn.Linear(2, 2))
+    module[3].requires_grad_(False)
+    x = torch.randn(8, 4, generator=torch.Generator().manual_seed(0))
+
+    def loss() -> torch.Tensor:
+        return module(x).square().mean()
+
+    loss().backward()
+    before = [parameter.detach().clone() for parameter in module.parameters()]
+    gradients = [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
+    norm = torch.cat([gradient.flatten() for gradient in gradients]).norm()
+    plain = loss().item()
+    with sharpest_nearby(module.parameters(), 0.05):
+        moved = [now.detach() - own for now, own in zip(module.parameters(), before, strict=True)]
+        for step, gradient in zip(moved, gradients, strict=False):
+            torch.testing.assert_close(step, 0.05 * gradient / norm, atol=1e-6, rtol=1e-4)
+        assert not moved[-1].any() and not moved[-2].any(), "what is held stays"
+        assert loss().item() == pytest.approx(plain + 0.05 * norm.item(), rel=0.05)
+    assert all(torch.equal(now, own) for now, own in zip(module.parameters(), before, strict=True))
+    module.zero_grad(set_to_none=False)
+    with sharpest_nearby(module.parameters(), 0.05):
+        assert loss().item() == plain, "without a slope there is no direction"
+
+
 def test_steps_drop_every_so_many_epochs():
     seen = rates(ScheduleConfig(name="steps", every_epochs=2, gamma=0.1), 50)
     assert [seen[at] for at in (0, 19, 20, 40)] == pytest.approx([1, 1, 0.1, 0.01])
@@ -81,11 +114,20 @@ def test_plateau_drops_after_its_patience():
         (lambda: OptimizerConfig(weight_decay=-1), "weight_decay"),
         (lambda: ScheduleConfig(name="linear"), "got 'linear'"),
         (lambda: ScheduleConfig(warmup_fraction=2), "warmup_fraction"),
+        (lambda: ScheduleConfig(warmup_fraction=0.6, hold_fraction=0.5), "at most 1 together, got 0.6 and 0.5"),
+        (lambda: OptimizerConfig(sam_rho=-0.1), "sam_rho must be at least 0"),
         (lambda: ScheduleConfig(gamma=1), "gamma"),
         (lambda: ScheduleConfig(patience=-1), "patience"),
         (lambda: ScheduleConfig(stage_lengths=[1]), "one entry per stage, got 1 and 4"),
         (lambda: ScheduleConfig(stage_lengths=[1], stage_factors=[0]), "must be above 0"),
         (lambda: MulticlassConfig(label_smoothing=1), "label_smoothing"),
+        (lambda: MulticlassConfig(loss="focal"), "got 'focal'"),
+        (
+            lambda: MulticlassConfig(loss="generalised", label_smoothing=0.1),
+            "expected label_smoothing=0 beside it, got 0.1",
+        ),
+        (lambda: MulticlassConfig(generalised_q=0), r"generalised_q must be in \(0, 1\], got 0"),
+        (lambda: MulticlassConfig(bootstrapped_label=1), r"bootstrapped_label must be in \(0, 1\), got 1"),
         (lambda: MulticlassConfig(class_weights="inverse"), "got 'inverse'"),
     ],
 )

@@ -42,11 +42,17 @@ def classifier_of(
     bidirectional: bool = False,
     tasks: tuple[TaskSpec, ...] = (TASK,),
     seed: int = 0,
+    layer_norm: bool = False,
 ) -> Classifier:
     """A random network, with statistics as if it had been trained on noise."""
     torch.manual_seed(seed)
     encoder = EncoderConfig(
-        cell=cell, hidden_size=7, num_layers=2, bidirectional=bidirectional, stem=stem or StemConfig()
+        cell=cell,
+        hidden_size=7,
+        num_layers=2,
+        bidirectional=bidirectional,
+        layer_norm=layer_norm,
+        stem=stem or StemConfig(),
     )
     pooling = PoolingConfig(kind=pooling, num_heads=2) if isinstance(pooling, str) else pooling
     model = ModelConfig(encoder=encoder, pooling=pooling, head=HeadConfig(embedding_size=6))
@@ -60,6 +66,9 @@ def classifier_of(
         norm.running_mean.normal_(std=0.1)
         norm.running_var.uniform_(0.5, 2)
         norm.bias.data.normal_(std=0.1)
+    for norm in network.encoder.norms:
+        norm.weight.data.uniform_(0.5, 2)
+        norm.bias.data.normal_()
     with torch.no_grad():  # far from equal probabilities, so that a difference would show
         for layer in (network.head, network.frame_head):
             if layer is not None:
@@ -106,6 +115,18 @@ def test_stream_equals_the_whole_for_every_network(cell, stem, pooling):
     classifier = classifier_of(cell=cell, stem=stem, pooling=pooling)
     for seed, length in enumerate((9_000, 700)):
         assert_as_offline(classifier, signal(length), cuts(length, 1 + seed))
+
+
+@pytest.mark.parametrize("stem", [None, STEM], ids=["bare", "stem"])
+@pytest.mark.parametrize("cell", CELLS)
+def test_stream_of_normalised_layers_equals_the_whole(cell, stem):
+    classifier = classifier_of(cell=cell, stem=stem, layer_norm=True)
+    waveform = signal()
+    for gaps in ((), ((0, 2_000), (4_000, 4_001), (8_500, 9_000))):
+        for first, stop in gaps:
+            waveform[first:stop] = np.nan
+        for seed in range(2):
+            assert_as_offline(classifier, waveform, cuts(len(waveform), seed))
 
 
 @pytest.mark.slow

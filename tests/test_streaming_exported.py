@@ -75,6 +75,13 @@ def test_stream_of_a_file_equals_its_whole_for_every_cell_at_another_rate(cell, 
         assert_as_offline(classifier, waveform, cuts(len(waveform), seed), sample_rate=44_100)
 
 
+def test_stream_of_a_file_normalises_between_layers_as_its_whole(tmp_path):
+    saved(classifier_of(cell="lstm", layer_norm=True), tmp_path / "model")
+    classifier = audiornn.load(tmp_path / "model" / ONNX_FILE)
+    for seed in range(2):
+        assert_as_offline(classifier, signal(), cuts(9_000, seed))
+
+
 def test_engines_tell_the_same_frames_and_go_on_with_each_others_states(folder):
     by_torch, by_file = (Stream(audiornn.load(folder, engine=engine)) for engine in ("torch", "onnx"))
     assert by_file.classifier.engine.name == "onnx" and by_file.description.startswith("numpy ")

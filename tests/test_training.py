@@ -22,7 +22,7 @@ from audiornn.corpora.folder import FolderCorpus
 from audiornn.data import LoaderConfig
 from audiornn.errors import ConfigError, CorpusError, ModelError
 from audiornn.features import FeatureExtractor
-from audiornn.models.config import HeadConfig
+from audiornn.models.config import EncoderConfig, HeadConfig, ModelConfig, StemConfig
 from audiornn.objectives import MulticlassConfig
 from audiornn.optimization import OptimizerConfig, ScheduleConfig
 from audiornn.runs import RunFolder, resolve_model, resolve_resume
@@ -97,21 +97,23 @@ def test_loader_workers_change_nothing(data_dir, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("schedule", "trainer"),
+    ("schedule", "trainer", "rho"),
     [
-        ("warmup_cosine", {}),
-        ("plateau", {}),
+        ("warmup_cosine", {}, 0.0),
+        ("plateau", {}, 0.0),
+        ("warmup_cosine", {}, 0.05),
         pytest.param(
             "warmup_cosine",
             {"accumulate_batches": 2, "early_stopping_patience": 3},
+            0.0,
             marks=pytest.mark.slow,
             id="others",
         ),
     ],
 )
-def test_stopped_and_resumed_run_ends_in_the_same_bits(data_dir, tmp_path, schedule, trainer, monkeypatch):
+def test_stopped_and_resumed_run_ends_in_the_same_bits(data_dir, tmp_path, schedule, trainer, rho, monkeypatch):
     # So fast that the loss rises in between: the plateau schedule must have something to remember.
-    rate = OptimizerConfig(learning_rate=100.0 if schedule == "plateau" else 0.01)
+    rate = OptimizerConfig(learning_rate=100.0 if schedule == "plateau" else 0.01, sam_rho=rho)
     config = settings(
         data_dir,
         trainer={"max_epochs": 4, **trainer},
@@ -128,6 +130,60 @@ def test_stopped_and_resumed_run_ends_in_the_same_bits(data_dir, tmp_path, sched
     assert_same_run(tmp_path / "whole", tmp_path / "stopped", (whole, resumed))
     rows = list(csv.DictReader((tmp_path / "stopped" / "metrics.csv").read_text().splitlines()))
     assert [float(row["epoch"]) for row in rows] == [1, 2, 3, 4]
+
+
+def test_step_that_minds_sharpness_passes_twice_over_the_same(data_dir, tmp_path, monkeypatch):
+    """Audio, masks and dropout are the same; the loss and the statistics of normalisation are those of the weights."""
+    from audiornn.engine import ClassifierTraining
+
+    encoder = EncoderConfig(cell="gru", hidden_size=8, num_layers=1, dropout=0.5, stem=StemConfig(channels=[4]))
+    model = ModelConfig(encoder=encoder, head=HeadConfig(dropout=0.5))
+    original, passes = ClassifierTraining.training_step, []
+
+    def spy(module, batch, batch_index):
+        norms = [buffer.clone() for name, buffer in module.network.named_buffers() if "running" in name]
+        parameters = torch.cat([parameter.detach().flatten() for parameter in module.network.parameters()])
+        loss = original(module, batch, batch_index)
+        passes.append((loss.item(), parameters, norms))
+        return loss
+
+    def trained(rho: float, name: str) -> TrainResult:
+        passes.clear()
+        plain = OptimizerConfig(name="sgd", beta1=0.0, learning_rate=0.5, sam_rho=rho)
+        trainer = {"max_epochs": 1, "ema_decay": 0.0, "gradient_clip": 0.01}
+        config = settings(data_dir, model=model, optimizer=plain, trainer=trainer)
+        config = dataclasses.replace(config, schedule=ScheduleConfig(name="constant"))
+        with monkeypatch.context() as patch:
+            patch.setattr(ClassifierTraining, "training_step", spy)
+            return run(config, data_dir, tmp_path / name)
+
+    once = trained(0.0, "once")
+    steps = len(passes)
+    first = passes[0]
+    nowhere = trained(1e-12, "nowhere")
+    assert len(passes) == 2 * steps
+    assert [loss for loss, *_ in passes[::2]] == [loss for loss, *_ in passes[1::2]], "the same dropout and audio"
+    assert untimed(nowhere.history) == untimed(once.history), "of the weights themselves"
+    for name, value in weights(tmp_path / "once").items():
+        assert torch.equal(value, weights(tmp_path / "nowhere")[name]), name
+
+    aside = trained(0.1, "aside")
+    assert (passes[0][0], passes[0][1].tolist()) == (first[0], first[1].tolist())
+    for one, two in zip(passes[::2], passes[1::2], strict=True):
+        assert (two[1] - one[1]).norm().item() == pytest.approx(0.1, rel=1e-3)
+        assert two[0] > one[0], "uphill"
+    for one, two in zip(passes[::2], passes[2::2], strict=False):
+        assert (two[1] - one[1]).norm().item() == pytest.approx(0.5 * 0.01, rel=1e-2), "clipped once, by the rate"
+        assert all(not torch.equal(a, b) for a, b in zip(one[2], two[2], strict=True)), "statistics go on"
+    assert aside.history[0]["train_loss"] == pytest.approx(np.mean([loss for loss, *_ in passes[::2]]), rel=1e-6)
+
+
+def test_sharpness_is_refused_where_it_would_not_be_minded(data_dir):
+    sharp = OptimizerConfig(sam_rho=0.05)
+    with pytest.raises(ConfigError, match=r"optimizer\.sam_rho: expected trainer\.accumulate_batches=1.* got 2"):
+        settings(data_dir, optimizer=sharp, trainer={"accumulate_batches": 2})
+    with pytest.raises(ConfigError, match=r"optimizer\.sam_rho: expected trainer\.precision 32 or bf16.* got 16"):
+        settings(data_dir, optimizer=sharp, trainer={"precision": "16"})
 
 
 def test_moved_run_is_resumed_with_what_it_knew_of_its_best_epoch(data_dir, tmp_path):
@@ -271,6 +327,9 @@ def plain_weights(data_dir, tmp_path_factory):
         {"trainer": {"precision": "bf16"}},
         {"trainer": {"monitor": "validation_loss", "select": "last", "profiler": "simple"}},
         {"trainer": {"fast_dev_run": True}},
+        {"trainer": {"fast_dev_run": True, "average_last": 2}},
+        {"trainer": {"average_last": 2}},
+        {"trainer": {"precision": "bf16"}, "optimizer": OptimizerConfig(learning_rate=0.01, sam_rho=0.05)},
         {"loader": LoaderConfig(batch_size=8, balanced=True)},
         {"objective": MulticlassConfig(label_smoothing=0.1, class_weights="balanced")},
     ],
@@ -309,6 +368,48 @@ def test_averaged_weights_are_what_is_saved(data_dir, tmp_path):
     saved = torch.load(tmp_path / "averaged" / "checkpoints" / "last.ckpt", weights_only=True)
     torch.testing.assert_close(saved["current_model_state"][f"network.{name}"], weights(tmp_path / "plain")[name])
     torch.testing.assert_close(saved["state_dict"][f"network.{name}"], weights(tmp_path / "averaged")[name])
+
+
+def test_model_is_the_mean_of_the_last_epochs(data_dir, tmp_path):
+    """As they were evaluated: of the averages over steps, where there are any; with statistics of normalisation."""
+    stem = EncoderConfig(cell="gru", hidden_size=8, num_layers=1, stem=StemConfig(channels=[4]))
+    config = settings(data_dir, model=ModelConfig(encoder=stem), trainer={"max_epochs": 2, "select": "last"})
+    states = []
+    for epochs in (2, 3, 4):
+        longer = dataclasses.replace(config, trainer=dataclasses.replace(config.trainer, max_epochs=epochs))
+        # The rate must not follow from the number of epochs.
+        longer = dataclasses.replace(longer, schedule=ScheduleConfig(name="constant"))
+        run(longer, data_dir, tmp_path / f"{epochs}")
+        states.append(weights(tmp_path / f"{epochs}"))
+    trainer = dataclasses.replace(longer.trainer, average_last=3, select="best")
+    result = run(dataclasses.replace(longer, trainer=trainer), data_dir, tmp_path / "mean")
+    found = weights(tmp_path / "mean")
+    assert any("running_var" in name for name in found)
+    for name, value in found.items():
+        if value.is_floating_point():
+            torch.testing.assert_close(value, torch.stack([state[name] for state in states]).mean(dim=0), msg=name)
+        else:
+            assert torch.equal(value, states[-1][name]), name
+    assert not torch.equal(found["head.linear.weight"], states[-1]["head.linear.weight"])
+    assert result.classifier.spec.training["averaged_epochs"] == [2, 3, 4] and result.best_epoch == 4
+    few = dataclasses.replace(longer.trainer, average_last=9)
+    result = run(dataclasses.replace(longer, trainer=few), data_dir, tmp_path / "few")
+    assert result.classifier.spec.training["averaged_epochs"] == [1, 2, 3, 4], "no more than there are"
+
+
+def test_mean_of_the_last_epochs_is_the_same_after_a_kill(data_dir, tmp_path, monkeypatch):
+    config = settings(data_dir, trainer={"max_epochs": 5, "average_last": 3})
+    whole = run(config, data_dir, tmp_path / "whole")
+    with pulled_plug(monkeypatch, epoch=3, batch=1):
+        run(config, data_dir, tmp_path / "stopped")
+    (tmp_path / "stopped").rename(tmp_path / "moved")
+    resumed = run(config, data_dir, tmp_path / "moved", resume=True)
+    assert_same_run(tmp_path / "whole", tmp_path / "moved", (whole, resumed))
+    kept = sorted(path.name for path in (tmp_path / "moved" / "checkpoints").glob("weights-*"))
+    assert kept == [f"weights-{epoch:04d}.safetensors" for epoch in (2, 3, 4, 5)]
+    fewer = settings(data_dir, trainer={"max_epochs": 6, "average_last": 2})
+    with pytest.raises(ConfigError, match="expected the number of averaged epochs that the run"):
+        run(fewer, data_dir, tmp_path / "moved", resume=True)
 
 
 def test_last_checkpoint_is_of_the_last_epoch_and_the_best_of_the_best(data_dir, tmp_path):

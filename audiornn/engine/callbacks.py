@@ -16,9 +16,10 @@ from lightning.pytorch.callbacks import Callback, ModelCheckpoint, WeightAveragi
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from audiornn.checkpoint import write_weights
 from audiornn.engine.steps import ClassifierTraining
 from audiornn.files.tables import write_rows
-from audiornn.runs import LOG_FORMAT
+from audiornn.runs import LOG_FORMAT, RunFolder
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +71,26 @@ class MovableCheckpoint(ModelCheckpoint):
                 "best_k_models": {moved(path): score for path, score in state_dict["best_k_models"].items()},
             }
         )
+
+
+class KeptWeights(Callback):
+    """Keeps the weights of the last epochs, to be averaged, as files beside the checkpoints.
+
+    Written as they are evaluated: it must stand before what averages over steps, which then takes its weights back; and
+    before the checkpoint of the epoch, so that a run that is gone on with has all of them.
+    """
+
+    def __init__(self, run: RunFolder, count: int) -> None:
+        self._run = run
+        self._count = count
+
+    def on_validation_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, ClassifierTraining)
+        if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+            epoch = trainer.current_epoch + 1
+            write_weights(self._run.weights(epoch), pl_module.network)
+            # One more than are averaged: the run may go on from the epoch before.
+            self._run.weights(epoch - self._count - 1).unlink(missing_ok=True)
 
 
 class AveragedWeights(WeightAveraging):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightning.pytorch as pl
 import numpy as np
@@ -26,12 +26,14 @@ from audiornn.data import (
     training_batches,
     training_loader,
 )
+from audiornn.distillation import Teaching
 from audiornn.effects.mixing import Mixture, mixed_frames, mixed_waveforms
-from audiornn.models.classifier import ClassifierOutput, RecurrentClassifier
+from audiornn.features.joining import Origins
+from audiornn.models.classifier import ClassifierOutput, PaddedSequences, RecurrentClassifier
 from audiornn.models.dropout import drawing_by, utterance_keys
 from audiornn.objectives import Objective
-from audiornn.objectives.objective import Outcome
-from audiornn.optimization import OptimizerConfig, ScheduleConfig, build_optimizer, build_schedule
+from audiornn.objectives.objective import Outcome, total
+from audiornn.optimization import OptimizerConfig, ScheduleConfig, build_optimizer, build_schedule, sharpest_nearby
 from audiornn.padding import Frames
 from audiornn.replicas import mean_over_replicas
 from audiornn.resident import Batches, ResidentLoader, ResidentSplit, is_resident
@@ -39,6 +41,23 @@ from audiornn.store import Store
 from audiornn.trainer_config import PRECISIONS
 
 logger = logging.getLogger(__name__)
+
+
+class _Heard(NamedTuple):
+    """What a network is given of a batch; see `RecurrentClassifier.frames`."""
+
+    waveforms: Tensor
+    lengths: Tensor
+    sequences: dict[str, PaddedSequences]
+    origins: Origins | None
+    has_gaps: bool
+
+    def frames(self, network: RecurrentClassifier) -> Frames:
+        return network.frames(*self[:3], origins=self.origins, has_gaps=self.has_gaps)
+
+
+def _state(position: Sequence[int]) -> int:
+    return int(np.random.SeedSequence(position).generate_state(1)[0])
 
 
 class ClassifierTraining(pl.LightningModule):
@@ -71,6 +90,7 @@ class ClassifierTraining(pl.LightningModule):
         for part in self._frozen:
             part.requires_grad_(False).eval()
         self._encoder_learning_rate = encoder_learning_rate
+        self.teaching: Teaching | None = None
         self.history: list[dict[str, float]] = []
         self.identity: dict[str, Any] = {}
         self._outcomes: list[dict[str, Outcome]] = []
@@ -86,16 +106,21 @@ class ClassifierTraining(pl.LightningModule):
             part.eval()
         return self
 
+    def on_fit_start(self) -> None:
+        if self.teaching is not None:
+            self.teaching.to(self.device)
+
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Loss of a batch."""
         # Dither follows from the step, not from what was drawn before.
         position = [self._seed, self.current_epoch, batch_index, self.global_rank]
-        torch.manual_seed(int(np.random.SeedSequence(position).generate_state(1)[0]))
+        torch.manual_seed(_state(position))
         draws = self._draws_of(batch.utterances)
         with torch.no_grad():
             batch = self._with_unknown(batch, draws)
             mixture = self.augmenter.mixture(draws)
-            frames = self.augmenter.filtered(self._frames(batch, draws, mixture), draws)
+            heard = self._heard(batch, draws, mixture)
+            frames = self.augmenter.filtered(heard.frames(self.network), draws)
             if mixture is not None and self.augmenter.config.mixup_of == "frames":
                 frames = mixed_frames(frames, mixture)
             if not batch.counts:
@@ -104,21 +129,30 @@ class ClassifierTraining(pl.LightningModule):
         targets = batch.targets
         if self.network.inputs.reads_audio:
             targets = self.objective.moved(targets, partial(self.augmenter.times, draws=draws))
+        # Weights that are left out follow from the step alone: they are the same in every process.
+        torch.manual_seed(_state(position[:3]))
         with drawing_by(self.network, utterance_keys(self._seed, self.current_epoch, batch.utterances)):
             output = self.network.classify(masked)
         if output.features is not None:  # what is to be foretold has no masks
             output = output._replace(features=frames.values)
-        loss = self._loss(output, targets, mixture, counts=batch.counts)
+        loss = self._loss(output, targets, mixture, heard, counts=batch.counts)
         self._train_losses.append(loss.detach())
         return loss
 
     def _loss(
-        self, output: ClassifierOutput, targets: Mapping[str, Tensor], mixture: Mixture | None, *, counts: bool
+        self,
+        output: ClassifierOutput,
+        targets: Mapping[str, Tensor],
+        mixture: Mixture | None,
+        heard: _Heard,
+        *,
+        counts: bool,
     ) -> Tensor:
-        if mixture is not None:
-            return self.objective.mixed(output, targets, mixture, counts=counts)
-        loss: Tensor = self.objective(output, targets, counts=counts)
-        return loss
+        losses = self.objective.losses(output, targets, mixture, counts=counts)
+        if self.teaching is not None:
+            taught = self.teaching.probabilities(*heard[:3], origins=heard.origins, has_gaps=heard.has_gaps)
+            losses = self.teaching.losses(self.objective, output, losses, taught, counts=counts)
+        return total(losses)
 
     def _draws_of(self, utterances: Tensor) -> Tensor:
         """Augmentation of some rows in this epoch. Shape: ``(batch,)`` -> ``(batch, draws)``."""
@@ -141,8 +175,8 @@ class ClassifierTraining(pl.LightningModule):
         waveforms, chosen = self.augmenter.with_unknown(batch.waveforms, batch.lengths, words, draws)
         return replace(batch, waveforms=waveforms, targets=self.objective.made_unknown(batch.targets, chosen))
 
-    def _frames(self, batch: Batch, draws: Tensor, mixture: Mixture | None) -> Frames:
-        """What is heard of a batch whose audio is varied; sequences follow it."""
+    def _heard(self, batch: Batch, draws: Tensor, mixture: Mixture | None) -> _Heard:
+        """What is heard of a batch: its varied audio, and the sequences, which follow it by their origins."""
         waveforms, lengths, sequences = batch.heard()
         origins = None
         if self.network.inputs.reads_audio:
@@ -150,7 +184,7 @@ class ClassifierTraining(pl.LightningModule):
             if mixture is not None and self.augmenter.config.mixup_of == "waveforms":
                 waveforms, lengths = mixed_waveforms(waveforms, lengths, mixture)
             origins = partial(self.augmenter.origins, draws=draws)
-        return self.network.frames(waveforms, lengths, sequences, origins=origins, has_gaps=batch.has_gaps)
+        return _Heard(waveforms, lengths, sequences, origins, batch.has_gaps)
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Keep the outputs of a batch for the figures of the epoch."""
@@ -224,6 +258,29 @@ class ClassifierTraining(pl.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": interval, "monitor": "validation_loss"},
         }
+
+    def optimizer_step(
+        self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Callable[[], Any] | None = None
+    ) -> None:
+        """A step of the optimiser, by the gradient beside the weights if it is a sharpness-aware one."""
+        rho = self._optimizer_config.sam_rho
+        if rho and optimizer_closure is not None:
+            optimizer_closure = partial(self._sharpness_aware, optimizer_closure, rho)
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+
+    def _sharpness_aware(self, closure: Callable[[], Any], rho: float) -> Any:
+        """Forward and backward pass twice, with equal random numbers; clipping is of the second gradient.
+
+        What is recorded is of the weights themselves: the loss, and statistics of normalisation.
+        """
+        loss = closure()
+        statistics = [buffer.clone() for buffer in self.network.buffers()]
+        with sharpest_nearby(self.network.parameters(), rho):
+            closure()
+        self._train_losses.pop()
+        for buffer, before in zip(self.network.buffers(), statistics, strict=True):
+            buffer.copy_(before)
+        return loss
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
         """After every step, but for the plateau schedule, which `on_train_epoch_end` moves."""

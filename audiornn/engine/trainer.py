@@ -20,7 +20,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.profilers import AdvancedProfiler, Profiler, SimpleProfiler
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 
-from audiornn.engine.callbacks import AveragedWeights, HistoryTable, LogOfOtherProcess, MovableCheckpoint
+from audiornn.engine.callbacks import AveragedWeights, HistoryTable, KeptWeights, LogOfOtherProcess, MovableCheckpoint
 from audiornn.engine.steps import ClassifierTraining, StoreLoaders
 from audiornn.errors import ConfigError
 from audiornn.runs import RunFolder
@@ -53,6 +53,8 @@ def build_trainer(
         # Of its own: `save_last` of the one above writes nothing in an epoch that is not the best.
         MovableCheckpoint(folder, "last", enable_version_counter=False),
     ]
+    if config.average_last:
+        callbacks.append(KeptWeights(RunFolder(run_dir), config.average_last))
     if config.ema_decay:
         callbacks.append(AveragedWeights(config.ema_decay))
     if config.early_stopping_patience:

@@ -31,6 +31,7 @@ from audiornn.evaluation.reliability import (
     measure_rejection,
     measure_reliability,
 )
+from audiornn.evaluation.suspects import suspect_labels
 from audiornn.labels import SILENCE, UNKNOWN
 from audiornn.predictions import PROBABILITY_PREFIX
 from audiornn.tasks import BINARY, TaskSpec, multiclass_task
@@ -42,6 +43,13 @@ ANSWER_COLUMNS: dict[str, type] = {
     "correct": bool,
     "probability": float,
     "target_probability": float,
+}
+SUSPECT_COLUMNS: dict[str, type] = {
+    **CLIP_COLUMNS,
+    "target": str,
+    "suggested": str,
+    "probability_of_target": float,
+    "probability_of_suggested": float,
 }
 
 
@@ -141,6 +149,20 @@ class Evaluation(TaskEvaluation):
         wrong = np.flatnonzero(self.predictions != self.targets)
         order = np.argsort(-self.probabilities[wrong, self.predictions[wrong]], kind="stable")
         return wrong[order]
+
+    def suspects(self) -> list[dict[str, Any]]:
+        """A row for each clip whose label may be wrong, the likeliest first: see `suspect_labels`."""
+        found, suggested = suspect_labels(self.targets, self.probabilities)
+        return [
+            {
+                **self.clip_row(row),
+                "target": self.labels[self.targets[row]],
+                "suggested": self.labels[other],
+                "probability_of_target": rounded(float(self.probabilities[row, self.targets[row]])),
+                "probability_of_suggested": rounded(float(self.probabilities[row, other])),
+            }
+            for row, other in zip(found.tolist(), suggested.tolist(), strict=True)
+        ]
 
     def confusions(self) -> list[tuple[int, int, int]]:
         """(target, prediction, clips) of every pair that was confused, most frequent first."""

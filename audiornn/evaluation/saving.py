@@ -13,7 +13,7 @@ import dacite
 import numpy as np
 
 from audiornn.errors import AudiornnError, ConfigError
-from audiornn.evaluation.classes import Evaluation
+from audiornn.evaluation.classes import SUSPECT_COLUMNS, Evaluation
 from audiornn.evaluation.clips import TaskEvaluation, rounded
 from audiornn.evaluation.label_sets import TARGET_PREFIX, MultilabelEvaluation
 from audiornn.evaluation.measuring import SeveralEvaluations, SplitEvaluation, evaluate_task
@@ -30,6 +30,7 @@ from audiornn.tasks import BINARY, FRAMES, MULTICLASS, NEXT_FRAME, REGRESSION, T
 FORMAT_VERSION = 2
 PREDICTIONS, MISTAKES, METRICS, REPORT = "predictions.csv", "worst_mistakes.csv", "metrics.json", "report.html"
 CONFUSION_PICTURE, REGRESSION_PICTURE = "confusion_matrix.png", "predicted_against_true.png"
+SUSPECTS = "suspect_labels.csv"
 FRAMES_PICTURE, RELIABILITY_PICTURE = "predicted_frames.png", "reliability.png"
 _CORNER = "target / prediction"
 
@@ -86,6 +87,7 @@ def _write_details(evaluation: TaskEvaluation, folder: Path) -> Iterator[str]:
     if isinstance(evaluation, Evaluation):
         labels = evaluation.labels
         write_rows(folder / "per_class.csv", _class_rows(evaluation), _class_columns())
+        write_rows(folder / SUSPECTS, evaluation.suspects(), SUSPECT_COLUMNS)
         counts = [dict(zip(labels, row, strict=True)) for row in evaluation.confusion.tolist()]
         write_rows(
             folder / "confusion_matrix.csv",
@@ -94,7 +96,7 @@ def _write_details(evaluation: TaskEvaluation, folder: Path) -> Iterator[str]:
         )
         with open_atomic(folder / CONFUSION_PICTURE) as file:
             file.write(pictures.draw_confusion_matrix(labels, evaluation.confusion))
-        yield from ("per_class.csv", "confusion_matrix.csv", CONFUSION_PICTURE)
+        yield from (SUSPECTS, "per_class.csv", "confusion_matrix.csv", CONFUSION_PICTURE)
     elif isinstance(evaluation, MultilabelEvaluation):
         write_rows(folder / "per_label.csv", _label_rows(evaluation))
         yield "per_label.csv"

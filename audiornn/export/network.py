@@ -60,7 +60,7 @@ def build_graph(network: RecurrentClassifier, tasks: Sequence[TaskSpec]) -> onnx
             with graph.scope("stem"):
                 frames = convolved(graph, network.encoder.stem, frames, num_features)
         moved = moved_together(graph, frames)
-        states = recurrent(graph, _layers(network), moved)
+        states = recurrent(graph, _layers(network), _norms(network), moved)
     with graph.scope("pooling"):
         embedding = pooled(graph, network.pooling, states, moved)
     with graph.scope("head"):
@@ -74,6 +74,10 @@ def build_graph(network: RecurrentClassifier, tasks: Sequence[TaskSpec]) -> onnx
 
 def _layers(network: RecurrentClassifier) -> list[RecurrentLayer]:
     return [layer for layer in network.encoder.layers if isinstance(layer, RecurrentLayer)]
+
+
+def _norms(network: RecurrentClassifier) -> list[nn.LayerNorm]:
+    return [norm for norm in network.encoder.norms if isinstance(norm, nn.LayerNorm)]
 
 
 def _front_end(graph: GraphBuilder, network: RecurrentClassifier) -> GraphFrames:

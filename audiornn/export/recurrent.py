@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from onnx import numpy_helper
+from torch import nn
 
 from audiornn.export.graph import INT32, INT64, GraphBuilder, Value, to_array
 from audiornn.export.masks import GraphFrames
@@ -65,8 +66,10 @@ class States(NamedTuple):
     """``(directions, batch, hidden)``, after the last frame of each direction; 0 for an item without frames."""
 
 
-def recurrent(graph: GraphBuilder, layers: Sequence[RecurrentLayer], moved: Moved) -> States:
-    """Stacked layers."""
+def recurrent(
+    graph: GraphBuilder, layers: Sequence[RecurrentLayer], norms: Sequence[nn.LayerNorm], moved: Moved
+) -> States:
+    """Stacked layers, and what normalises between them, if anything does."""
     lengths = graph.cast(moved.lengths, INT32)
     x, states = moved.values, States("", "")
     for index, layer in enumerate(layers):
@@ -74,6 +77,10 @@ def recurrent(graph: GraphBuilder, layers: Sequence[RecurrentLayer], moved: Move
             if index:
                 x = graph.node("Transpose", states.frames, perm=[0, 2, 1, 3])
                 x = graph.reshape(x, 0, 0, -1)
+                if norms:
+                    norm = norms[index - 1]
+                    weight, bias = to_array(norm.weight), to_array(norm.bias)
+                    x = graph.node("LayerNormalization", x, weight, bias, axis=-1, epsilon=norm.eps, name="norm")
             states = _layer(graph, layer, x, lengths)
     return states
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from audiornn.errors import ConfigError
@@ -32,13 +33,17 @@ class RecurrentLayer(nn.Module):
         input_size: features per frame.
         hidden_size: units per direction.
         bidirectional: also run from the end; outputs of both directions are concatenated.
+        recurrent_dropout: probability of each weight from state to state to be left out of a training step.
     """
 
-    def __init__(self, cell: str, input_size: int, hidden_size: int, *, bidirectional: bool) -> None:
+    def __init__(
+        self, cell: str, input_size: int, hidden_size: int, *, bidirectional: bool, recurrent_dropout: float = 0.0
+    ) -> None:
         super().__init__()
         if cell not in CELLS:
             raise ConfigError(f"cell must be one of {', '.join(CELLS)}, got {cell!r}")
         self.cell = cell
+        self.recurrent_dropout = recurrent_dropout
         self.rnn: nn.RNNBase
         if cell == "lstm":
             self.rnn = nn.LSTM(input_size, hidden_size, batch_first=True, bidirectional=bidirectional)
@@ -82,7 +87,8 @@ class RecurrentLayer(nn.Module):
             -> ``(batch, frames, output_size)``.
         """
         packed_is_faster = not torch.is_grad_enabled() and self.cell != "lstm" and x.device.type == "cpu"
-        if packed_is_faster and self.rnn.bidirectional and len(x) > 1:
+        leaves_out = self.training and self.recurrent_dropout > 0  # as the gathered form does alone
+        if packed_is_faster and self.rnn.bidirectional and len(x) > 1 and not leaves_out:
             return self.forward_packed(x, lengths)
         trains = torch.is_grad_enabled() and x.device.type == "cpu" and not is_captured()
         if trains and self.cell == "gru" and len(x) >= _FEWEST_ITEMS:
@@ -103,7 +109,7 @@ class RecurrentLayer(nn.Module):
         return zero_padding(outputs, lengths_to_padding_mask(lengths, x.shape[1]))
 
     def forward_packed(self, x: Tensor, lengths: Tensor) -> Tensor:
-        """`forward` by ``pack_padded_sequence``."""
+        """`forward` by ``pack_padded_sequence``, which leaves no weights out."""
         # Packing refuses length 0: such an item runs over one frame of padding, which is zeroed below.
         packed = pack_padded_sequence(x, lengths.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False)
         outputs, _ = pad_packed_sequence(self.rnn(packed)[0], batch_first=True, total_length=x.shape[1])
@@ -126,8 +132,12 @@ class RecurrentLayer(nn.Module):
 
     def _weights(self, *, backward: bool) -> Weights:
         suffix = "_reverse" if backward else ""
-        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        return tuple(getattr(self.rnn, f"{name}_l0{suffix}") for name in names)
+        weight_ih, weight_hh, bias_ih, bias_hh = (
+            getattr(self.rnn, f"{name}_l0{suffix}") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        )
+        if self.training and self.recurrent_dropout:
+            weight_hh = functional.dropout(weight_hh, self.recurrent_dropout)
+        return weight_ih, weight_hh, bias_ih, bias_hh
 
     def _run_direction(self, x: Tensor, *, backward: bool) -> Tensor:
         initial = x.new_zeros(1, x.shape[0], self.rnn.hidden_size)

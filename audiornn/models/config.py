@@ -73,6 +73,11 @@ class EncoderConfig:
     """Dropout between recurrent layers and after the last, in [0, 1): see `SequenceDropout`."""
     input_dropout: float = 0.0
     """Dropout on what enters the first recurrent layer, in [0, 1)."""
+    recurrent_dropout: float = 0.0
+    """Weights from state to state that are left out in training, the same ones in a whole step, in [0, 1): DropConnect
+    (Merity et al., 2018)."""
+    layer_norm: bool = False
+    """Normalise the features of every frame (Ba et al., 2016) between one recurrent layer and the next."""
     memory_frames: int = 0
     """Gates start out keeping what they hold over up to so many frames, see `RecurrentLayer.remember`; 0 = over two."""
     stem: StemConfig = field(default_factory=StemConfig)
@@ -86,7 +91,11 @@ class EncoderConfig:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.memory_frames != 0 and self.memory_frames < 3:
             raise ConfigError(f"memory_frames must be 0 or at least 3, got {self.memory_frames}")
-        for name in ("dropout", "input_dropout"):
+        if self.layer_norm and self.num_layers < 2:
+            raise ConfigError(
+                f"layer_norm stands between layers: expected num_layers of at least 2, got {self.num_layers}"
+            )
+        for name in ("dropout", "input_dropout", "recurrent_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be in [0, 1), got {getattr(self, name)}")
 

@@ -14,6 +14,8 @@ from audiornn.padding import Frames, absent_frames, lengths_to_padding_mask, wit
 class RecurrentEncoder(nn.Module):
     """Stacked `RecurrentLayer`, after an optional `ConvolutionStem`; an item's output depends on that item alone.
 
+    With ``layer_norm`` the features of every frame are normalised between one layer and the next.
+
     Args:
         config: cell, sizes, stem.
         input_size: features per frame.
@@ -25,11 +27,19 @@ class RecurrentEncoder(nn.Module):
         size = self.stem.output_size if self.stem else input_size
         self.layers = nn.ModuleList()
         for _ in range(config.num_layers):
-            layer = RecurrentLayer(config.cell, size, config.hidden_size, bidirectional=config.bidirectional)
+            layer = RecurrentLayer(
+                config.cell,
+                size,
+                config.hidden_size,
+                bidirectional=config.bidirectional,
+                recurrent_dropout=config.recurrent_dropout,
+            )
             if config.memory_frames:
                 layer.remember(config.memory_frames)
             self.layers.append(layer)
             size = layer.output_size
+        count = config.num_layers - 1 if config.layer_norm else 0
+        self.norms = nn.ModuleList(nn.LayerNorm(size) for _ in range(count))
         self.input_dropout = SequenceDropout(config.input_dropout)
         self.dropout = SequenceDropout(config.dropout)
         self.output_size = size
@@ -63,6 +73,10 @@ class RecurrentEncoder(nn.Module):
 
     def _recur(self, x: Tensor, lengths: Tensor) -> Tensor:
         x = self.input_dropout(x)
-        for layer in self.layers:
-            x = self.dropout(layer(x, lengths))
+        for index, layer in enumerate(self.layers):
+            x = layer(x, lengths)
+            if index < len(self.norms):
+                # Its constant is no padding.
+                x = zero_padding(self.norms[index](x), lengths_to_padding_mask(lengths, x.shape[1]))
+            x = self.dropout(x)
         return x

@@ -23,6 +23,7 @@ from audiornn.objectives.finer import (
     read_subclasses,
     subclass_targets,
 )
+from audiornn.objectives.noisy import LOSSES, robust_loss, weighted_mean
 from audiornn.objectives.objective import Beside, TaskConfig, TaskObjective, mean_of_known
 from audiornn.targets import MISSING_CLASS, TargetSource, known_labels, read_targets
 from audiornn.tasks import BINARY, MULTILABEL, Floats, Ints, TaskSpec, multiclass_task
@@ -48,8 +49,22 @@ class MulticlassConfig(TaskConfig):
     """Column of a label that is learned beside, from the embedding, and is no part of the model."""
     auxiliary_weight: float = 0.5
     """Of its loss."""
+    loss: str = "cross_entropy"
+    """``cross_entropy``, or, for labels that may be wrong, ``generalised`` or ``bootstrapped`` cross-entropy, see
+    `audiornn.objectives.noisy`."""
+    generalised_q: float = 0.7
+    """``generalised``: in (0, 1]; near 0 it is cross-entropy, at 1 the mean absolute error."""
+    bootstrapped_label: float = 0.95
+    """``bootstrapped``: share of the label in what is to be said, in (0, 1); the rest is what the network says."""
 
     def __post_init__(self) -> None:
+        check_choice("loss", self.loss, LOSSES)
+        if self.loss != "cross_entropy" and self.label_smoothing:
+            raise ConfigError(f"loss={self.loss}: expected label_smoothing=0 beside it, got {self.label_smoothing}")
+        if not 0 < self.generalised_q <= 1:
+            raise ConfigError(f"generalised_q must be in (0, 1], got {self.generalised_q}")
+        if not 0 < self.bootstrapped_label < 1:
+            raise ConfigError(f"bootstrapped_label must be in (0, 1), got {self.bootstrapped_label}")
         if not 0 <= self.label_smoothing < 1:
             raise ConfigError(f"label_smoothing must be in [0, 1), got {self.label_smoothing}")
         if not 0 <= self.auxiliary_weight < math.inf:
@@ -188,10 +203,10 @@ def _class_weights(kind: str, targets: NDArray[np.int64], spec: TaskSpec) -> Ten
 
 
 class MulticlassObjective(TaskObjective):
-    """Cross-entropy over ordered classes.
+    """Cross-entropy over ordered classes, or a form of it for labels that may be wrong.
 
     Args:
-        config: smoothing, class weights, column of subclasses.
+        config: loss, smoothing, class weights, column of subclasses.
         spec: labels and column, and subclasses if any.
         targets: class index of every training utterance, for balanced weights.
         auxiliary: what is learned beside.
@@ -213,10 +228,13 @@ class MulticlassObjective(TaskObjective):
         self.auxiliary = auxiliary
         self.spec = spec
         self.label_smoothing = config.label_smoothing
+        self._robust = robust_loss(config.loss, q=config.generalised_q, label_share=config.bootstrapped_label)
         weights = _class_weights(config.class_weights, targets, spec)
         self.register_buffer("class_weights", weights, persistent=False)
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        if self._robust is not None:
+            return weighted_mean(self._robust(outputs.float(), targets), targets, self.class_weights)
         return nn.functional.cross_entropy(
             outputs.float(), targets, weight=self.class_weights, label_smoothing=self.label_smoothing
         )
@@ -270,6 +288,9 @@ class MulticlassObjective(TaskObjective):
 
     def _losses(self, outputs: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
         """Shape: ``(rows, outputs)``, int64 ``(rows,)`` -> ``(rows,)``."""
+        if self._robust is not None:
+            losses = self._robust(outputs.float(), targets)
+            return losses if weights is None else losses * weights[targets]
         return nn.functional.cross_entropy(
             outputs.float(), targets, weight=weights, label_smoothing=self.label_smoothing, reduction="none"
         )

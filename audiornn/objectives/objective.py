@@ -127,6 +127,25 @@ def mean_of_known(losses: Tensor, known: Tensor) -> Tensor:
     return losses.masked_fill(~known, 0.0).sum() / known.sum().clamp(min=1)
 
 
+def total(losses: Mapping[str, Tensor]) -> Tensor:
+    """The sum of scalars; of one, itself."""
+    found = list(losses.values())
+    return found[0] if len(found) == 1 else torch.stack(found).sum()
+
+
+def _twice(
+    output: ClassifierOutput, targets: Mapping[str, Tensor], mixture: Mixture
+) -> tuple[ClassifierOutput, dict[str, Tensor], Tensor]:
+    """Mixed utterances with their own targets and again with those of their partners, and the weights of both."""
+    twice = ClassifierOutput(
+        output.logits.repeat(2, 1),
+        output.embedding.repeat(2, 1),
+        units=None if output.units is None else output.units.repeat(2, 1),
+    )
+    both = {name: torch.cat([values, values[mixture.partners]]) for name, values in targets.items()}
+    return twice, both, torch.cat([1 - mixture.shares, mixture.shares])
+
+
 class Objective(nn.Module):
     """Tasks side by side over one network, whose outputs they share out in their order.
 
@@ -208,7 +227,7 @@ class Objective(nn.Module):
 
     def outcomes(self, output: ClassifierOutput, targets: Mapping[str, Tensor]) -> dict[str, Outcome]:
         """What each task compares, of the utterances that have its targets. Targets by task."""
-        shares = dict(zip((spec.name for spec in self.specs), self._shares(output), strict=True))
+        shares = self.outputs(output)
         complete = len(self.tasks) == 1
         return {
             task.spec.name: task.select(shares[task.spec.name], output, targets[task.spec.name], complete=complete)
@@ -236,19 +255,6 @@ class Objective(nn.Module):
             )
             for name, values in targets.items()
         }
-
-    def mixed(
-        self, output: ClassifierOutput, targets: Mapping[str, Tensor], mixture: Mixture, *, counts: bool = True
-    ) -> Tensor:
-        """`forward` of utterances that are mixtures: each counts with its own targets and with those of its partner."""
-        twice = ClassifierOutput(
-            output.logits.repeat(2, 1),
-            output.embedding.repeat(2, 1),
-            units=None if output.units is None else output.units.repeat(2, 1),
-        )
-        both = {name: torch.cat([values, values[mixture.partners]]) for name, values in targets.items()}
-        loss: Tensor = self(twice, both, torch.cat([1 - mixture.shares, mixture.shares]), counts=counts)
-        return loss
 
     def check_augment(self, config: AugmentConfig, inputs: Inputs) -> None:
         """Raise `ConfigError` for an augmentation that changes what a task is about, or what else is heard."""
@@ -278,25 +284,37 @@ class Objective(nn.Module):
                 "take augment.mixup_of=frames"
             )
 
-    def forward(
+    def outputs(self, output: ClassifierOutput) -> dict[str, Tensor]:
+        """Each task's part of what a network gave."""
+        return dict(zip((spec.name for spec in self.specs), self._shares(output), strict=True))
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Of the tasks' losses."""
+        return dict(zip((spec.name for spec in self.specs), self._weights, strict=True))
+
+    def losses(
         self,
         output: ClassifierOutput,
         targets: Mapping[str, Tensor],
-        weights: Tensor | None = None,
+        mixture: Mixture | None = None,
         *,
         counts: bool = True,
-    ) -> Tensor:
-        """Weighted sum of the tasks' mean losses over the utterances that have their targets; a scalar.
+    ) -> dict[str, Tensor]:
+        """Weighted mean loss of each task over the utterances that have its targets; scalars.
 
-        Of a share of a batch it is such that the mean over all shares is the loss of the batch, see `weighed`.
+        Of a share of a batch they are such that the mean over all shares is that of the batch, see `weighed`.
 
         Args:
             output, targets: of a batch.
-            weights: of the utterances in these means, ``(batch,)``; None = 1 each.
+            mixture: what each utterance was mixed of: it counts with its own targets and with those of its partner.
             counts: False = these utterances are no part of the batch.
         """
+        weights = None
+        if mixture is not None:
+            output, targets, weights = _twice(output, targets, mixture)
         found = self.outcomes(output, targets)
-        losses = []
+        losses = {}
         for task, weight, units in zip(self._each(), self._weights, self._units(output), strict=True):
             outputs, wanted = found[task.spec.name]
             beside = self._beside(task.spec, Beside(output.embedding, units, targets, weights))
@@ -304,8 +322,19 @@ class Objective(nn.Module):
             loss = weight * task.training_loss(outputs, wanted, beside) if len(wanted) else 0 * _anything(output, task)
             if num_replicas() > 1:
                 loss = weighed(loss, int(counts) * task.mass(outputs, wanted, beside.weights))
-            losses.append(loss)
-        return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
+            losses[task.spec.name] = loss
+        return losses
+
+    def forward(
+        self,
+        output: ClassifierOutput,
+        targets: Mapping[str, Tensor],
+        mixture: Mixture | None = None,
+        *,
+        counts: bool = True,
+    ) -> Tensor:
+        """Sum of the tasks' `losses`; a scalar."""
+        return total(self.losses(output, targets, mixture, counts=counts))
 
     def figures(self, outcomes: Mapping[str, Outcome]) -> dict[str, float]:
         """Figures of the validation split by name, of its `outcomes` put together."""

@@ -19,7 +19,7 @@ from audiornn.streaming.carrying import Carry, Mask, State
 from audiornn.streaming.columns import WindowColumns
 from audiornn.streaming.convolving import running_stem
 from audiornn.streaming.front_end import RunningFrontEnd
-from audiornn.streaming.recurring import Hidden, RunningLayer
+from audiornn.streaming.recurring import Hidden, RunningLayer, RunningNorm
 from audiornn.streaming.running import running
 from audiornn.tasks import Ints, merged_units, units_table
 
@@ -58,6 +58,8 @@ class StreamingCore:
                 "weight_ih_l0": _features_first(layers[0]["weight_ih_l0"], encoder.stem.channels[-1])
             }
         self._layers = [RunningLayer(encoder.cell, layer) for layer in layers]
+        count = encoder.num_layers - 1 if encoder.layer_norm else 0
+        self._norms = [RunningNorm(_below(f"encoder.norms.{index}.", weights)) for index in range(count)]
         self._pooling = running(spec.model.pooling, _below("pooling.", weights))
         self._embedding = _linear("embedding.linear", weights)
         self._head, self._frame_head = _linear("head.linear", weights), _linear("frame_head", weights)
@@ -130,7 +132,9 @@ class StreamingCore:
         outputs, pooled = hidden[:, None][:, :0], latest[:, None][:, :0]
         if present.shape[1]:
             outputs, after = present, []
-            for layer, before in zip(self._layers, recurrent, strict=True):
+            for index, (layer, before) in enumerate(zip(self._layers, recurrent, strict=True)):
+                if index and self._norms:
+                    outputs = self._norms[index - 1](outputs)
                 outputs, own = layer.step(outputs, before)
                 after.append(own)
             recurrent = tuple(after)

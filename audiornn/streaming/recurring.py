@@ -98,3 +98,25 @@ class RunningLayer:
                 np.maximum(hidden, 0, out=hidden)
             outputs[:, frame] = hidden
         return (hidden,)
+
+
+class RunningNorm:
+    """`torch.nn.LayerNorm` over the features of a frame.
+
+    Args:
+        weights: ``weight`` and ``bias``.
+    """
+
+    _EPS = np.float32(1e-5)
+
+    def __init__(self, weights: Mapping[str, Floats]) -> None:
+        self._weight, self._bias = weights["weight"], weights["bias"]
+
+    def __call__(self, x: Floats) -> Floats:
+        """Shape: ``(..., features)`` -> the same."""
+        deviation: Floats = x - x.mean(axis=-1, keepdims=True)
+        variance = np.square(deviation).mean(axis=-1, keepdims=True)
+        deviation /= np.sqrt(variance + self._EPS)
+        deviation *= self._weight
+        deviation += self._bias
+        return deviation

@@ -1,0 +1,231 @@
+"""Teachers: trained models whose probabilities a network learns beside its targets (Hinton et al., 2015)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from audiornn.checkpoint import load_network
+from audiornn.errors import ConfigError
+from audiornn.hub import find_folder
+from audiornn.inputs import Inputs
+from audiornn.models.classifier import ClassifierOutput, PaddedSequences
+from audiornn.objectives import Objective
+from audiornn.replicas import num_replicas, weighed
+from audiornn.spec import ModelSpec, read_spec
+from audiornn.tasks import CALIBRATED, MULTICLASS, TaskSpec
+
+
+class Teacher(NamedTuple):
+    """A saved model, known but for its weights."""
+
+    folder: Path
+    spec: ModelSpec
+
+
+class Lesson(NamedTuple):
+    """What a task of the network learns from one of a teacher's."""
+
+    kind: str
+    outputs: slice
+    """Of the teacher's logits."""
+    order: list[int]
+    """Which of the teacher's labels each of the network's own is."""
+
+
+def find_teachers(models: Sequence[str]) -> list[Teacher]:
+    """Teachers by their model folders, run folders or names on the hub.
+
+    Raises:
+        ModelError: no such model.
+    """
+    folders = [find_folder(model, Path()) for model in models]
+    return [Teacher(folder, read_spec(folder)) for folder in folders]
+
+
+def check_hearing(teachers: Sequence[Teacher], inputs: Inputs) -> None:
+    """Raise `ConfigError` for teachers that can't hear what a network with these inputs is trained on."""
+    for folder, spec in teachers:
+        if spec.inputs.reads_audio and not inputs.reads_audio:
+            raise ConfigError(f"teacher: expected one that reads no audio beside features=none, got '{folder}'")
+        rate, own_rate = spec.features.sample_rate, inputs.features.sample_rate
+        if spec.inputs.reads_audio and rate != own_rate:
+            raise ConfigError(f"teacher: expected features.sample_rate={rate} as of '{folder}', got {own_rate}")
+        for name, stream in spec.inputs.sequences.items():
+            own = inputs.sequences.get(name)
+            if own is None or own.clock != stream.clock or own.num_features not in (0, stream.num_features):
+                raise ConfigError(
+                    f"teacher: expected the sequence {name!r} of '{folder}', {stream.num_features} values at "
+                    f"{stream.frame_rate:g} Hz, got {'another' if own else 'none'}"
+                )
+
+
+def lessons_of(teacher: Teacher, tasks: Sequence[TaskSpec]) -> dict[str, Lesson]:
+    """What tasks learn from a teacher, by their names; those without probabilities learn nothing.
+
+    A teacher's task is found by its name or, failing that, by its labels.
+
+    Raises:
+        ConfigError: a task of the same name has other labels, or nothing can be learned at all.
+    """
+    theirs, lessons = teacher.spec.tasks, {}
+    for own in (task for task in tasks if task.kind in CALIBRATED):
+        named = next((each for each in theirs if each.name == own.name), None)
+        if named is not None:
+            _check_same(own, named, teacher.folder)
+        alike = [each for each in theirs if each.kind == own.kind and set(each.labels) == set(own.labels)]
+        found = named or (alike[0] if len(alike) == 1 else None)
+        if found is not None:
+            start = sum(each.num_outputs for each in theirs[: theirs.index(found)])
+            order = [found.labels.index(label) for label in own.labels]
+            lessons[own.name] = Lesson(own.kind, slice(start, start + found.num_outputs), order)
+    if not lessons:
+        wanted, got = (", ".join(f"{task.name} ({task.kind})" for task in some) for some in (tasks, theirs))
+        raise ConfigError(
+            f"teacher: expected tasks of labels ({', '.join(CALIBRATED)}) that objective and teacher share, "
+            f"got {wanted} to learn, and {got} in '{teacher.folder}'"
+        )
+    return lessons
+
+
+def _check_same(own: TaskSpec, theirs: TaskSpec, folder: Path) -> None:
+    if own.kind != theirs.kind:
+        raise ConfigError(f"teacher: expected {own.name!r} to be {own.kind} in '{folder}', got {theirs.kind}")
+    lacking, further = set(own.labels) - set(theirs.labels), set(theirs.labels) - set(own.labels)
+    if lacking or further:
+        told = [f"lacks {', '.join(sorted(lacking))}"] * bool(lacking)
+        told += [f"has {', '.join(sorted(further))} besides"] * bool(further)
+        raise ConfigError(f"teacher: expected the labels of {own.name!r} in '{folder}', which {' and '.join(told)}")
+
+
+def probabilities(kind: str, logits: Tensor, temperature: float) -> Tensor:
+    """What outputs say when they are divided by a temperature; float32. Shape: ``(batch, outputs)`` -> the same."""
+    logits = logits.float() / temperature
+    return torch.softmax(logits, dim=1) if kind == MULTICLASS else torch.sigmoid(logits)
+
+
+def divergence(kind: str, logits: Tensor, taught: Tensor, temperature: float) -> Tensor:
+    """Mean Kullback-Leibler divergence of what outputs say from what they are taught, a scalar.
+
+    Over the classes of an utterance, or of each of its labels by itself. Times the temperature's square, which keeps
+    the size of its gradient what it is at 1 (Hinton et al., 2015, section 2).
+
+    Args:
+        kind: of the task.
+        logits: outputs, ``(batch, outputs)``.
+        taught: `probabilities` at the same temperature, ``(batch, outputs)``.
+        temperature: of both.
+    """
+    logits = logits.float() / temperature
+    if kind == MULTICLASS:
+        mean = functional.kl_div(logits.log_softmax(dim=1), taught, reduction="batchmean")
+    else:
+        entropy = -torch.xlogy(taught, taught) - torch.xlogy(1 - taught, 1 - taught)
+        mean = (functional.binary_cross_entropy_with_logits(logits, taught, reduction="none") - entropy).mean()
+    return temperature**2 * mean
+
+
+class Teaching:
+    """Teachers of one network, which is none of its modules: they are neither trained, saved nor averaged with it.
+
+    What they are asked about is the network's own augmented audio, through their own front ends and without masks.
+    Their probabilities are averaged. An utterance that lacks the target of a task is taught all the same.
+
+    Args:
+        teachers: at least one.
+        tasks, inputs: of the network that learns.
+        weight: of the divergence in a task's loss, in (0, 1]; the rest is the weight of its targets.
+        temperature: see `probabilities`.
+
+    Raises:
+        ConfigError: a teacher hears other inputs, or has other labels.
+        ModelError: a teacher can't be read.
+    """
+
+    def __init__(
+        self,
+        teachers: Sequence[Teacher],
+        tasks: Sequence[TaskSpec],
+        inputs: Inputs,
+        *,
+        weight: float,
+        temperature: float,
+    ) -> None:
+        check_hearing(teachers, inputs)
+        self._lessons = [lessons_of(teacher, tasks) for teacher in teachers]
+        self._networks = [load_network(*teacher).requires_grad_(False) for teacher in teachers]
+        self._weight = weight
+        self._temperature = temperature
+
+    def __deepcopy__(self, memo: object) -> Teaching:
+        """Itself: the copy of a network whose weights are averaged needs no further teachers."""
+        return self
+
+    def to(self, device: torch.device) -> None:
+        """Move the teachers."""
+        for network in self._networks:
+            network.to(device)
+
+    @torch.no_grad()
+    def probabilities(
+        self,
+        waveforms: Tensor,
+        lengths: Tensor,
+        sequences: Mapping[str, PaddedSequences],
+        *,
+        origins: Callable[[Tensor], Tensor] | None = None,
+        has_gaps: bool | None = None,
+    ) -> dict[str, Tensor]:
+        """What the teachers say, by task, outputs in the network's own order. Args as of `RecurrentClassifier.frames`.
+
+        Shape: -> ``(batch, outputs)`` each.
+        """
+        said: dict[str, list[Tensor]] = {}
+        for network, lessons in zip(self._networks, self._lessons, strict=True):
+            heard = {name: sequences[name] for name in network.inputs.sequences}
+            frames = network.frames(waveforms, lengths, heard, origins=origins, has_gaps=has_gaps)
+            logits = network.classify(frames).logits
+            for name, lesson in lessons.items():
+                said.setdefault(name, []).append(_in_order(lesson, logits[:, lesson.outputs], self._temperature))
+        return {name: torch.stack(parts).mean(dim=0) for name, parts in said.items()}
+
+    def losses(
+        self,
+        objective: Objective,
+        output: ClassifierOutput,
+        losses: Mapping[str, Tensor],
+        taught: Mapping[str, Tensor],
+        *,
+        counts: bool = True,
+    ) -> dict[str, Tensor]:
+        """Losses of tasks, of which those that are taught have the divergence for a share.
+
+        Args:
+            objective: whose tasks they are.
+            output: of a batch.
+            losses: `Objective.losses`, by task.
+            taught: `probabilities`, by task.
+            counts: False = these utterances are no part of the batch.
+        """
+        logits, weights = objective.outputs(output), objective.weights
+        found = dict(losses)
+        for spec in objective.specs:
+            if spec.name in taught:
+                apart = divergence(spec.kind, logits[spec.name], taught[spec.name], self._temperature)
+                if num_replicas() > 1:
+                    apart = weighed(apart, apart.new_tensor(int(counts) * len(output.logits)))
+                found[spec.name] = (1 - self._weight) * losses[spec.name] + self._weight * weights[spec.name] * apart
+        return found
+
+
+def _in_order(lesson: Lesson, logits: Tensor, temperature: float) -> Tensor:
+    """A teacher's probabilities in the order of the network that learns."""
+    if lesson.kind == MULTICLASS or logits.shape[1] == len(lesson.order):
+        return probabilities(lesson.kind, logits, temperature)[:, lesson.order]
+    # One output for two labels: the other way round it has the other sign.
+    return probabilities(lesson.kind, logits if lesson.order == [0, 1] else -logits, temperature)
