@@ -8,7 +8,6 @@ import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -153,21 +152,15 @@ class Composer:
 
     def compose(self, overrides: Sequence[str]) -> Any:
         """The ``TrainCommand`` that these words make."""
-        from hydra import compose
+        from hydra import compose, initialize_config_dir
         from omegaconf import OmegaConf
-
-        _ = self._hydra
-        return OmegaConf.to_object(compose("train", [*overrides, "run_dir=none"]))
-
-    @cached_property
-    def _hydra(self) -> None:
-        from hydra import initialize_config_dir
 
         from audiornn.config import register
         from audiornn.help import conf_dir
 
         register("train")
-        initialize_config_dir(str(conf_dir()), version_base="1.3")
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            return OmegaConf.to_object(compose("train", [*overrides, "run_dir=none"]))
 
     def differences(self, command: Any) -> dict[str, Any]:
         """Settings that shape a model and are not as they were by default, by dotted name."""
