@@ -131,7 +131,7 @@ def step_row(step: Step, lines: Mapping[str, Lines]) -> list[str]:
         f"{statistics.mean(cost.values):.2f}" if cost.values else NOTHING,
         f"{any_line['parameters']:,}",
         f"{network_macs(any_line) / 1e6:.1f}",
-        *([never_heard_text(own, pairs)] if any_line["validation"]["never_heard"] else []),
+        *([never_heard_text(own, pairs), auroc_text(own, pairs)] if any_line["validation"]["never_heard"] else []),
     ]
 
 
@@ -140,6 +140,15 @@ def never_heard_text(own: Lines, pairs: Sequence[tuple[Line, Line]]) -> str:
     gained = gain(pairs, "never_heard")
     text = shares(own, "never_heard").text(1)
     return f"{text} ({gained.text(1, sign=True)})" if gained.values else text
+
+
+def auroc_text(own: Lines, pairs: Sequence[tuple[Line, Line]]) -> str:
+    """Area under the ROC curve between words never heard and words, in per cent, and its gain."""
+    name = "never_heard_auroc"
+    found = Figure(tuple(100 * line["validation"][name] for line in own.values()))
+    both = [each for each in pairs if each[1]["validation"].get(name) is not None]
+    gained = Figure(tuple(100 * (new["validation"][name] - old["validation"][name]) for new, old in both))
+    return f"{found.text(1)} ({gained.text(1, sign=True)})" if gained.values else found.text(1)
 
 
 def network_macs(line: Line) -> int:
@@ -159,7 +168,7 @@ def group_table(steps: Sequence[Step], lines: Mapping[str, Lines]) -> list[str]:
     rows = [step_row(step, lines) for step in steps if lines[step.name]]
     left = [step.name for step in steps if not lines[step.name]]
     width = max((len(row) for row in rows), default=0)
-    head = [*STEP_HEAD, "never heard %"][:width]
+    head = [*STEP_HEAD, "never heard %", "AUROC %"][:width]
     table = markdown(head, [[*row, *[NOTHING] * (width - len(row))] for row in rows], numbers_from=NUMBERS_FROM)
     return [*table, *([""] if table and left else []), *([f"Not measured yet: {', '.join(left)}."] if left else [])]
 
@@ -276,8 +285,9 @@ seeds; the gain is that over the step before with the same seeds; the interval i
 may make it, as both heard the same ones; the loss gain is of the validation loss in nats, positive where it falls;
 CPU time is a ratio. Choices are made by these figures; the test split is read once for each published row. "Never
 heard" is the recall, as `unknown`, of all clips of words that were kept out of training, which count in no other
-column. MACs are multiply-accumulates for a second of audio, of the network; intervals of test figures are Wilson's
-for the number of clips.""".splitlines()
+column; AUROC is how well the probability of `unknown` tells them from clips of the eight words, wherever the line is
+drawn: recall alone can be bought with words that are refused. MACs are multiply-accumulates for a second of audio, of
+the network; intervals of test figures are Wilson's for the number of clips.""".splitlines()
 
 
 def where(every: Sequence[Line]) -> list[str]:

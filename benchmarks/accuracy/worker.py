@@ -69,6 +69,7 @@ def figures(evaluation: Any, store: Any, held_out: list[str]) -> dict[str, Any]:
         "words": share(heard & ~unknown),
         "unknown": share(heard & unknown),
         "never_heard": share(~heard) if held_out else None,
+        "never_heard_auroc": told_apart(evaluation, ~heard, heard & ~unknown) if held_out else None,
         "loss": round(cross_entropy(evaluation.targets[heard], evaluation.probabilities[heard]), 5),
         "unknown_by_word": {
             str(word): [training[word], *share(unknown & (words == word))] for word in sorted(set(words[unknown]))
@@ -76,6 +77,21 @@ def figures(evaluation: Any, store: Any, held_out: list[str]) -> dict[str, Any]:
         "clips": hashlib.sha256("\n".join(ids).encode()).hexdigest()[:16],
         "right": packed(right[heard].tolist()),
     }
+
+
+def told_apart(evaluation: Any, never_heard: Any, words: Any) -> float:
+    """Area under the ROC curve of the probability of `unknown`: clips of words never heard against those of the words.
+
+    Recall alone is bought with words that are refused: whatever makes `unknown` likelier for all clips raises it.
+    """
+    import numpy as np
+    from sklearn.metrics import roc_auc_score
+
+    from audiornn.labels import UNKNOWN
+
+    scores = evaluation.probabilities[:, evaluation.labels.index(UNKNOWN)]
+    chosen = never_heard | words
+    return round(float(roc_auc_score(np.asarray(never_heard)[chosen], scores[chosen])), 5)
 
 
 def best_of(history: list[dict[str, float]]) -> dict[str, float]:
