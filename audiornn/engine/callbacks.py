@@ -36,14 +36,22 @@ class HistoryTable(Callback):
             write_rows(self._path, pl_module.history)
 
 
-class LogOfOtherProcess(Callback):
-    """Has the first of several training processes log as the one that started it."""
+class OtherProcess(Callback):
+    """Has several training processes be as the one that started them: its threads, and the log of the first.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        path: of the log.
+        num_threads: of torch; 0 = as Lightning shares them out.
+    """
+
+    def __init__(self, path: Path, num_threads: int) -> None:
         self._path = path
+        self._num_threads = num_threads
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         del pl_module, stage
+        if self._num_threads:
+            torch.set_num_threads(self._num_threads)
         # A convolution's gradient lies in memory as the convolution left it; the exchange copies some hundred numbers.
         warnings.filterwarnings("ignore", message=".*Grad strides do not match bucket view strides.*")
         if trainer.is_global_zero and not logger.hasHandlers():

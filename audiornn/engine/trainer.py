@@ -20,7 +20,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.profilers import AdvancedProfiler, Profiler, SimpleProfiler
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 
-from audiornn.engine.callbacks import AveragedWeights, HistoryTable, KeptWeights, LogOfOtherProcess, MovableCheckpoint
+from audiornn.engine.callbacks import AveragedWeights, HistoryTable, KeptWeights, MovableCheckpoint, OtherProcess
 from audiornn.engine.steps import ClassifierTraining, StoreLoaders
 from audiornn.errors import ConfigError
 from audiornn.runs import RunFolder
@@ -47,7 +47,7 @@ def build_trainer(
     folder = run_dir / "checkpoints"
     figure, mode = monitor
     callbacks: list[Callback] = [
-        LogOfOtherProcess(RunFolder(run_dir).log),
+        OtherProcess(RunFolder(run_dir).log, config.num_threads),
         HistoryTable(run_dir / "metrics.csv"),
         MovableCheckpoint(folder, "best", monitor=figure, mode=mode, enable_version_counter=False),
         # Of its own: `save_last` of the one above writes nothing in an epoch that is not the best.

@@ -60,7 +60,10 @@ class MulticlassConfig(TaskConfig):
     def __post_init__(self) -> None:
         check_choice("loss", self.loss, LOSSES)
         if self.loss != "cross_entropy" and self.label_smoothing:
-            raise ConfigError(f"loss={self.loss}: expected label_smoothing=0 beside it, got {self.label_smoothing}")
+            raise ConfigError(
+                f"loss={self.loss}: expected label_smoothing=0 beside it, got {self.label_smoothing}; "
+                "objective=multiclass_noisy has none"
+            )
         if not 0 < self.generalised_q <= 1:
             raise ConfigError(f"generalised_q must be in (0, 1], got {self.generalised_q}")
         if not 0 < self.bootstrapped_label < 1:
@@ -259,12 +262,16 @@ class MulticlassObjective(TaskObjective):
 
     def training_loss(self, outputs: Tensor, targets: Tensor, beside: Beside) -> Tensor:
         if self._subclasses is None:
-            loss = super().training_loss(outputs, targets, beside)
-        else:
-            loss = self._loss_of_subclasses(outputs, targets, beside)
-        if self.auxiliary is not None:
-            loss = loss + self.auxiliary(beside.embedding, beside.targets[AUXILIARY], beside.weights)
-        return loss
+            return super().training_loss(outputs, targets, beside)
+        return self._loss_of_subclasses(outputs, targets, beside)
+
+    def further_loss(self, beside: Beside) -> tuple[Tensor, Tensor] | None:
+        if self.auxiliary is None:
+            return None
+        targets = beside.targets[AUXILIARY]
+        known = (targets != MISSING_CLASS).float()
+        mass = (known if beside.weights is None else known * beside.weights).sum()
+        return self.auxiliary(beside.embedding, targets, beside.weights), mass
 
     def weighted(self, outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
         return self._mean(self._losses(outputs, targets, self.class_weights), targets, weights)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from audiornn.augment import AugmentConfig
 from audiornn.effects.mixing import Mixture
 from audiornn.errors import ConfigError, CorpusError
+from audiornn.features.config import LOGMEL, MFCC
 from audiornn.inputs import Inputs
 from audiornn.labels import SILENCE, UNKNOWN
 from audiornn.manifest import Utterance
@@ -23,7 +24,7 @@ from audiornn.models.classifier import ClassifierOutput
 from audiornn.models.config import ModelConfig
 from audiornn.replicas import num_replicas, weighed
 from audiornn.targets import MISSING_CLASS, TargetSource, UtteranceSource, read_targets
-from audiornn.tasks import BINARY, MULTICLASS, Floats, Ints, TaskSpec
+from audiornn.tasks import BINARY, FRAMES, MULTICLASS, Floats, Ints, TaskSpec
 
 Outcome = tuple[Tensor, Tensor]
 """Outputs of a task, and its targets."""
@@ -90,6 +91,10 @@ class TaskObjective(nn.Module):
             return self.weighted(outputs, targets, beside.weights)
         loss: Tensor = self(outputs, targets)
         return loss
+
+    def further_loss(self, beside: Beside) -> tuple[Tensor, Tensor] | None:  # noqa: ARG002
+        """A mean loss that is learned beside, and what it is a mean over; scalars. None of most tasks."""
+        return None
 
     def weighted(self, outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
         """`forward` as a mean in which rows have weights ``(rows,)``, for a task that `can_be_mixed`."""
@@ -258,6 +263,18 @@ class Objective(nn.Module):
 
     def check_augment(self, config: AugmentConfig, inputs: Inputs) -> None:
         """Raise `ConfigError` for an augmentation that changes what a task is about, or what else is heard."""
+        follows = inputs.sequences or any(spec.kind == FRAMES for spec in self.specs)
+        if config.speed_percent and config.speed_keeps_length and inputs.reads_audio and follows:
+            raise ConfigError(
+                "augment.speed_keeps_length: expected false where intervals or sequences follow the audio, got true"
+            )
+        of_bands = inputs.features.kind in (MFCC, LOGMEL) and inputs.features.normalisation in ("none", "global")
+        if config.filter_db and inputs.reads_audio and not of_bands:
+            raise ConfigError(
+                "augment.filter_db: expected features of mel bands with normalisation none or global, got "
+                f"{inputs.features.kind} with {inputs.features.normalisation}; set augment.filter_db=0"
+            )
+        self._check_alike(config)
         if config.mixup:
             self._check_mixup(config, inputs)
         if config.unknown_probability and not self.word_labels:
@@ -270,6 +287,11 @@ class Objective(nn.Module):
                 "augment.unknown_probability: expected a network that hears audio alone, got sequences; set "
                 "augment.unknown_probability=0"
             )
+
+    def _check_alike(self, config: AugmentConfig) -> None:
+        named = {label for group in config.unknown_alike for label in group}
+        if config.unknown_probability and (strange := sorted(named - set(self.word_labels))):
+            raise ConfigError(f"augment.unknown_alike: expected labels of the corpus, got {strange[0]!r}")
 
     def _check_mixup(self, config: AugmentConfig, inputs: Inputs) -> None:
         for task in self._each():
@@ -323,6 +345,10 @@ class Objective(nn.Module):
             if num_replicas() > 1:
                 loss = weighed(loss, int(counts) * task.mass(outputs, wanted, beside.weights))
             losses[task.spec.name] = loss
+            if (further := task.further_loss(beside)) is not None:
+                mean, mass = further
+                mean = weighed(mean, int(counts) * mass) if num_replicas() > 1 else mean
+                losses[_further(task.spec, "beside")] = weight * mean
         return losses
 
     def forward(
@@ -427,8 +453,9 @@ def _further(spec: TaskSpec, name: str) -> str:
 
 def _anything(output: ClassifierOutput, task: TaskObjective) -> Tensor:
     """A scalar that depends on every weight."""
-    total = output.logits.sum() + sum(parameter.sum() for parameter in task.parameters())
-    return total if output.frame_logits is None else total + output.frame_logits.sum()
+    # In float32 as every loss is: processes exchange them.
+    found = output.logits.float().sum() + sum(parameter.float().sum() for parameter in task.parameters())
+    return found if output.frame_logits is None else found + output.frame_logits.float().sum()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -301,7 +301,8 @@ def where(every: Sequence[Line]) -> list[str]:
     span = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
     return [
         "",
-        f"{len(every)} trainings, {hours:.1f} CPU hours, {span}, torch {', '.join(torch)}, on {'; '.join(machines)}.",
+        f"{len(every)} training{'s' * (len(every) != 1)}, {hours:.1f} CPU hours, {span}, "
+        f"torch {', '.join(torch)}, on {'; '.join(machines)}.",
     ]
 
 

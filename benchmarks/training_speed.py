@@ -1,0 +1,255 @@
+"""Clips that are trained on in a second: ``python benchmarks/training_speed.py``.
+
+Writes `benchmarks/training_speed.md`. Three ways to train the same network on the same clips of noise, of 0.5 to 1 s,
+take turns in every round:
+
+- *bare*: forward, backward and step of the network alone, on frames that are there already;
+- *whole*: what ``audiornn train`` does, between the start and the end of an epoch: load, augment, front end, masks,
+  forward, backward, clip, step, average, log;
+- *peers' way*: a dataset that reads, augments and turns into frames one clip at a time, in loader processes or in the
+  process itself, whichever is faster; clips padded to the longest of a batch that was drawn whatever the lengths; the
+  network's recurrent layers over ``pack_padded_sequence``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from front_end import processor
+from torch.utils.data import DataLoader, Dataset
+from training_step import write_clips
+
+WORKERS = (0, 2)
+
+
+class PerClip(Dataset[Any]):
+    """Frames and class of one clip: read from its file, augmented, through the front end."""
+
+    def __init__(self, store: Any, files: list[str], augmenter: Any, front_end: Any, targets: Any) -> None:
+        self.rows = store.indices("train").tolist()
+        self.files, self.augmenter, self.front_end, self.targets = files, augmenter, front_end, targets
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @torch.no_grad()
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        import soundfile
+
+        row = self.rows[index]
+        waveform = torch.from_numpy(soundfile.read(self.files[row], dtype="float32")[0]).unsqueeze(0)
+        draws = self.augmenter.draw(0, torch.tensor([row]))
+        waveform, length = self.augmenter.waveforms(waveform, torch.tensor([waveform.shape[1]]), draws)
+        frames = self.front_end.frames(waveform, length, has_gaps=False)
+        values = self.augmenter.features(frames.values, frames.lengths, draws)
+        return values[0, : int(frames.lengths[0])], int(self.targets[row])
+
+
+def collate(clips: list[tuple[torch.Tensor, int]]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Frames padded to the longest, their counts, classes."""
+    frames, classes = zip(*clips, strict=True)
+    lengths = torch.tensor([len(each) for each in frames])
+    return torch.nn.utils.rnn.pad_sequence(list(frames), batch_first=True), lengths, torch.tensor(classes)
+
+
+class Ways:
+    """The three ways, with a network each.
+
+    Args:
+        experiment: settings.
+        folder: for clips and store.
+    """
+
+    def __init__(self, experiment: str, folder: Path) -> None:
+        from hydra import compose, initialize_config_dir
+        from omegaconf import OmegaConf
+
+        from audiornn.config import register
+        from audiornn.corpora.folder import FolderCorpus
+        from audiornn.help import conf_dir
+        from audiornn.store import prepare
+
+        register("train")
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            self.config = OmegaConf.to_object(compose("train", [f"experiment={experiment}", "run_dir=none"]))
+        write_clips(folder / "clips")
+        corpus = FolderCorpus(path=str(folder / "clips"))
+        self.store = prepare(corpus, data_dir=folder, sample_rate=self.config.features.sample_rate)
+        self.files = [str(folder / "clips" / name) for name in self.store.utterance_ids]
+        self.objective = self.config.objective.build(self.store)
+        self.targets = next(iter(self.objective.read_targets(self.store).values()))
+        self.folder, self.rounds = folder, 0
+        self.frames = self._frames()
+
+    def module(self) -> Any:
+        """A network that is yet to be trained, with its augmentation."""
+        from audiornn.training import build_module
+
+        module = build_module(self.config, self.store, self.objective)
+        module.network.train()
+        return module
+
+    def _frames(self) -> list[tuple[Any, Any]]:
+        """Frames and targets of an epoch, as training has them."""
+        from audiornn.data import training_loader
+
+        module = self.module()
+        found = []
+        batches = training_loader(self.store, self.config.loader, self.objective.read_targets(self.store), seed=0)
+        for batch in batches:
+            draws = module.augmenter.draw(0, batch.utterances)
+            with torch.no_grad():
+                waveforms, lengths = module.augmenter.waveforms(batch.waveforms, batch.lengths, draws)
+                frames = module.network.features.frames(waveforms, lengths, has_gaps=False)
+            found.append((frames, batch.targets))
+        return found
+
+    @property
+    def clips(self) -> int:
+        """In an epoch."""
+        return len(self.store.indices("train"))
+
+    def bare(self) -> float:
+        """Seconds of an epoch."""
+        from audiornn.optimization import build_optimizer
+
+        module = self.module()
+        optimizer = build_optimizer(self.config.optimizer, module.network, fused=True)
+        started = time.perf_counter()
+        for frames, targets in self.frames:
+            loss = self.objective(module.network.classify(frames), targets)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        return time.perf_counter() - started
+
+    def whole(self) -> float:
+        """Seconds between the start and the end of an epoch of Lightning's, validation not counted."""
+        import dataclasses
+
+        from lightning.pytorch.callbacks import Callback
+
+        from audiornn.engine import StoreLoaders, build_trainer, fit
+
+        clock: dict[str, float] = {}
+
+        class Clock(Callback):
+            def on_train_epoch_start(self, *_: Any) -> None:
+                clock["start"] = time.perf_counter()
+
+            def on_validation_start(self, *_: Any) -> None:
+                clock["end"] = time.perf_counter()
+
+        self.rounds += 1
+        settings = dataclasses.replace(self.config.trainer, max_epochs=1)
+        run_dir = self.folder / f"run-{self.rounds}"
+        trainer = build_trainer(settings, run_dir, monitor=("validation_loss", "min"))
+        trainer.callbacks.append(Clock())
+        module = self.module()
+        fit(trainer, module, StoreLoaders(self.store, self.config.loader, self.objective, seed=0), resume_from=None)
+        return clock["end"] - clock["start"]
+
+    def per_clip(self, workers: int) -> float:
+        """Seconds of an epoch the peers' way."""
+        from audiornn.optimization import build_optimizer
+        from audiornn.padding import Frames
+
+        module = self.module()
+        for layer in module.network.encoder.layers:
+            layer.forward = layer.forward_packed
+        optimizer = build_optimizer(self.config.optimizer, module.network)
+        dataset = PerClip(self.store, self.files, module.augmenter, module.network.features, self.targets)
+        name = self.objective.specs[0].name
+        loader: DataLoader[Any] = DataLoader(
+            dataset,
+            batch_size=self.config.loader.batch_size,
+            shuffle=True,
+            collate_fn=collate,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+        )
+        if workers:
+            for _ in loader:  # they are started once in a training
+                break
+        started = time.perf_counter()
+        for values, lengths, classes in loader:
+            loss = self.objective(module.network.classify(Frames(values, lengths)), {name: classes})
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(module.network.parameters(), 1.0)
+            optimizer.step()
+        return time.perf_counter() - started
+
+
+def measure(experiment: str, rounds: int) -> tuple[int, dict[str, list[float]]]:
+    """Clips of an epoch, and the seconds that each way takes in each round."""
+    with tempfile.TemporaryDirectory() as folder:
+        ways = Ways(experiment, Path(folder))
+        kinds = {"bare": ways.bare, "whole": ways.whole}
+        kinds |= {f"peers' way, {workers} loader processes": partial(ways.per_clip, workers) for workers in WORKERS}
+        found: dict[str, list[float]] = {name: [] for name in kinds}
+        for turn in range(rounds + 1):
+            for name, run in kinds.items():
+                seconds = run()
+                if turn:  # the first warms up
+                    found[name].append(seconds)
+        return ways.clips, found
+
+
+def render(experiment: str, clips: int, found: dict[str, list[float]]) -> Iterator[str]:
+    """A table: clips a second, and each round's throughput over that of the bare network."""
+    yield from (
+        "",
+        f"## experiment={experiment}",
+        "",
+        "| way | clips per second | of the bare network |",
+        "|---|---:|---:|",
+    )
+    for name, seconds in found.items():
+        ratio = statistics.median(bare / own for bare, own in zip(found["bare"], seconds, strict=True))
+        yield f"| {name} | {clips / statistics.median(seconds):,.0f} | {100 * ratio:.0f} % |"
+    peers = [min(times) for times in zip(*list(found.values())[2:], strict=True)]
+    faster = statistics.median(theirs / own for theirs, own in zip(peers, found["whole"], strict=True))
+    yield from ("", f"The whole is {faster:.1f} times as fast as the faster of the peers' ways.")
+
+
+def main() -> None:
+    """Entry point."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--experiments", nargs="+", default=["demo", "sc8u", "sc8u_stream"])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    from audiornn.cli import keep_memory
+
+    keep_memory()
+    torch.set_num_threads(arguments.threads)
+    tables = [line for name in arguments.experiments for line in render(name, *measure(name, arguments.rounds))]
+    head = [
+        "# Clips trained on in a second",
+        "",
+        "Written by `python benchmarks/training_speed.py`, which says what the ways are; not to be edited.",
+        "",
+        f"Batches of 64 clips of 0.5 to 1 s, medians of {arguments.rounds} rounds in which the ways take turns.",
+        "",
+        f"{processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, "
+        f"Python {platform.python_version()}, torch {version('torch')}",
+    ]
+    text = "\n".join([*head, *tables]) + "\n"
+    Path(__file__).with_suffix(".md").write_text(text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
