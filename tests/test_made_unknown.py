@@ -76,6 +76,20 @@ def test_a_made_word_is_of_the_halves_that_it_should_be(kind, ends, heard):
     assert found[12_000:].eq(0).all() and found.square().sum().item() == pytest.approx(first.square().sum(), rel=0.25)
 
 
+@pytest.mark.parametrize("ends", [False, True])
+@pytest.mark.parametrize("kind", ["spliced", "crossed"])
+def test_what_is_left_of_a_clip_is_as_quiet_as_the_clips_are_and_no_silence(kind, ends):
+    """A classifier would learn that what ends in zeros is unknown."""
+    waveforms, lengths = pad_waveforms([word(500, 1000, at=4000, size=16_000), word(2000, 4000, at=6000, size=12_000)])
+    cuts = torch.tensor([[0.35, 0.35]])
+    arguments = (torch.tensor([KINDS.index(kind)]), cuts, torch.tensor([ends]))
+    found = made_unknown(waveforms[:1], lengths[:1], waveforms[1:], lengths[1:], *arguments, sample_rate=RATE)[0]
+    levels = found.reshape(-1, 160).square().mean(dim=1).sqrt()
+    quiet = waveforms[0, :3000].square().mean().sqrt()
+    assert levels.min() > 0.5 * quiet
+    assert 0.5 < levels[-20:].median() / quiet < 2
+
+
 def test_a_reversed_word_is_its_samples_backwards():
     found, first = made("reversed")
     torch.testing.assert_close(found[100:11_900], first[:12_000].flip(0)[100:11_900])

@@ -146,7 +146,11 @@ def made_unknown(
     way = kinds.clamp(max=1) + ((kinds == KINDS.index(SPLICED)) & ends) + 2 * (kinds == KINDS.index(CROSSED))
     pieces = torch.stack([torch.stack(each, dim=1) for each in ways])[way, torch.arange(len(way), device=way.device)]
     fade = max(1, round(_FADE_SECONDS * sample_rate))
-    put_together = joined(first, second, lengths, others, pieces.reshape(-1, 3, 2), of_second[way], fade)
+    pieces = pieces.reshape(-1, 3, 2)
+    put_together = joined(first, second, lengths, others, pieces, of_second[way], fade)
+    rest = torch.arange(first.shape[1], device=first.device) - (pieces[:, :, 1] - pieces[:, :, 0]).abs().sum(1, True)
+    filled = (rest >= 0) & (rest < (lengths + rest[:, 0]).unsqueeze(1))
+    put_together = torch.where(filled, _quiet(first, second, begin, other_end, others, rest), put_together)
     laid_over = _laid_over(first, second, lengths, others, cut - other_cut)
     return torch.where((kinds == KINDS.index(MIXED)).unsqueeze(1), laid_over, put_together)
 
@@ -157,6 +161,21 @@ def _places(words: Tensor, lengths: Tensor, cuts: Tensor, block: int) -> tuple[T
     begin, cut, end = places_of_energy(words, shares, block).unbind(dim=1)
     margin = _MARGIN_BLOCKS * block
     return (begin - margin).clamp(min=0), torch.minimum(cut, lengths), torch.minimum(end + margin, lengths)
+
+
+def _quiet(first: Tensor, second: Tensor, begin: Tensor, other_end: Tensor, others: Tensor, after: Tensor) -> Tensor:
+    """What is heard before the first word or after the second, the longer of them, there and back as often as it takes.
+
+    Zeros at the end would tell what was made from what was recorded. Shape: places ``(batch,)``, samples after the last
+    piece ``(batch, samples)`` -> like first.
+    """
+    before = begin >= others - other_end
+    start = torch.where(before, 0, other_end).unsqueeze(1)
+    size = torch.where(before, begin, others - other_end).unsqueeze(1)
+    turn = after.clamp(min=0) % (2 * size).clamp(min=1)
+    index = start + torch.minimum(turn, 2 * size - 1 - turn)
+    heard = torch.where(before.unsqueeze(1), first, second).gather(1, index.clamp(min=0, max=first.shape[1] - 1))
+    return torch.where(size > 0, heard, 0.0)
 
 
 def _laid_over(first: Tensor, second: Tensor, lengths: Tensor, others: Tensor, delay: Tensor) -> Tensor:
