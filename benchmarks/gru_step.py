@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from front_end import processor
+from pages import page
 
 SHAPES = ((64, 100, 40), (64, 25, 320), (16, 100, 40))
 """Batch, frames, features: 40 MFCC of a second; behind the stem of experiment=sc8u; a small batch."""
@@ -108,17 +106,8 @@ def main() -> None:
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     tables = [line for shape in SHAPES for line in render(shape, *measure(shape, arguments.rounds))]
-    head = [
-        "# A GRU's training step on a CPU",
-        "",
-        "Written by `python benchmarks/gru_step.py`; not to be edited.",
-        "",
-        f"Forward and backward, {arguments.rounds} rounds of all forms; ratios are medians over the rounds.",
-        "",
-        f"{processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, load {os.getloadavg()[0]:.1f}, "
-        f"Python {platform.python_version()}, torch {version('torch')}",
-    ]
-    text = "\n".join([*head, *tables]) + "\n"
+    about = f"Forward and backward, {arguments.rounds} rounds of all forms; ratios are medians over the rounds."
+    text = page(Path(__file__), "A GRU's training step on a CPU", about, tables)
     Path(__file__).with_suffix(".md").write_text(text)
     print(text)
 

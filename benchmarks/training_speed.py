@@ -14,19 +14,16 @@ take turns in every round:
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import statistics
 import tempfile
 import time
 from collections.abc import Iterator
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
-from front_end import processor
+from pages import page
 from torch.utils.data import DataLoader, Dataset
 from training_step import write_clips
 
@@ -236,17 +233,8 @@ def main() -> None:
     keep_memory()
     torch.set_num_threads(arguments.threads)
     tables = [line for name in arguments.experiments for line in render(name, *measure(name, arguments.rounds))]
-    head = [
-        "# Clips trained on in a second",
-        "",
-        "Written by `python benchmarks/training_speed.py`, which says what the ways are; not to be edited.",
-        "",
-        f"Batches of 64 clips of 0.5 to 1 s, medians of {arguments.rounds} rounds in which the ways take turns.",
-        "",
-        f"{processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, "
-        f"Python {platform.python_version()}, torch {version('torch')}",
-    ]
-    text = "\n".join([*head, *tables]) + "\n"
+    about = f"Batches of 64 clips of 0.5 to 1 s, medians of {arguments.rounds} rounds in which the ways take turns."
+    text = page(Path(__file__), "Clips trained on in a second", about, tables)
     Path(__file__).with_suffix(".md").write_text(text)
     print(text)
 

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import statistics
 import tempfile
 import time
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 
-from front_end import processor
+from pages import page
 
 CLIPS_PER_CLASS = 160
 CLASSES = 8
@@ -134,19 +132,9 @@ def main() -> None:
         for name in arguments.experiments
         for line in render(name, measure(name, arguments.steps, arguments.overrides))
     ]
-    import torch
 
-    head = [
-        "# Where a training step's time goes",
-        "",
-        "Written by `python benchmarks/training_step.py`; not to be edited.",
-        "",
-        f"Batches of 64 clips of 0.5 to 1 s, no loader workers, medians of {arguments.steps} steps.",
-        "",
-        f"{processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, "
-        f"Python {platform.python_version()}, torch {version('torch')}",
-    ]
-    text = "\n".join([*head, *tables]) + "\n"
+    about = f"Batches of 64 clips of 0.5 to 1 s, no loader workers, medians of {arguments.steps} steps."
+    text = page(Path(__file__), "Where a training step's time goes", about, tables)
     if not arguments.overrides:
         Path(__file__).with_suffix(".md").write_text(text)
     print(text)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from filelock import FileLock
 from miniatures import MINIATURES, write_speech_commands
+from toy import write_corpus
 from wheels import build_wheel
 
 
@@ -43,3 +44,11 @@ def minis(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write(data_dir)
     write_speech_commands(data_dir, "v0.01")
     return data_dir
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with class folders of a few synthesised clips in ``clips``; what is prepared lies beside them."""
+    folder = tmp_path_factory.mktemp("data")
+    write_corpus(folder / "clips", clips=15)
+    return folder

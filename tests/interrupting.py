@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
+import torch
+
+from audiornn.store import Store
+from audiornn.training import TrainConfig, TrainResult, train
 
 
 class PulledPlugError(Exception):
@@ -28,3 +33,16 @@ def pulled_plug(monkeypatch: pytest.MonkeyPatch, *, epoch: int, batch: int) -> I
         patch.setattr(ClassifierTraining, "training_step", dies)
         with pytest.raises(PulledPlugError):
             yield
+
+
+def whole_and_resumed(
+    config: TrainConfig, store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch, *, batch: int
+) -> tuple[TrainResult, TrainResult]:
+    """A run, and the same one that died at a batch of the second epoch and went on; they end in the same weights."""
+    whole = train(config, store, run_dir=folder / "whole")
+    with pulled_plug(monkeypatch, epoch=1, batch=batch):
+        train(config, store, run_dir=folder / "stopped")
+    resumed = train(config, store, run_dir=folder / "stopped", resume=True)
+    states = (whole.classifier.engine.network.state_dict(), resumed.classifier.engine.network.state_dict())
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    return whole, resumed

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,12 +10,11 @@ import pytest
 import torch
 from commandline import assert_refused, succeed
 from interrupting import pulled_plug
+from test_training import settings as training_settings
 from toy import TINY_FEATURES, TINY_MODEL, TINY_OVERRIDES, write_corpus
 
 from audiornn.augment import AugmentConfig
 from audiornn.checkpoint import build_model, load_model, save_model
-from audiornn.corpora.folder import FolderCorpus
-from audiornn.data import LoaderConfig
 from audiornn.distillation import Teacher, Teaching, check_hearing, divergence, find_teachers, lessons_of, probabilities
 from audiornn.errors import ConfigError, ModelError
 from audiornn.inputs import Inputs, StreamConfig
@@ -23,13 +23,11 @@ from audiornn.models.classifier import ClassifierOutput, RecurrentClassifier
 from audiornn.models.config import EncoderConfig, ModelConfig
 from audiornn.objectives import MulticlassConfig, MultitaskConfig
 from audiornn.objectives.objective import total
-from audiornn.optimization import OptimizerConfig
 from audiornn.runs import RunFolder
 from audiornn.spec import ModelSpec
 from audiornn.targets import UtteranceSource
 from audiornn.tasks import BINARY, MULTILABEL, REGRESSION, TaskSpec, multiclass_task
-from audiornn.trainer_config import TrainerConfig
-from audiornn.training import TrainConfig, train
+from audiornn.training import train
 
 INPUTS = Inputs(features=TINY_FEATURES)
 
@@ -172,26 +170,7 @@ def test_teacher_that_hears_something_else_is_refused(tmp_path):
     )
 
 
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    write_corpus(folder / "clips", clips=15)
-    return folder
-
-
-def settings(data_dir: Path, **changes) -> TrainConfig:
-    trainer = {"max_epochs": 2, "accelerator": "cpu", "ema_decay": 0.9, **changes.pop("trainer", {})}
-    config = TrainConfig(
-        data=FolderCorpus(path=str(data_dir / "clips")),
-        features=TINY_FEATURES,
-        model=TINY_MODEL,
-        augment=AugmentConfig(speed_percent=10, shift_ms=20, time_masks=1),
-        loader=LoaderConfig(batch_size=8),
-        optimizer=OptimizerConfig(learning_rate=0.01),
-        trainer=TrainerConfig(**trainer),
-        tensorboard=False,
-    )
-    return dataclasses.replace(config, **changes)
+settings = partial(training_settings, model=TINY_MODEL)
 
 
 @pytest.fixture(scope="module")

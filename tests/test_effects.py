@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from interrupting import pulled_plug
+from interrupting import whole_and_resumed
 from signals import noise, pad_waveforms, tone, utterances
 from toy import TINY_FEATURES, TINY_MODEL, write_corpus
 
@@ -38,7 +38,7 @@ from audiornn.padding import Frames
 from audiornn.targets import UtteranceSource
 from audiornn.tasks import multiclass_task
 from audiornn.trainer_config import TrainerConfig
-from audiornn.training import TrainConfig, train
+from audiornn.training import TrainConfig
 
 RATE = 16_000
 PER_UTTERANCE = AugmentConfig(
@@ -365,13 +365,7 @@ def test_a_resumed_run_hears_the_same(tmp_path, monkeypatch, mixed):
         trainer=TrainerConfig(max_epochs=3, accelerator="cpu", select="last"),
         tensorboard=False,
     )
-    store = config.prepare(tmp_path)
-    whole = train(config, store, run_dir=tmp_path / "whole")
-    with pulled_plug(monkeypatch, epoch=1, batch=1):
-        train(config, store, run_dir=tmp_path / "stopped")
-    resumed = train(config, store, run_dir=tmp_path / "stopped", resume=True)
-    states = (whole.classifier.engine.network.state_dict(), resumed.classifier.engine.network.state_dict())
-    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    whole_and_resumed(config, config.prepare(tmp_path), tmp_path, monkeypatch, batch=1)
 
 
 def test_columns_of_draws_stay_where_they_are():

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 from commandline import run
-from interrupting import pulled_plug
+from interrupting import pulled_plug, whole_and_resumed
 from signals import noise, tone, write_wav
 from toy import TINY_FEATURES, TINY_MODEL, TINY_OVERRIDES
 
@@ -153,12 +153,7 @@ def test_stopped_and_resumed_run_ends_in_the_same_bits(manifest, tmp_path, name,
         trainer=TrainerConfig(max_epochs=3, accelerator="cpu"),
     )
     store = config.prepare(tmp_path)
-    whole = train(config, store, run_dir=tmp_path / "whole")
-    with pulled_plug(monkeypatch, epoch=1, batch=2):
-        train(config, store, run_dir=tmp_path / "stopped")
-    resumed = train(config, store, run_dir=tmp_path / "stopped", resume=True)
-    states = (whole.classifier.engine.network.state_dict(), resumed.classifier.engine.network.state_dict())
-    assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
+    whole, resumed = whole_and_resumed(config, store, tmp_path, monkeypatch, batch=2)
     assert resumed.classifier.tasks == whole.classifier.tasks
     drop = ("seconds",)
     histories = [[{k: v for k, v in row.items() if k not in drop} for row in run.history] for run in (whole, resumed)]

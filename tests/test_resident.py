@@ -9,7 +9,6 @@ import pytest
 import torch
 from signals import noise, pad_waveforms, utterances
 from test_training import assert_same_run, run, settings
-from toy import write_corpus
 
 from audiornn import augment
 from audiornn.augment import AugmentConfig, Augmenter, NoiseBank
@@ -35,13 +34,6 @@ STEMMED = ModelConfig(
     pooling=PoolingConfig(kind="multihead_attention", query="middle"),
     head=HeadConfig(embedding_size=6, dropout=0.3),
 )
-
-
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
-    write_corpus(folder / "clips", clips=15)
-    return folder
 
 
 @pytest.fixture(scope="module")

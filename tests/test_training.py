@@ -31,13 +31,6 @@ from audiornn.trainer_config import TrainerConfig
 from audiornn.training import TrainConfig, TrainResult, build_module, train
 
 
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    write_corpus(folder / "clips", clips=15)
-    return folder
-
-
 def settings(data_dir: Path, **changes) -> TrainConfig:
     trainer = {"max_epochs": 2, "accelerator": "cpu", "ema_decay": 0.9, **changes.pop("trainer", {})}
     config = TrainConfig(

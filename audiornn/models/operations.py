@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from audiornn.errors import ModelError
 from audiornn.features.config import ENERGY, LOGMEL, MFCC, NONE, FeaturesConfig
-from audiornn.features.mel import mel_filter_bank
+from audiornn.features.matrices import mel_bank
 from audiornn.models.cells import RecurrentLayer
 from audiornn.models.classifier import RecurrentClassifier
 from audiornn.models.pooling import AttentionPooling, MultiheadAttentionPooling
@@ -116,17 +116,7 @@ def front_end_operations(config: FeaturesConfig, seconds: float = 1.0) -> int:
         return frames * config.win_length
     operations = config.win_length + round(config.n_fft * math.log2(config.n_fft))
     if config.kind in (MFCC, LOGMEL):
-        bank = mel_filter_bank(
-            n_fft=config.n_fft,
-            sample_rate=config.sample_rate,
-            n_mels=config.n_mels,
-            f_min=config.f_min,
-            f_max=config.sample_rate / 2 if config.f_max is None else config.f_max,
-            mel_scale=config.mel_scale,
-            mel_norm=config.mel_norm,
-            triangles_in=config.triangles_in,
-        )
-        operations += 2 * (config.n_fft // 2 + 1) + int((bank != 0).sum())
+        operations += 2 * (config.n_fft // 2 + 1) + int((mel_bank(config) != 0).sum())
         operations += config.n_mels * config.n_mfcc if config.kind == MFCC else 0
     else:  # the autocorrelation is another transform
         operations += 2 * (config.n_fft // 2 + 1) + round(config.n_fft * math.log2(config.n_fft))

@@ -23,7 +23,7 @@ from audiornn.objectives.finer import (
     read_subclasses,
     subclass_targets,
 )
-from audiornn.objectives.noisy import LOSSES, robust_loss, weighted_mean
+from audiornn.objectives.noisy import LOSSES, robust_loss
 from audiornn.objectives.objective import Beside, TaskConfig, TaskObjective, mean_of_known
 from audiornn.targets import MISSING_CLASS, TargetSource, known_labels, read_targets
 from audiornn.tasks import BINARY, MULTILABEL, Floats, Ints, TaskSpec, multiclass_task
@@ -237,7 +237,7 @@ class MulticlassObjective(TaskObjective):
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         if self._robust is not None:
-            return weighted_mean(self._robust(outputs.float(), targets), targets, self.class_weights)
+            return self._mean(self._losses(outputs, targets, self.class_weights), targets, None)
         return nn.functional.cross_entropy(
             outputs.float(), targets, weight=self.class_weights, label_smoothing=self.label_smoothing
         )

@@ -49,11 +49,3 @@ def bootstrapped_cross_entropy(logits: Tensor, targets: Tensor, *, label_share: 
     of_label = -log_p.gather(1, targets.unsqueeze(1)).squeeze(1)
     entropy = -(log_p.exp() * log_p).sum(dim=1)
     return label_share * of_label + (1 - label_share) * entropy
-
-
-def weighted_mean(losses: Tensor, targets: Tensor, class_weights: Tensor | None) -> Tensor:
-    """Mean of the losses, each with the weight of its class, as `torch.nn.functional.cross_entropy` takes it."""
-    if class_weights is None:
-        return losses.mean()
-    weights = class_weights[targets]
-    return (weights * losses).sum() / weights.sum()
