@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from audiornn.inference import Classifier, load
     from audiornn.predictions import Prediction
     from audiornn.streaming import Stream, StreamBatch
-    from audiornn.training import TrainConfig, train
+    from audiornn.train_config import TrainConfig
+    from audiornn.training import train
 
 __version__ = "0.1.0"
 
@@ -41,7 +42,7 @@ _LAZY = {
     "Prediction": "audiornn.predictions",
     "Stream": "audiornn.streaming",
     "StreamBatch": "audiornn.streaming",
-    "TrainConfig": "audiornn.training",
+    "TrainConfig": "audiornn.train_config",
     "load": "audiornn.inference",
     "train": "audiornn.training",
 }

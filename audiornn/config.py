@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 _TRAIN_GROUPS = {
     "audio": "audiornn.audio.steps:AudioConfig",
     "features": "audiornn.features.config:FeaturesConfig",
-    "augment": "audiornn.augment:AugmentConfig",
+    "augment": "audiornn.effects.config:AugmentConfig",
     "model": "audiornn.models.classifier:ModelConfig",
     "optimizer": "audiornn.optimization:OptimizerConfig",
     "schedule": "audiornn.optimization:ScheduleConfig",

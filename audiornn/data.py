@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from audiornn.audio.recording import filled
 from audiornn.errors import ConfigError
-from audiornn.objectives import Objective, balanced_class_weights
+from audiornn.objectives import Objective
 from audiornn.sequences import pad_rows
 from audiornn.splits import hash_order
 from audiornn.store import Store
@@ -34,8 +34,11 @@ class LoaderConfig:
     """Utterances per batch where nothing is trained."""
     bucket_batches: int = 20
     """Batches are cut from length-sorted pools of this many batches; 1 = no bucketing."""
-    balanced: bool = False
-    """Draw training utterances with replacement so that every class is equally frequent."""
+    balance: float = 0.0
+    """How far training utterances are drawn so that groups of them are equally frequent: a group of n utterances is
+    drawn as often as ``n ** (1 - balance)`` says; 0 = each utterance once an epoch, 1 = every group equally often."""
+    balance_by: str | None = None
+    """Column of the groups, such as ``word``; None = the classes."""
     overfit_clips: int = 0
     """Train and validate on this many training clips only, to see that the model can learn them; 0 = off."""
     train_share: float = 1.0
@@ -55,6 +58,10 @@ class LoaderConfig:
             raise ConfigError(f"on_device must be auto, true or false, got {self.on_device!r}")
         if not 0 < self.train_share <= 1:
             raise ConfigError(f"train_share must be above 0 and at most 1, got {self.train_share}")
+        if not 0 <= self.balance <= 1:
+            raise ConfigError(f"balance must be in [0, 1], got {self.balance}")
+        if self.balance_by is not None and not self.balance:
+            raise ConfigError(f"balance_by={self.balance_by!r} needs balance above 0, got {self.balance}")
         for name in ("overfit_clips", "num_workers", "global_batch_size"):
             if getattr(self, name) < 0:
                 raise ConfigError(f"{name} must be at least 0, got {getattr(self, name)}")
@@ -158,7 +165,7 @@ class BucketBatchSampler:
         global_batch_size: utterances per batch over all replicas; 0 = ``batch_size`` of each.
         seed: of the run.
         bucket_batches: pool size in batches; 1 = no bucketing.
-        class_targets: class of each row, to draw classes equally often (with replacement); None = each row once.
+        shares: how often each of them is to be drawn, in proportion to the others; None = each once.
         rank, num_replicas: this process among the distributed ones.
     """
 
@@ -170,7 +177,7 @@ class BucketBatchSampler:
         *,
         seed: int,
         bucket_batches: int = 20,
-        class_targets: NDArray[np.int64] | None = None,
+        shares: NDArray[np.float64] | None = None,
         rank: int = 0,
         num_replicas: int = 1,
         global_batch_size: int = 0,
@@ -182,10 +189,7 @@ class BucketBatchSampler:
         self._bucket_batches = bucket_batches
         self._rank, self._num_replicas = rank, num_replicas
         self._epoch = 0
-        self._probabilities: NDArray[np.float64] | None = None
-        if class_targets is not None:
-            weights = balanced_class_weights(class_targets, int(class_targets.max()) + 1)[class_targets]
-            self._probabilities = weights / weights.sum()
+        self._shares = None if shares is None else shares / shares.sum()
         # Lightning announces each epoch to `batch_sampler.sampler.set_epoch`.
         self.sampler = self
 
@@ -197,10 +201,8 @@ class BucketBatchSampler:
         return math.ceil(len(self._indices) / self._batch_size)
 
     def _order(self, rng: np.random.Generator) -> NDArray[np.int64]:
-        count = len(self._indices)
-        if self._probabilities is None:
-            return rng.permutation(count)
-        return rng.choice(count, size=count, p=self._probabilities)
+        order = rng.permutation(len(self._indices))
+        return order if self._shares is None else rng.permutation(order[drawn_by_shares(self._shares[order], rng)])
 
     def __iter__(self) -> Iterator[list[int]]:
         rng = np.random.default_rng([self._seed, self._epoch])
@@ -217,13 +219,34 @@ class BucketBatchSampler:
             yield (share if len(share) else ~batch[:1]).tolist()
 
 
+def drawn_by_shares(shares: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:
+    """As many places as there are shares, each as often as its share says, to the next whole number above or below.
+
+    Systematic sampling: with replacement, a third of what is to be drawn once would not be drawn at all.
+
+    Shape: sum 1, ``(count,)`` -> ``(count,)``.
+    """
+    count = len(shares)
+    return np.minimum(np.searchsorted(shares.cumsum(), (np.arange(count) + rng.random()) / count), count - 1)
+
+
+def balanced_shares(groups: NDArray[Any], balance: float) -> NDArray[np.float64]:
+    """How often rows are to be drawn, see `LoaderConfig.balance`.
+
+    >>> balanced_shares(np.array([0, 0, 0, 0, 1]), 0.5).tolist()
+    [0.5, 0.5, 0.5, 0.5, 1.0]
+    """
+    _, places, counts = np.unique(groups, return_inverse=True, return_counts=True)
+    return (counts.astype(np.float64) ** -balance)[places]
+
+
 def training_loader(
     store: Store,
     config: LoaderConfig,
     targets: Targets,
     *,
     seed: int,
-    class_targets: NDArray[np.int64] | None = None,
+    groups: NDArray[Any] | None = None,
     rank: int = 0,
     num_replicas: int = 1,
 ) -> DataLoader[Batch]:
@@ -232,9 +255,7 @@ def training_loader(
     Args:
         targets: of every row of the store.
     """
-    batches = training_batches(
-        store, config, seed=seed, class_targets=class_targets, rank=rank, num_replicas=num_replicas
-    )
+    batches = training_batches(store, config, seed=seed, groups=groups, rank=rank, num_replicas=num_replicas)
     return _loader(store, config, targets, batches)
 
 
@@ -243,7 +264,7 @@ def training_batches(
     config: LoaderConfig,
     *,
     seed: int,
-    class_targets: NDArray[np.int64] | None = None,
+    groups: NDArray[Any] | None = None,
     rank: int = 0,
     num_replicas: int = 1,
 ) -> BucketBatchSampler:
@@ -253,7 +274,7 @@ def training_batches(
         store: prepared.
         config: batch sizes, buckets.
         seed: of the run.
-        class_targets: class of every row of the store, to draw classes equally often.
+        groups: the group of every row of the store that `LoaderConfig.balance` is about.
         rank, num_replicas: this process among the distributed ones.
     """
     indices = store.indices("train")
@@ -263,7 +284,7 @@ def training_batches(
         config.batch_size,
         seed=seed,
         bucket_batches=config.bucket_batches,
-        class_targets=None if class_targets is None else class_targets[indices],
+        shares=None if groups is None else balanced_shares(groups[indices], config.balance),
         rank=rank,
         num_replicas=num_replicas,
         global_batch_size=config.global_batch_size,

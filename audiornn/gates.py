@@ -24,8 +24,9 @@ from audiornn.objectives import MulticlassConfig, Objective
 from audiornn.optimization import OptimizerConfig
 from audiornn.progress import Progress
 from audiornn.store import Store
+from audiornn.train_config import TrainConfig
 from audiornn.trainer_config import TrainerConfig
-from audiornn.training import TrainConfig, build_module, train
+from audiornn.training import build_module, train
 
 RECALLED = 0.99
 """Share of bits from which on a cell counts as carrying them; training ends there."""

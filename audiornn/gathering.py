@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def gathered_shift(waveforms: Tensor, lengths: Tensor, samples: Tensor) -> Tensor:
-    """`audiornn.augment.shift`, of all rows at once.
+    """`audiornn.effects.timing.shift`, of all rows at once.
 
     Shape: waveforms ``(batch, samples)``, lengths and samples ``(batch,)`` int64 -> like waveforms.
     """
@@ -38,7 +38,7 @@ class FlatRecordings(NamedTuple):
         return cls(*(part.to(device) for part in parts))
 
     def cut(self, which: Tensor, where: Tensor, num_samples: int) -> Tensor:
-        """`audiornn.augment.NoiseBank.cut`, of all rows at once.
+        """`audiornn.effects.noise.NoiseBank.cut`, of all rows at once.
 
         Shape: which and where ``(batch,)`` uniform in [0, 1) -> ``(batch, num_samples)``.
         """

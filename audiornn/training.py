@@ -6,39 +6,33 @@ import dataclasses
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from audiornn.audio import AudioConfig
-from audiornn.augment import AugmentConfig, Augmenter, NoiseBank
+from audiornn.augment import Augmenter
 from audiornn.checkpoint import build_network, mean_of_weights, read_training_checkpoint, save_model
-from audiornn.corpora.corpus import Corpus
-from audiornn.data import LoaderConfig, overfitting_subset, training_share
+from audiornn.data import overfitting_subset, training_share
 from audiornn.detection import CLIP_SECONDS
-from audiornn.distillation import Teacher, Teaching, check_hearing, find_teachers, lessons_of
+from audiornn.distillation import Teacher, Teaching, find_teachers
+from audiornn.effects.noise import NoiseBank
 from audiornn.errors import ConfigError, CorpusError
 from audiornn.evaluation import SplitEvaluation, evaluate, save_evaluation
-from audiornn.features import FeaturesConfig
 from audiornn.fitting import calibrated, set_statistics
 from audiornn.inference import Classifier, load
 from audiornn.inference.engines import TORCH
 from audiornn.inference.torch_engine import TorchEngine
-from audiornn.initialising import check_source, frozen_parts, start_from
-from audiornn.inputs import Inputs, parse_streams, with_sizes
-from audiornn.manifest import Utterance
-from audiornn.models.config import ModelConfig
-from audiornn.objectives import MulticlassConfig, Objective, ObjectiveConfig
-from audiornn.optimization import OptimizerConfig, ScheduleConfig
+from audiornn.initialising import frozen_parts, start_from
+from audiornn.inputs import with_sizes
+from audiornn.objectives import Objective
+from audiornn.objectives.checks import check_augment
 from audiornn.runs import RunFolder
 from audiornn.spec import ModelSpec, read_config
-from audiornn.store import Progress, Store, prepare
-from audiornn.targets import UtteranceSource
-from audiornn.trainer_config import TrainerConfig
+from audiornn.store import Store
+from audiornn.train_config import TrainConfig
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -46,128 +40,6 @@ if TYPE_CHECKING:
     from audiornn.engine import ClassifierTraining, StoreLoaders
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainConfig:
-    """Everything that shapes a trained model."""
-
-    data: Corpus
-    audio: AudioConfig = field(default_factory=AudioConfig)
-    features: FeaturesConfig = field(default_factory=FeaturesConfig)
-    streams: dict[str, Any] = field(default_factory=dict)
-    """What is heard beside the front end: a `StreamConfig`, or its settings, by name."""
-    augment: AugmentConfig = field(default_factory=AugmentConfig)
-    model: ModelConfig = field(default_factory=ModelConfig)
-    objective: ObjectiveConfig = field(default_factory=MulticlassConfig)
-    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
-    loader: LoaderConfig = field(default_factory=LoaderConfig)
-    trainer: TrainerConfig = field(default_factory=TrainerConfig)
-    init: str | None = None
-    """Model folder whose encoder and front end statistics the network starts from; None = random weights."""
-    freeze: int = 0
-    """Parts of the encoder that are not trained: 0 = none, N = the stem and the first N layers, -1 = all."""
-    encoder_learning_rate: float = 1.0
-    """Factor of the learning rate for the encoder."""
-    teacher: Any = None
-    """Model or run folder, or name on the hub, or a list of them, whose probabilities are learned beside the targets;
-    None = targets only. See `audiornn.distillation`."""
-    teacher_weight: float = 0.5
-    """Share of the teacher in the loss, in (0, 1]; the rest is the targets'."""
-    teacher_temperature: float = 2.0
-    """What the outputs of both are divided by before they are compared: above 1, what is unlikely counts for more."""
-    seed: int = 0
-    """Initial weights, batch order, augmentation and dropout follow from it."""
-    strict: bool = False
-    """Stop at the first file that can't be used, instead of leaving it out."""
-    tensorboard: bool = True
-    """Write TensorBoard files beside ``metrics.csv``."""
-
-    def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise ConfigError(f"seed must be at least 0, got {self.seed}")
-        if self.encoder_learning_rate <= 0:
-            raise ConfigError(f"encoder_learning_rate must be above 0, got {self.encoder_learning_rate}")
-        object.__setattr__(self, "streams", parse_streams(self.streams))
-        self.inputs  # noqa: B018  # whatever contradicts itself is refused now
-        if self.freeze and self.init is None:
-            raise ConfigError(
-                f"freeze={self.freeze}: expected init=MODEL beside it; random weights are not worth keeping"
-            )
-        if self.optimizer.sam_rho and self.trainer.accumulate_batches > 1:
-            raise ConfigError(
-                "optimizer.sam_rho: expected trainer.accumulate_batches=1, since both passes of a step are over one "
-                f"batch, got {self.trainer.accumulate_batches}; take a larger loader.batch_size"
-            )
-        if self.optimizer.sam_rho and self.trainer.precision == "16":
-            raise ConfigError(
-                "optimizer.sam_rho: expected trainer.precision 32 or bf16, whose gradients can't overflow, got 16"
-            )
-        if not 0 < self.teacher_weight <= 1:
-            raise ConfigError(f"teacher_weight must be in (0, 1], got {self.teacher_weight}")
-        if not 0 < self.teacher_temperature < math.inf:
-            raise ConfigError(f"teacher_temperature must be above 0, got {self.teacher_temperature}")
-        if not all(isinstance(each, str) and each for each in self.teachers):
-            raise ConfigError(f"teacher: expected a model, or a list of models, got {self.teacher!r}")
-        if self.teachers and self.augment.mixup and self.augment.mixup_of == "frames":
-            raise ConfigError(
-                "teacher: expected audio that it can hear as well, got augment.mixup_of=frames; take waveforms"
-            )
-
-    @property
-    def inputs(self) -> Inputs:
-        """What the network hears."""
-        return Inputs(audio=self.audio, features=self.features, streams=self.streams)
-
-    @property
-    def teachers(self) -> list[str]:
-        """The models that ``teacher`` names."""
-        if self.teacher is None:
-            return []
-        return list(self.teacher) if isinstance(self.teacher, list | tuple) else [self.teacher]
-
-    def prepare(
-        self,
-        data_dir: Path,
-        *,
-        splits: Sequence[str] = (),
-        resume: bool = False,
-        progress: Progress | None = None,
-    ) -> Store:
-        """The corpus as `train` wants it; returns at once when it has been prepared before.
-
-        Args:
-            data_dir: where corpora and prepared stores lie.
-            splits: further splits whose targets will be asked for, to be checked now.
-            resume: for a run that goes on, which needs the model of ``init`` no more.
-            progress: called with (files done, files in all).
-
-        Raises:
-            CorpusError: the corpus can't be used, or lacks the objective's targets.
-        """
-        if self.init is not None and not resume:
-            check_source(Path(self.init), self.inputs, self.model, self.freeze)
-        check_hearing(find_teachers(self.teachers), self.inputs)
-        return prepare(
-            self.data,
-            data_dir=data_dir,
-            sample_rate=self.features.sample_rate,
-            audio=self.audio,
-            reads_audio=self.inputs.reads_audio,
-            sequences=self.inputs.clocks,
-            strict=self.strict,
-            check=partial(self.check, splits=splits),
-            progress=progress,
-        )
-
-    def check(self, rows: Sequence[Utterance], *, splits: Sequence[str] = ()) -> None:
-        """Raise `CorpusError` when a corpus lacks the objective's targets. ``splits``: as for `prepare`."""
-        self.objective.check(rows, model=self.model, inputs=self.inputs, augment=self.augment, splits=splits)
-        if teachers := find_teachers(self.teachers):
-            tasks = self.objective.build(UtteranceSource(rows)).specs
-            for teacher in teachers:
-                lessons_of(teacher, tasks)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,7 +125,7 @@ def _put_together(config: TrainConfig, store: Store, run: RunFolder, *, resume: 
     if config.loader.overfit_clips:
         store = overfitting_subset(store, config.loader.overfit_clips)
     objective.check_model(config.model, config.inputs)
-    objective.check_augment(config.augment, config.inputs)
+    check_augment(objective, config.augment, config.inputs)
     checkpoint = run.last_checkpoint if resume and run.last_checkpoint.is_file() else None
     source = _source(config, checkpoint)
     teachers = find_teachers(config.teachers)

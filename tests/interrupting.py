@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from audiornn.store import Store
-from audiornn.training import TrainConfig, TrainResult, train
+from audiornn.train_config import TrainConfig
+from audiornn.training import TrainResult, train
 
 
 class PulledPlugError(Exception):

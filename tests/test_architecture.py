@@ -36,6 +36,7 @@ RUNGS = (
     {"resident"},
     {"engine"},
     {"fitting"},
+    {"train_config"},
     {"training"},
     {"gates", "crossvalidation"},
     {"commands"},

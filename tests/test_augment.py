@@ -7,8 +7,10 @@ import pytest
 import torch
 from signals import noise, pad_waveforms, tone, utterances
 
-from audiornn import augment
-from audiornn.augment import AugmentConfig, Augmenter, NoiseBank
+from audiornn.augment import Augmenter
+from audiornn.effects import timing
+from audiornn.effects.config import AugmentConfig
+from audiornn.effects.noise import NoiseBank, mix_at_snr, mix_by_volume
 from audiornn.errors import ConfigError
 
 ALL_ON = AugmentConfig(
@@ -63,13 +65,13 @@ def test_nothing_configured_changes_nothing():
 def test_shift_moves_samples_and_loses_what_leaves():
     waveforms = torch.tensor([[1.0, 2, 3, 4, 0], [1, 2, 3, 4, 5]])
     lengths = torch.tensor([4, 5])
-    assert augment.shift(waveforms, lengths, torch.tensor([1, -2])).tolist() == [[0, 1, 2, 3, 0], [3, 4, 5, 0, 0]]
+    assert timing.shift(waveforms, lengths, torch.tensor([1, -2])).tolist() == [[0, 1, 2, 3, 0], [3, 4, 5, 0, 0]]
 
 
 @pytest.mark.parametrize("factor", [0.85, 1.0, 1.15])
 def test_speed_moves_a_tone_and_the_length_by_its_factor(factor):
     waveforms = torch.from_numpy(tone(1000, 1.0)).unsqueeze(0)
-    faster, lengths = augment.change_speed(
+    faster, lengths = timing.change_speed(
         waveforms, torch.tensor([16_000]), torch.tensor([factor], dtype=torch.float64)
     )
     assert lengths.item() == int(np.ceil(16_000 / factor))
@@ -82,11 +84,11 @@ def test_speed_may_keep_the_length_and_the_middle(factor):
     """A tone moves by the factor, what is in the middle stays there, a faster clip has zeros at both ends."""
     waveforms, lengths = pad_waveforms([tone(1000, 1.0), tone(1000, 0.5)])
     factors = torch.full((2,), factor, dtype=torch.float64)
-    found = augment.change_speed_within(waveforms, lengths, factors)
+    found = timing.change_speed_within(waveforms, lengths, factors)
     assert found.shape == waveforms.shape and found[1, 8_000:].eq(0).all()
     click = torch.zeros(1, 1001)
     click[0, 499:502] = 1.0
-    assert augment.change_speed_within(click, torch.tensor([1001]), factors[:1])[0].argmax() in range(497, 503)
+    assert timing.change_speed_within(click, torch.tensor([1001]), factors[:1])[0].argmax() in range(497, 503)
     for row, length in enumerate(lengths.tolist()):
         new_length = int(np.ceil(length / factor))
         before = (length - new_length) // 2
@@ -116,16 +118,16 @@ def test_noise_by_volume_is_uniform_up_to_it_and_clipped():
     assert abs((volumes > 0).double().mean() - 0.8) < 0.03
     heard = volumes[volumes > 0]
     assert heard.max() <= 0.1 and abs(heard.mean() - 0.05) < 0.002, "uniform"
-    loud = augment.mix_by_volume(torch.ones(1, 9), torch.tensor([7]), torch.ones(1, 9), torch.tensor([0.5]))
+    loud = mix_by_volume(torch.ones(1, 9), torch.tensor([7]), torch.ones(1, 9), torch.tensor([0.5]))
     assert loud[0].tolist() == [1.0] * 9
-    gap = augment.mix_by_volume(torch.full((1, 4), torch.nan), torch.tensor([4]), torch.ones(1, 4), torch.tensor([0.1]))
+    gap = mix_by_volume(torch.full((1, 4), torch.nan), torch.tensor([4]), torch.ones(1, 4), torch.tensor([0.1]))
     assert gap.isnan().all(), "what is missing stays missing"
 
 
 def test_speed_is_the_line_between_two_samples():
     waveforms, lengths = pad_waveforms(utterances([3000, 1, 777]))
     factors = torch.tensor([0.9, 1.1, 1.0371], dtype=torch.float64)
-    faster, new_lengths = augment.change_speed(waveforms, lengths, factors)
+    faster, new_lengths = timing.change_speed(waveforms, lengths, factors)
     assert new_lengths.tolist() == [3334, 1, 750] and faster.shape == (3, 3334)
     for row, factor, length, new in zip(
         range(3), factors.tolist(), lengths.tolist(), new_lengths.tolist(), strict=True
@@ -140,7 +142,7 @@ def test_speed_is_the_line_between_two_samples():
 def test_noise_is_mixed_at_the_asked_ratio_over_the_valid_samples(snr_db):
     waveforms, lengths = pad_waveforms([tone(440, 0.5), tone(300, 1.0)])
     disturbance = torch.from_numpy(np.stack([noise(16_000, seed=1), noise(16_000, seed=2)]))
-    mixed = augment.mix_at_snr(waveforms, lengths, disturbance, torch.full((2,), snr_db))
+    mixed = mix_at_snr(waveforms, lengths, disturbance, torch.full((2,), snr_db))
     for row, length in enumerate(lengths.tolist()):
         added = (mixed - waveforms)[row, :length]
         ratio = 10 * torch.log10(waveforms[row, :length].square().sum() / added.square().sum())
@@ -150,7 +152,7 @@ def test_noise_is_mixed_at_the_asked_ratio_over_the_valid_samples(snr_db):
 
 def test_noise_leaves_a_silent_clip_silent():
     silent = torch.zeros(1, 100)
-    assert augment.mix_at_snr(silent, torch.tensor([100]), torch.ones(1, 100), torch.tensor([0.0])).eq(0).all()
+    assert mix_at_snr(silent, torch.tensor([100]), torch.ones(1, 100), torch.tensor([0.0])).eq(0).all()
 
 
 def test_noise_comes_from_one_recording_and_wraps_around():

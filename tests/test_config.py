@@ -19,10 +19,11 @@ from omegaconf import OmegaConf
 from signals import noise
 
 from audiornn import config as schema
-from audiornn.augment import Augmenter, NoiseBank
+from audiornn.augment import Augmenter
 from audiornn.checkpoint import build_network
 from audiornn.corpora import CORPORA
 from audiornn.corpora.same import SameCorpus
+from audiornn.effects.noise import NoiseBank
 from audiornn.engine import build_trainer
 from audiornn.errors import ConfigError
 from audiornn.help import VERBS, conf_dir, is_of_use, verb_help

@@ -25,8 +25,8 @@ from audiornn.errors import ConfigError, CorpusError
 from audiornn.evaluation import load_evaluation
 from audiornn.manifest import NOISE, SPLITS
 from audiornn.runs import RunFolder, resolve_resume
+from audiornn.train_config import TrainConfig
 from audiornn.trainer_config import TrainerConfig
-from audiornn.training import TrainConfig
 
 SPEAKERS = ("ann", "bob")
 

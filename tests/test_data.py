@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -9,7 +10,14 @@ from toy import write_corpus
 
 from audiornn import data
 from audiornn.corpora.folder import FolderCorpus
-from audiornn.data import BucketBatchSampler, LoaderConfig, StoreDataset, evaluation_loader, training_loader
+from audiornn.data import (
+    BucketBatchSampler,
+    LoaderConfig,
+    StoreDataset,
+    balanced_shares,
+    evaluation_loader,
+    training_loader,
+)
 from audiornn.errors import ConfigError
 from audiornn.store import Store, prepare
 
@@ -53,12 +61,21 @@ def test_replicas_share_each_global_batch():
 
 def test_balanced_drawing_makes_classes_equally_frequent():
     targets = np.array([0] * 90 + [1] * 10)
-    batches = BucketBatchSampler(np.arange(100), np.ones(100, int), 10, seed=0, class_targets=targets)
-    rare = 0
-    for epoch in range(20):
+    batches = BucketBatchSampler(np.arange(100), np.ones(100, int), 10, seed=0, shares=balanced_shares(targets, 1))
+    drawn = Counter()
+    for epoch in range(18):
         batches.set_epoch(epoch)
-        rare += sum(row >= 90 for batch in batches for row in batch)
-    assert 900 < rare < 1100
+        rows = [row for batch in batches for row in batch]
+        assert sum(row >= 90 for row in rows) in (49, 50, 51)
+        assert np.bincount(rows)[:90].max() == 1, "a clip of a common class was drawn twice"
+        drawn.update(rows)
+    assert set(drawn) == set(range(100))
+    assert all(3 <= drawn[row] <= 17 for row in range(90)), "expected each in 10 of 18 epochs"
+
+
+def test_balance_by_half_draws_groups_by_the_root_of_their_size():
+    shares = balanced_shares(np.array(["yes"] * 64 + ["on"] * 4 + [""]), 0.5)
+    assert shares[0] * 64 == pytest.approx(shares[64] * 4 * 4) == pytest.approx(shares[68] * 8)
 
 
 def test_collate_pads_int16_to_the_longest_and_scales_to_one(store):

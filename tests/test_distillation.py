@@ -13,9 +13,9 @@ from interrupting import pulled_plug
 from test_training import settings as training_settings
 from toy import TINY_FEATURES, TINY_MODEL, TINY_OVERRIDES, write_corpus
 
-from audiornn.augment import AugmentConfig
 from audiornn.checkpoint import build_model, load_model, save_model
 from audiornn.distillation import Teacher, Teaching, check_hearing, divergence, find_teachers, lessons_of, probabilities
+from audiornn.effects.config import AugmentConfig
 from audiornn.errors import ConfigError, ModelError
 from audiornn.inputs import Inputs, StreamConfig
 from audiornn.manifest import Utterance

@@ -13,10 +13,11 @@ from interrupting import whole_and_resumed
 from signals import noise, pad_waveforms, tone, utterances
 from toy import TINY_FEATURES, TINY_MODEL, write_corpus
 
-from audiornn.augment import AugmentConfig, Augmenter, Draw
+from audiornn.augment import Augmenter, Draw
 from audiornn.corpora.folder import FolderCorpus
 from audiornn.data import LoaderConfig
 from audiornn.effects.colours import EXPONENTS, ColouredNoise
+from audiornn.effects.config import AugmentConfig
 from audiornn.effects.mixing import BetaQuantiles, Mixture, mixed_frames, mixed_waveforms, partners_of
 from audiornn.effects.rooms import NUM_ROOMS, RoomBank
 from audiornn.effects.rows import in_chosen_rows
@@ -33,12 +34,13 @@ from audiornn.objectives import (
     Objective,
     RegressionConfig,
 )
-from audiornn.objectives.classes import MulticlassObjective
+from audiornn.objectives.checks import check_augment
+from audiornn.objectives.multiclass import MulticlassObjective
 from audiornn.padding import Frames
 from audiornn.targets import UtteranceSource
 from audiornn.tasks import multiclass_task
+from audiornn.train_config import TrainConfig
 from audiornn.trainer_config import TrainerConfig
-from audiornn.training import TrainConfig
 
 RATE = 16_000
 PER_UTTERANCE = AugmentConfig(
@@ -329,12 +331,12 @@ def test_targets_that_an_utterance_lacks_do_not_count_in_its_mixture():
 def test_mixup_is_refused_where_a_mixture_has_no_meaning():
     objective, _, _ = built(RegressionConfig(targets=["pitch"]))
     with pytest.raises(ConfigError, match=r"augment.mixup: expected an objective of labels .* got regression of"):
-        objective.check_augment(AugmentConfig(mixup=0.2), Inputs(features=TINY_FEATURES))
+        check_augment(objective, AugmentConfig(mixup=0.2), Inputs(features=TINY_FEATURES))
     words, _, _ = built(MulticlassConfig())
     walking = Inputs(features=TINY_FEATURES, streams={"imu": StreamConfig(kind="sequence", frame_rate=50)})
     with pytest.raises(ConfigError, match="mixup_of=waveforms: expected a network that hears audio alone"):
-        words.check_augment(AugmentConfig(mixup=0.2), walking)
-    words.check_augment(AugmentConfig(mixup=0.2, mixup_of="frames"), walking)
+        check_augment(words, AugmentConfig(mixup=0.2), walking)
+    check_augment(words, AugmentConfig(mixup=0.2, mixup_of="frames"), walking)
 
 
 @pytest.mark.parametrize(
@@ -393,4 +395,4 @@ def test_what_would_do_nothing_is_refused(augment, inputs, told):
     spec = multiclass_task(["no", "unknown"])
     objective = Objective([MulticlassObjective(MulticlassConfig(), spec, np.array([0, 1]))])
     with pytest.raises(ConfigError, match=told):
-        objective.check_augment(AugmentConfig(**augment), Inputs(features=FeaturesConfig(**inputs)))
+        check_augment(objective, AugmentConfig(**augment), Inputs(features=FeaturesConfig(**inputs)))

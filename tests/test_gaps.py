@@ -16,9 +16,11 @@ from toy import TINY_FEATURES, TINY_MODEL
 from audiornn import padding
 from audiornn.audio import Recording, join_packets, prepare_recording, read_audio, read_recording
 from audiornn.audio.recording import gaps_at
-from audiornn.augment import AugmentConfig, Augmenter, NoiseBank
+from audiornn.augment import Augmenter
 from audiornn.checkpoint import build_model
 from audiornn.corpora.manifest_file import ManifestCorpus
+from audiornn.effects.config import AugmentConfig
+from audiornn.effects.noise import NoiseBank
 from audiornn.errors import AudioError, CorpusError
 from audiornn.features import PRESETS, FeatureExtractor, FeaturesConfig
 from audiornn.inference import Classifier

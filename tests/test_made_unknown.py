@@ -12,17 +12,20 @@ from interrupting import whole_and_resumed
 from signals import noise, pad_waveforms, tone
 from toy import TINY_FEATURES, TINY_MODEL, write_clip
 
-from audiornn.augment import AugmentConfig, Augmenter
+from audiornn.augment import Augmenter
 from audiornn.corpora.folder import FolderCorpus
 from audiornn.data import LoaderConfig
+from audiornn.effects.config import AugmentConfig
 from audiornn.effects.unknown import KINDS, allowed_pairs, allowed_partners, joined, made_unknown, places_of_energy
 from audiornn.errors import ConfigError
 from audiornn.inputs import Inputs, StreamConfig
 from audiornn.manifest import Utterance
 from audiornn.objectives import MulticlassConfig, MultitaskConfig
+from audiornn.objectives.checks import check_augment
 from audiornn.targets import UtteranceSource
+from audiornn.train_config import TrainConfig
 from audiornn.trainer_config import TrainerConfig
-from audiornn.training import TrainConfig, train
+from audiornn.training import train
 
 RATE = 16_000
 LABELS = ["go", "no", "yes", "unknown", "silence"]
@@ -215,12 +218,12 @@ def test_a_corpus_without_unknown_words_and_other_inputs_are_refused_in_one_line
     asked = AugmentConfig(unknown_probability=0.1)
     words, speakers = MulticlassConfig().build(source()), MulticlassConfig(target="who").build(source())
     hearing = Inputs(features=TINY_FEATURES)
-    words.check_augment(asked, hearing)
+    check_augment(words, asked, hearing)
     with pytest.raises(ConfigError, match="unknown_probability: expected classes with the label 'unknown'"):
-        speakers.check_augment(asked, hearing)
+        check_augment(speakers, asked, hearing)
     imu = {"imu": StreamConfig(kind="sequence", frame_rate=50)}
     with pytest.raises(ConfigError, match="unknown_probability: expected a network that hears audio alone"):
-        words.check_augment(asked, Inputs(features=TINY_FEATURES, streams=imu))
+        check_augment(words, asked, Inputs(features=TINY_FEATURES, streams=imu))
     with pytest.raises(ConfigError, match="unknown_kinds must be some of reversed, spliced, crossed, mixed, got"):
         AugmentConfig(unknown_kinds=["sung"])
     with pytest.raises(ConfigError, match=r"unknown_probability must be in \[0, 1\], got 1.5"):

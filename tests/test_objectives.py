@@ -23,8 +23,9 @@ from audiornn.objectives import (
     ObjectiveConfig,
     RegressionConfig,
 )
-from audiornn.objectives.classes import MulticlassObjective, best_threshold
 from audiornn.objectives.frames import classes_at
+from audiornn.objectives.multiclass import MulticlassObjective
+from audiornn.objectives.thresholds import best_threshold
 from audiornn.targets import UtteranceSource, read_targets
 from audiornn.tasks import TaskSpec, multiclass_task
 
@@ -508,7 +509,7 @@ def test_impossible_setting_is_refused(build, message):
 def test_only_classes_can_be_balanced():
     rows = source("1", "2")
     objective = RegressionConfig(targets=["value"]).build(rows)
-    with pytest.raises(ConfigError, match=r"loader\.balanced"):
+    with pytest.raises(ConfigError, match=r"loader\.balance: expected loader\.balance_by"):
         objective.class_targets(objective.read_targets(rows))
 
 

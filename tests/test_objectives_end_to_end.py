@@ -20,10 +20,10 @@ from toy import TINY_FEATURES, TINY_MODEL, TINY_OVERRIDES
 
 import audiornn
 from audiornn.audio import from_int16
-from audiornn.augment import AugmentConfig
 from audiornn.checkpoint import build_model, build_network, load_model, save_model
 from audiornn.corpora.manifest_file import ManifestCorpus
 from audiornn.data import LoaderConfig, StoreDataset, training_share
+from audiornn.effects.config import AugmentConfig
 from audiornn.errors import ConfigError, ModelError
 from audiornn.evaluation import evaluate, load_evaluation, metrics_document, save_evaluation
 from audiornn.inference import Classifier
@@ -45,8 +45,9 @@ from audiornn.predictions import prediction_columns, prediction_row
 from audiornn.spec import ModelSpec
 from audiornn.store import Store, prepare
 from audiornn.tasks import multiclass_task
+from audiornn.train_config import TrainConfig
 from audiornn.trainer_config import TrainerConfig
-from audiornn.training import TrainConfig, TrainResult, build_module, train
+from audiornn.training import TrainResult, build_module, train
 
 OBJECTIVES = {
     "multiclass": MulticlassConfig(),

@@ -16,9 +16,9 @@ from lightning.fabric.plugins.environments.lightning import find_free_network_po
 from test_training import settings
 from toy import TINY_OVERRIDES, write_corpus
 
-from audiornn.augment import AugmentConfig
 from audiornn.checkpoint import load_model
 from audiornn.data import BucketBatchSampler, LoaderConfig, StoreDataset
+from audiornn.effects.config import AugmentConfig
 from audiornn.errors import ConfigError
 from audiornn.models.config import EncoderConfig, HeadConfig, ModelConfig, PoolingConfig, StemConfig
 from audiornn.models.stem import ConvolutionStem
@@ -27,8 +27,9 @@ from audiornn.padding import lengths_to_padding_mask
 from audiornn.replicas import num_replicas, weighed
 from audiornn.runs import RunFolder
 from audiornn.store import prepare
+from audiornn.train_config import TrainConfig
 from audiornn.trainer_config import TrainerConfig
-from audiornn.training import TrainConfig, train
+from audiornn.training import train
 
 STEM = StemConfig(channels=[4, 3], frame_strides=[2, 1])
 

@@ -10,10 +10,12 @@ import torch
 from signals import noise, pad_waveforms, utterances
 from test_training import assert_same_run, run, settings
 
-from audiornn import augment
-from audiornn.augment import AugmentConfig, Augmenter, NoiseBank
+from audiornn.augment import Augmenter
 from audiornn.corpora.folder import FolderCorpus
 from audiornn.data import LoaderConfig, StoreDataset, training_batches, training_loader
+from audiornn.effects import timing
+from audiornn.effects.config import AugmentConfig
+from audiornn.effects.noise import NoiseBank
 from audiornn.engine.callbacks import _Average, averaged
 from audiornn.errors import ConfigError
 from audiornn.gathering import FlatRecordings, gathered_shift
@@ -57,7 +59,7 @@ def test_draws_of_an_epoch_are_those_of_each_batch(further):
 def test_gathered_shift_is_the_shift():
     waveforms, lengths = pad_waveforms(utterances([500, 900, 3, 700, 700]))
     samples = torch.tensor([40, -70, 1, 800, -700])
-    assert torch.equal(gathered_shift(waveforms, lengths, samples), augment.shift(waveforms, lengths, samples))
+    assert torch.equal(gathered_shift(waveforms, lengths, samples), timing.shift(waveforms, lengths, samples))
 
 
 def test_gathered_noise_is_the_noise():

@@ -15,11 +15,12 @@ from toy import TINY_FEATURES, TINY_MODEL, TINY_OVERRIDES, write_clip
 
 from audiornn import load
 from audiornn.audio import AudioConfig
-from audiornn.augment import AugmentConfig, Augmenter
+from audiornn.augment import Augmenter
 from audiornn.clock import Clock
 from audiornn.corpora.folder import FolderCorpus
 from audiornn.corpora.manifest_file import ManifestCorpus
 from audiornn.data import LoaderConfig
+from audiornn.effects.config import AugmentConfig
 from audiornn.errors import AudioError, ConfigError
 from audiornn.evaluation import evaluate
 from audiornn.features import FeaturesConfig
@@ -31,8 +32,9 @@ from audiornn.optimization import OptimizerConfig
 from audiornn.padding import Frames
 from audiornn.sequences import find_sequences, pad_rows, read_sequence, sequence_files
 from audiornn.store import prepare
+from audiornn.train_config import TrainConfig
 from audiornn.trainer_config import TrainerConfig
-from audiornn.training import TrainConfig, train
+from audiornn.training import train
 
 # Alignment
 

@@ -15,10 +15,10 @@ from safetensors.torch import load_file
 from signals import chirp, noise, tone, write_wav
 from toy import TINY_FEATURES, TINY_MODEL
 
-from audiornn.augment import AugmentConfig
 from audiornn.checkpoint import build_model, build_network, save_model
 from audiornn.corpora.manifest_file import ManifestCorpus
 from audiornn.data import LoaderConfig
+from audiornn.effects.config import AugmentConfig
 from audiornn.errors import ConfigError, CorpusError, ModelError
 from audiornn.export import export_model
 from audiornn.inference import load
@@ -31,8 +31,9 @@ from audiornn.optimization import OptimizerConfig
 from audiornn.spec import ModelSpec
 from audiornn.targets import UtteranceSource
 from audiornn.tasks import TaskSpec, merged_units
+from audiornn.train_config import TrainConfig
 from audiornn.trainer_config import TrainerConfig
-from audiornn.training import TrainConfig, train
+from audiornn.training import train
 
 ROWS = [
     ("train", "yes", "yes", "a"),

@@ -16,10 +16,10 @@ from interrupting import pulled_plug
 from toy import TINY_FEATURES, TINY_MODEL, write_corpus
 
 from audiornn.audio import audio_duration
-from audiornn.augment import AugmentConfig
 from audiornn.checkpoint import load_model
 from audiornn.corpora.folder import FolderCorpus
 from audiornn.data import LoaderConfig
+from audiornn.effects.config import AugmentConfig
 from audiornn.errors import ConfigError, CorpusError, ModelError
 from audiornn.features import FeatureExtractor
 from audiornn.models.config import EncoderConfig, HeadConfig, ModelConfig, StemConfig
@@ -27,8 +27,9 @@ from audiornn.objectives import MulticlassConfig
 from audiornn.optimization import OptimizerConfig, ScheduleConfig
 from audiornn.runs import RunFolder, resolve_model, resolve_resume
 from audiornn.store import prepare
+from audiornn.train_config import TrainConfig
 from audiornn.trainer_config import TrainerConfig
-from audiornn.training import TrainConfig, TrainResult, build_module, train
+from audiornn.training import TrainResult, build_module, train
 
 
 def settings(data_dir: Path, **changes) -> TrainConfig:
@@ -323,7 +324,7 @@ def plain_weights(data_dir, tmp_path_factory):
         {"trainer": {"fast_dev_run": True, "average_last": 2}},
         {"trainer": {"average_last": 2}},
         {"trainer": {"precision": "bf16"}, "optimizer": OptimizerConfig(learning_rate=0.01, sam_rho=0.05)},
-        {"loader": LoaderConfig(batch_size=8, balanced=True)},
+        {"loader": LoaderConfig(batch_size=8, balance=1.0)},
         {"objective": MulticlassConfig(label_smoothing=0.1, class_weights="balanced")},
     ],
     ids=str,

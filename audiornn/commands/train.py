@@ -19,7 +19,8 @@ from audiornn.evaluation import SplitEvaluation
 from audiornn.files.atomic import check_writable
 from audiornn.objectives import ObjectiveConfig
 from audiornn.runs import RunFolder
-from audiornn.training import TrainConfig, evaluate_test, take_part, train
+from audiornn.train_config import TrainConfig
+from audiornn.training import evaluate_test, take_part, train
 
 
 @dataclass(frozen=True, kw_only=True)

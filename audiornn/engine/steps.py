@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import lightning.pytorch as pl
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torch.utils.data import DataLoader
@@ -28,11 +29,13 @@ from audiornn.data import (
 )
 from audiornn.distillation import Teaching
 from audiornn.effects.mixing import Mixture, mixed_frames, mixed_waveforms
+from audiornn.errors import ConfigError, CorpusError
 from audiornn.features.joining import Origins
 from audiornn.models.classifier import ClassifierOutput, PaddedSequences, RecurrentClassifier
 from audiornn.models.dropout import drawing_by, utterance_keys
 from audiornn.objectives import Objective
-from audiornn.objectives.objective import Outcome, total
+from audiornn.objectives.objective import total
+from audiornn.objectives.task import Outcome
 from audiornn.optimization import OptimizerConfig, ScheduleConfig, build_optimizer, build_schedule, sharpest_nearby
 from audiornn.padding import Frames
 from audiornn.replicas import mean_over_replicas
@@ -315,9 +318,17 @@ class StoreLoaders(pl.LightningDataModule):
         self._store = store
         self._config = config
         self._targets: Targets = objective.read_targets(store)
-        self._class_targets = objective.class_targets(self._targets) if config.balanced else None
+        self._groups = self._groups_to_balance(objective) if config.balance else None
         self._seed = seed
         self._decided: bool | None = None
+
+    def _groups_to_balance(self, objective: Objective) -> NDArray[Any]:
+        if self._config.balance_by is None:
+            return objective.class_targets(self._targets)
+        try:
+            return np.array(self._store.column(self._config.balance_by))
+        except CorpusError as error:
+            raise ConfigError(f"loader.balance_by: {error}") from error
 
     def train_dataloader(self) -> DataLoader[Batch] | ResidentLoader:
         assert self.trainer is not None
@@ -328,7 +339,7 @@ class StoreLoaders(pl.LightningDataModule):
         module.drawn_at_once = len(self._store) if at_once else 0
         settings: dict[str, Any] = {
             "seed": self._seed,
-            "class_targets": self._class_targets,
+            "groups": self._groups,
             "rank": self.trainer.global_rank,
             "num_replicas": self.trainer.world_size,
         }

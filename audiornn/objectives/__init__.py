@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from audiornn.objectives.classes import BinaryConfig, MulticlassConfig, MultilabelConfig, balanced_class_weights
+from audiornn.objectives.binary import BinaryConfig
+from audiornn.objectives.classes import balanced_class_weights
+from audiornn.objectives.config import ObjectiveConfig, TaskConfig
 from audiornn.objectives.frames import FramesConfig
+from audiornn.objectives.multiclass import MulticlassConfig
+from audiornn.objectives.multilabel import MultilabelConfig
 from audiornn.objectives.multitask import MultitaskConfig
 from audiornn.objectives.next_frame import NextFrameConfig
-from audiornn.objectives.objective import Objective, ObjectiveConfig, TaskConfig, TaskObjective
+from audiornn.objectives.objective import Objective
 from audiornn.objectives.regression import RegressionConfig
+from audiornn.objectives.task import TaskObjective
 
 OBJECTIVES: dict[str, type[ObjectiveConfig]] = {
     "multiclass": MulticlassConfig,

@@ -15,7 +15,8 @@ from audiornn.inputs import Inputs
 from audiornn.models.classifier import ClassifierOutput
 from audiornn.models.config import ModelConfig
 from audiornn.objectives.classes import CLASS_WEIGHTS, accuracies, check_choice
-from audiornn.objectives.objective import Outcome, TaskConfig, TaskObjective, present
+from audiornn.objectives.config import TaskConfig
+from audiornn.objectives.task import Outcome, TaskObjective, present
 from audiornn.padding import absent_frames
 from audiornn.targets import TargetSource, read_intervals
 from audiornn.tasks import FRAMES, Interval, TaskSpec

@@ -8,9 +8,12 @@ from typing import Any
 import dacite
 
 from audiornn.errors import ConfigError
-from audiornn.objectives.classes import BinaryConfig, MulticlassConfig, MultilabelConfig
+from audiornn.objectives.binary import BinaryConfig
+from audiornn.objectives.config import ObjectiveConfig, TaskConfig
 from audiornn.objectives.frames import FramesConfig
-from audiornn.objectives.objective import Objective, ObjectiveConfig, TaskConfig
+from audiornn.objectives.multiclass import MulticlassConfig
+from audiornn.objectives.multilabel import MultilabelConfig
+from audiornn.objectives.objective import Objective
 from audiornn.objectives.regression import RegressionConfig
 from audiornn.targets import TargetSource
 from audiornn.tasks import BINARY, FRAMES, MULTICLASS, MULTILABEL, REGRESSION

@@ -15,7 +15,9 @@ from audiornn.errors import ConfigError
 from audiornn.inputs import Inputs
 from audiornn.models.classifier import ClassifierOutput
 from audiornn.models.config import ModelConfig
-from audiornn.objectives.objective import Objective, ObjectiveConfig, Outcome, TaskObjective
+from audiornn.objectives.config import ObjectiveConfig
+from audiornn.objectives.objective import Objective
+from audiornn.objectives.task import Outcome, TaskObjective
 from audiornn.padding import absent_frames
 from audiornn.targets import TargetSource
 from audiornn.tasks import NEXT_FRAME, TaskSpec, lagged

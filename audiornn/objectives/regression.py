@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from audiornn.errors import ConfigError, CorpusError
-from audiornn.objectives.objective import TaskConfig, TaskObjective, mean_of_known
+from audiornn.objectives.config import TaskConfig
+from audiornn.objectives.task import TaskObjective, mean_of_known
 from audiornn.targets import TargetSource, read_targets
 from audiornn.tasks import REGRESSION, TaskSpec
 

@@ -164,7 +164,7 @@ class Composer:
 
     def differences(self, command: Any) -> dict[str, Any]:
         """Settings that shape a model and are not as they were by default, by dotted name."""
-        from audiornn.training import TrainConfig
+        from audiornn.train_config import TrainConfig
 
         found: dict[str, Any] = {}
         for field in dataclasses.fields(TrainConfig):

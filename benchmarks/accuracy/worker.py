@@ -116,7 +116,7 @@ def train(request: dict[str, Any]) -> dict[str, Any]:
     """Train as `request` says, and measure on the validation split."""
     from audiornn.checkpoint import build_network
     from audiornn.models.operations import count_operations
-    from audiornn.training import TrainConfig
+    from audiornn.train_config import TrainConfig
     from audiornn.training import train as run
 
     command = command_of(request)
