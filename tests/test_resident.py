@@ -16,7 +16,7 @@ from audiornn.data import LoaderConfig, StoreDataset, training_batches, training
 from audiornn.effects import timing
 from audiornn.effects.config import AugmentConfig
 from audiornn.effects.noise import NoiseBank
-from audiornn.engine.callbacks import _Average, averaged
+from audiornn.engine.callbacks import _Average
 from audiornn.errors import ConfigError
 from audiornn.gathering import FlatRecordings, gathered_shift
 from audiornn.models.config import EncoderConfig, HeadConfig, ModelConfig, PoolingConfig, StemConfig
@@ -168,6 +168,6 @@ def test_average_is_updated_as_its_formula_says():
             model.weight.add_(1.0)
             model.num_batches_tracked.add_(1)
         average.update_parameters(model)
-        expected = model.weight.detach().clone() if count == 0 else averaged(expected, model.weight, count, decay=0.95)
+        expected = torch.lerp(expected, model.weight.detach(), 1 - (1 + count) / (10 + count) if count else 1.0)
         assert torch.equal(average.module.weight, expected)
     assert average.module.num_batches_tracked == 5 and average.n_averaged == 5

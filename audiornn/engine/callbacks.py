@@ -6,7 +6,7 @@ import itertools
 import logging
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -127,16 +127,9 @@ class _Average(AveragedModel):
         super().__init__(model, use_buffers=True)
         self._decay = decay
 
-    @torch.no_grad()
     def update_parameters(self, model: nn.Module) -> None:
-        count = int(self.n_averaged)
-        pairs = list(zip(_weights(self.module), _weights(model), strict=True))
-        if count == 0:
-            for average, current in pairs:
-                average.copy_(current)
-        else:
-            for average, current in pairs:
-                average.copy_(averaged(average, current, count, decay=self._decay))
+        averages, currents = list(_weights(self.module)), list(_weights(model))
+        average_into(averages, currents, int(self.n_averaged), decay=self._decay)
         self.n_averaged += 1
 
 
@@ -145,11 +138,17 @@ def _weights(module: nn.Module) -> Iterator[Tensor]:
     return (each.detach() for each in itertools.chain(module.parameters(), module.buffers()))
 
 
-def averaged(average: Tensor, current: Tensor, count: Tensor | int, *, decay: float) -> Tensor:
-    """One update of an exponential moving average of weights.
+@torch.no_grad()
+def average_into(averages: Sequence[Tensor], currents: Sequence[Tensor], count: int, *, decay: float) -> None:
+    """One update of an exponential moving average of weights, in place; the first one, and counters, are copies.
 
     The decay of update n is at most ``(1 + n) / (10 + n)``, so that a short run does not end on its initial weights.
     """
-    if not average.is_floating_point():  # a counter
-        return current
-    return torch.lerp(average, current, 1 - min(decay, (1 + float(count)) / (10 + float(count))))
+    share = 1 - min(decay, (1 + count) / (10 + count)) if count else 1.0
+    pairs = list(zip(averages, currents, strict=True))
+    moved = [pair for pair in pairs if pair[0].is_floating_point()]
+    # All tensors at once: one by one, a step's time went into calling torch.
+    torch._foreach_lerp_([average for average, _ in moved], [current for _, current in moved], share)
+    for average, current in pairs:
+        if not average.is_floating_point():
+            average.copy_(current)
