@@ -14,8 +14,9 @@ from audiornn.checkpoint import load_network
 from audiornn.errors import ConfigError
 from audiornn.hub import find_folder
 from audiornn.inputs import Inputs
-from audiornn.models.classifier import ClassifierOutput, PaddedSequences
+from audiornn.models.classifier import FRONT_END_PARTS, ClassifierOutput, RecurrentClassifier
 from audiornn.objectives import Objective
+from audiornn.padding import Frames
 from audiornn.replicas import num_replicas, weighed
 from audiornn.spec import ModelSpec, read_spec
 from audiornn.tasks import CALIBRATED, MULTICLASS, TaskSpec
@@ -159,6 +160,7 @@ class Teaching:
         check_hearing(teachers, inputs)
         self._lessons = [lessons_of(teacher, tasks) for teacher in teachers]
         self._networks = [load_network(*teacher).requires_grad_(False) for teacher in teachers]
+        self._ears: list[RecurrentClassifier] = list(self._networks)
         self._weight = weight
         self._temperature = temperature
 
@@ -166,30 +168,36 @@ class Teaching:
         """Itself: the copy of a network whose weights are averaged needs no further teachers."""
         return self
 
-    def to(self, device: torch.device) -> None:
-        """Move the teachers."""
+    def prepare(self, learner: RecurrentClassifier, device: torch.device) -> None:
+        """Move the teachers, and see whose frames are the same, which are then computed once."""
         for network in self._networks:
             network.to(device)
+        known = [learner]
+        self._ears = []
+        for network in self._networks:
+            alike = next((each for each in known if hear_alike(each, network)), network)
+            if alike is network:
+                known.append(network)
+            self._ears.append(alike)
 
     @torch.no_grad()
     def probabilities(
-        self,
-        waveforms: Tensor,
-        lengths: Tensor,
-        sequences: Mapping[str, PaddedSequences],
-        *,
-        origins: Callable[[Tensor], Tensor] | None = None,
-        has_gaps: bool | None = None,
+        self, listen: Callable[[RecurrentClassifier], Frames], heard: Mapping[RecurrentClassifier, Frames] | None = None
     ) -> dict[str, Tensor]:
-        """What the teachers say, by task, outputs in the network's own order. Args as of `RecurrentClassifier.frames`.
+        """What the teachers say, by task, outputs in the network's own order.
 
         Shape: -> ``(batch, outputs)`` each.
+
+        Args:
+            listen: the frames of a batch as a network's front end gives them.
+            heard: those that are there already, such as the learner's own.
         """
         said: dict[str, list[Tensor]] = {}
-        for network, lessons in zip(self._networks, self._lessons, strict=True):
-            heard = {name: sequences[name] for name in network.inputs.sequences}
-            frames = network.frames(waveforms, lengths, heard, origins=origins, has_gaps=has_gaps)
-            logits = network.classify(frames).logits
+        frames = dict(heard or {})
+        for network, ears, lessons in zip(self._networks, self._ears, self._lessons, strict=True):
+            if ears not in frames:
+                frames[ears] = listen(ears)
+            logits = network.classify(frames[ears]).logits
             for name, lesson in lessons.items():
                 said.setdefault(name, []).append(_in_order(lesson, logits[:, lesson.outputs], self._temperature))
         return {name: torch.stack(parts).mean(dim=0) for name, parts in said.items()}
@@ -221,6 +229,19 @@ class Teaching:
                     apart = weighed(apart, apart.new_tensor(int(counts) * len(output.logits)))
                 found[spec.name] = (1 - self._weight) * losses[spec.name] + self._weight * weights[spec.name] * apart
         return found
+
+
+def hear_alike(one: RecurrentClassifier, other: RecurrentClassifier) -> bool:
+    """Whether two networks make the same frames of the same audio and sequences."""
+    if one.inputs.features != other.inputs.features or one.inputs.features.dither:
+        return False
+    if list(one.inputs.streams.items()) != list(other.inputs.streams.items()):
+        return False
+    own, others = (
+        {name: values for name, values in each.state_dict().items() if name.startswith(FRONT_END_PARTS)}
+        for each in (one, other)
+    )
+    return own.keys() == others.keys() and all(torch.equal(values, others[name]) for name, values in own.items())
 
 
 def _in_order(lesson: Lesson, logits: Tensor, temperature: float) -> Tensor:

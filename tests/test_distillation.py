@@ -13,8 +13,17 @@ from interrupting import pulled_plug
 from test_training import settings as training_settings
 from toy import TINY_FEATURES, TINY_MODEL, TINY_OVERRIDES, write_corpus
 
-from audiornn.checkpoint import build_model, load_model, save_model
-from audiornn.distillation import Teacher, Teaching, check_hearing, divergence, find_teachers, lessons_of, probabilities
+from audiornn.checkpoint import build_model, build_network, load_model, save_model
+from audiornn.distillation import (
+    Teacher,
+    Teaching,
+    check_hearing,
+    divergence,
+    find_teachers,
+    hear_alike,
+    lessons_of,
+    probabilities,
+)
 from audiornn.effects.config import AugmentConfig
 from audiornn.errors import ConfigError, ModelError
 from audiornn.inputs import Inputs, StreamConfig
@@ -23,6 +32,7 @@ from audiornn.models.classifier import ClassifierOutput, RecurrentClassifier
 from audiornn.models.config import EncoderConfig, ModelConfig
 from audiornn.objectives import MulticlassConfig, MultitaskConfig
 from audiornn.objectives.objective import total
+from audiornn.padding import Frames
 from audiornn.runs import RunFolder
 from audiornn.spec import ModelSpec
 from audiornn.targets import UtteranceSource
@@ -43,6 +53,10 @@ def saved(folder: Path, *tasks: TaskSpec, seed: int = 0, **changes) -> Teacher:
 def heard() -> tuple[torch.Tensor, torch.Tensor, dict]:
     generator = torch.Generator().manual_seed(3)
     return 0.1 * torch.randn(4, 8000, generator=generator), torch.tensor([8000, 6000, 4000, 8000]), {}
+
+
+def listen(network: RecurrentClassifier) -> Frames:
+    return network.frames(*heard())
 
 
 def teaching(*teachers: Teacher, tasks: list[TaskSpec], weight: float = 0.5, temperature: float = 2.0) -> Teaching:
@@ -77,7 +91,7 @@ def test_certain_teacher_leaves_the_divergence_and_its_gradient_finite():
 def test_labels_are_matched_by_name(tmp_path):
     own = [multiclass_task(["a", "b", "c"])]
     teacher = saved(tmp_path / "m", multiclass_task(["c", "a", "b"]))
-    given = teaching(teacher, tasks=own).probabilities(*heard())["label"]
+    given = teaching(teacher, tasks=own).probabilities(listen)["label"]
     logits = load_model(teacher.folder)[0](*heard()[:2]).logits
     torch.testing.assert_close(given, torch.softmax(logits / 2, dim=1)[:, [1, 2, 0]])
 
@@ -90,7 +104,7 @@ def test_labels_are_matched_by_name(tmp_path):
         TaskSpec(labels=["no", "yes"], **pair),
     )
     tasks = [TaskSpec(labels=["yes", "no"], **pair), TaskSpec(labels=["y", "x"], **tags)]
-    given = teaching(teacher, tasks=tasks, temperature=1.0).probabilities(*heard())
+    given = teaching(teacher, tasks=tasks, temperature=1.0).probabilities(listen)
     logits = load_model(teacher.folder)[0](*heard()[:2]).logits
     assert set(given) == {"said", "tags"}, "what the objective does not ask for is not taught"
     torch.testing.assert_close(given["tags"], torch.sigmoid(logits[:, [1, 0]]))
@@ -100,8 +114,8 @@ def test_labels_are_matched_by_name(tmp_path):
 def test_several_teachers_are_averaged_in_probability(tmp_path):
     task = multiclass_task(["a", "b"])
     teachers = [saved(tmp_path / str(seed), task, seed=seed) for seed in range(3)]
-    each = [teaching(teacher, tasks=[task]).probabilities(*heard())["label"] for teacher in teachers]
-    together = teaching(*teachers, tasks=[task]).probabilities(*heard())["label"]
+    each = [teaching(teacher, tasks=[task]).probabilities(listen)["label"] for teacher in teachers]
+    together = teaching(*teachers, tasks=[task]).probabilities(listen)["label"]
     torch.testing.assert_close(together, torch.stack(each).mean(dim=0))
 
 
@@ -118,7 +132,7 @@ def test_teacher_has_its_share_in_the_loss_of_its_task_alone(tmp_path):
     config = MultitaskConfig(tasks={"word": word, "pitch": {"kind": "regression", "targets": ["pitch"]}})
     objective = config.build(source)
     lessons = teaching(saved(tmp_path / "m", objective.specs[0]), tasks=objective.specs, weight=0.25)
-    taught = lessons.probabilities(*heard())
+    taught = lessons.probabilities(listen)
     assert set(taught) == {"word"} and taught["word"].shape == (4, 2)
     logits = torch.randn(4, 3, generator=torch.Generator().manual_seed(1), requires_grad=True)
     output = ClassifierOutput(logits, logits)
@@ -185,24 +199,59 @@ def teachers(data_dir, tmp_path_factory) -> list[str]:
 
 
 def test_teachers_hear_the_audio_that_the_network_hears_without_its_masks(data_dir, teachers, tmp_path, monkeypatch):
-    heard = []
-    whole = RecurrentClassifier.frames
+    """Frames are made once for all that make the same ones."""
+    made, judged = [], []
+    whole, classify = RecurrentClassifier.frames, RecurrentClassifier.classify
 
     def spy(network, waveforms, lengths, *rest, **options):
         frames = whole(network, waveforms, lengths, *rest, **options)
-        if torch.is_inference_mode_enabled() is False and len(heard) < 3:
-            heard.append((network.training, waveforms.clone(), lengths.clone(), frames.values.clone()))
+        if not torch.is_inference_mode_enabled():
+            made.append((network.training, waveforms.clone(), lengths.clone(), frames.values.clone()))
         return frames
 
-    config = settings(data_dir, teacher=teachers, trainer={"max_epochs": 1})
+    def judge(network, frames):
+        if not torch.is_inference_mode_enabled():
+            judged.append((network.training, frames.values.clone()))
+        return classify(network, frames)
+
+    other = dataclasses.replace(TINY_FEATURES, n_mels=12)
+    config = settings(data_dir, features=other)
+    train(config, config.prepare(data_dir), run_dir=tmp_path / "other")
+    masks = AugmentConfig(time_masks=2, speed_percent=10)
+    config = settings(data_dir, teacher=[*teachers, str(tmp_path / "other")], augment=masks, trainer={"max_epochs": 1})
     store = config.prepare(data_dir)
     monkeypatch.setattr(RecurrentClassifier, "frames", spy)
+    monkeypatch.setattr(RecurrentClassifier, "classify", judge)
     train(config, store, run_dir=tmp_path / "run")
-    student, one, two = heard
-    assert (student[0], one[0], two[0]) == (True, False, False)
-    for teacher in (one, two):
-        assert torch.equal(teacher[1], student[1]) and torch.equal(teacher[2], student[2])
-    assert torch.equal(one[3], student[3]), "the same front end, and no masks"
+    (is_student, audio, lengths, frames), (_, again, lengths_again, others), (starts_next, *_) = made[:3]
+    assert is_student and starts_next, "frames were made for more than two front ends"
+    assert torch.equal(audio, again) and torch.equal(lengths, lengths_again)
+    (_, masked), *taught = judged[:4]
+    assert not torch.equal(masked, frames), "no masks were drawn: nothing is shown"
+    assert [learns for learns, _ in judged[:4]] == [True, False, False, False]
+    for (_, heard_by_teacher), expected in zip(taught, (frames, frames, others), strict=True):
+        assert torch.equal(heard_by_teacher, expected)
+
+
+@pytest.mark.parametrize(
+    ("features", "mean", "alike"),
+    [
+        ({}, 0.0, True),
+        ({}, 0.5, False),
+        ({"n_mels": 12}, 0.0, False),
+        ({"dither": 1e-5}, 0.0, False),
+    ],
+    ids=["same", "other statistics", "other bands", "dither"],
+)
+def test_networks_hear_alike_where_their_frames_are_the_same(features, mean, alike):
+    config = dataclasses.replace(TINY_FEATURES, **features)
+    one, other = (
+        build_network(Inputs(features=each), TINY_MODEL, [multiclass_task(["a", "b"])])
+        for each in (config, dataclasses.replace(TINY_FEATURES, **({"dither": 1e-5} if "dither" in features else {})))
+    )
+    other.features.set_statistics(torch.full_like(other.features.mean, mean), torch.ones_like(other.features.std))
+    one.features.set_statistics(torch.zeros_like(one.features.mean), torch.ones_like(one.features.std))
+    assert hear_alike(one, other) is alike
 
 
 def test_taught_run_resumed_ends_in_the_same_bits(data_dir, teachers, tmp_path, monkeypatch):

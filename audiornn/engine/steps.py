@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
@@ -31,7 +31,7 @@ from audiornn.distillation import Teaching
 from audiornn.effects.mixing import Mixture, mixed_frames, mixed_waveforms
 from audiornn.errors import ConfigError, CorpusError
 from audiornn.features.joining import Origins
-from audiornn.models.classifier import ClassifierOutput, PaddedSequences, RecurrentClassifier
+from audiornn.models.classifier import PaddedSequences, RecurrentClassifier
 from audiornn.models.dropout import drawing_by, utterance_keys
 from audiornn.objectives import Objective
 from audiornn.objectives.objective import total
@@ -111,7 +111,7 @@ class ClassifierTraining(pl.LightningModule):
 
     def on_fit_start(self) -> None:
         if self.teaching is not None:
-            self.teaching.to(self.device)
+            self.teaching.prepare(self.network, self.device)
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Loss of a batch."""
@@ -123,7 +123,8 @@ class ClassifierTraining(pl.LightningModule):
             batch = self._with_unknown(batch, draws)
             mixture = self.augmenter.mixture(draws)
             heard = self._heard(batch, draws, mixture)
-            frames = self.augmenter.filtered(heard.frames(self.network), draws)
+            plain = heard.frames(self.network)
+            frames = self.augmenter.filtered(plain, draws)
             if mixture is not None and self.augmenter.config.mixup_of == "frames":
                 frames = mixed_frames(frames, mixture)
             if not batch.counts:
@@ -138,24 +139,13 @@ class ClassifierTraining(pl.LightningModule):
             output = self.network.classify(masked)
         if output.features is not None:  # what is to be foretold has no masks
             output = output._replace(features=frames.values)
-        loss = self._loss(output, targets, mixture, heard, counts=batch.counts)
+        losses = self.objective.losses(output, targets, mixture, counts=batch.counts)
+        if self.teaching is not None:
+            taught = self.teaching.probabilities(heard.frames, {self.network: plain})
+            losses = self.teaching.losses(self.objective, output, losses, taught, counts=batch.counts)
+        loss = total(losses)
         self._train_losses.append(loss.detach())
         return loss
-
-    def _loss(
-        self,
-        output: ClassifierOutput,
-        targets: Mapping[str, Tensor],
-        mixture: Mixture | None,
-        heard: _Heard,
-        *,
-        counts: bool,
-    ) -> Tensor:
-        losses = self.objective.losses(output, targets, mixture, counts=counts)
-        if self.teaching is not None:
-            taught = self.teaching.probabilities(*heard[:3], origins=heard.origins, has_gaps=heard.has_gaps)
-            losses = self.teaching.losses(self.objective, output, losses, taught, counts=counts)
-        return total(losses)
 
     def _draws_of(self, utterances: Tensor) -> Tensor:
         """Augmentation of some rows in this epoch. Shape: ``(batch,)`` -> ``(batch, draws)``."""

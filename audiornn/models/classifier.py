@@ -42,6 +42,8 @@ class ClassifierOutput(NamedTuple):
 
 
 _PREFIX = "of_"
+FRONT_END_PARTS = ("features.", "streams.")
+"""Beginnings of the names of what frames are made with."""
 
 PaddedSequences = tuple[Tensor, Tensor]
 """``(batch, frames, features)`` and int64 ``(batch,)``."""
