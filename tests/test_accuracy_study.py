@@ -60,10 +60,11 @@ def test_steps_inherit_and_the_last_value_of_a_setting_stands(tmp_path):
         {"name": "a", "change": ["model=lstm", "seed=1"]},
         {"name": "b", "after": "a", "change": "model=gru"},
         {"name": "c", "after": "b", "held_out": "few"},
-        held_out={"few": ["tree", "on"]},
+        held_out={"few": {"held_out_words": ["tree", "on"], "scarce_words": ["cat"]}},
     )
     assert ladder.overrides("b") == ["seed=1", "model=gru"]
-    assert ladder.overrides("c") == ["seed=1", "model=gru", "data.held_out_words=['tree','on']"]
+    held_out = ["data.held_out_words=['tree','on']", "data.scarce_words=['cat']"]
+    assert ladder.overrides("c") == ["seed=1", "model=gru", *held_out]
     assert [step.name for step in ladder.choose(["c", "a"])] == ["a", "c"]
     assert len(ladder.choose(["g"])) == len(ladder.choose([])) == 3
     with pytest.raises(ValueError, match="got d"):
@@ -181,8 +182,12 @@ def test_figures_are_those_of_the_saved_answers():
     assert found["unknown_by_word"] == {"cat": [1, 1, 1], "dog": [0, 1, 2], "tree": [12, 1, 1]}
     assert found["loss"] == pytest.approx(-(3 * math.log(0.8) + math.log(0.2)) / 4, abs=1e-5)
     assert unpacked(found["right"], 4) == [True, False, True, True]
+    seldom = figures(*evaluated(), ["cat"], ["dog"])
+    assert (seldom["accuracy"], seldom["never_heard"], seldom["seldom_heard"]) == ([2, 3], [1, 1], [1, 2])
+    assert (seldom["never_heard_auroc"], seldom["seldom_heard_auroc"]) == (0.75, 0.5)
     whole = figures(*evaluated(), [])
-    assert whole["accuracy"] == [4, 6] and whole["never_heard"] is whole["never_heard_auroc"] is None
+    assert whole["accuracy"] == [4, 6]
+    assert [whole[f"{band}_heard{name}"] for band in ("never", "seldom") for name in ("", "_auroc")] == [None] * 4
 
 
 def test_the_page_tells_gains_and_intervals_over_the_same_clips(tmp_path):
@@ -231,7 +236,9 @@ def test_the_study_goes_on_where_it_was_stopped(tmp_path):
         {"name": "a", "group": "g", "change": [*settings, tiny, "trainer.max_epochs=2", "trainer.select=last"]},
         {"name": "b", "group": "g", "after": "a", "held_out": "few"},
     ]
-    (tmp_path / "ladder.yaml").write_text(yaml.safe_dump({"steps": steps, "held_out": {"few": ["on", "visual"]}}))
+    (tmp_path / "ladder.yaml").write_text(
+        yaml.safe_dump({"steps": steps, "held_out": {"few": {"held_out_words": ["on", "visual"]}}})
+    )
     words = [sys.executable, HERE / "run.py", "--seeds", "0", "--jobs", "1"]
     for name in ("data", "ladder", "results", "scratch"):
         words += [f"--{name}", tmp_path / (f"{name}.yaml" if name == "ladder" else name)]

@@ -228,6 +228,28 @@ def test_words_that_are_held_out_are_not_heard_in_training(minis: Path) -> None:
     assert Counter((row.split, row.label) for row in held) == {("validation", "unknown"): 8, ("test", "unknown"): 2}
 
 
+def test_scarce_words_keep_few_clips_in_training_and_always_the_same(minis: Path) -> None:
+    corpus = SpeechCommands(words=["yes", "go"], silence=False, unknown_percent=None)
+    usual = {row.utterance_id: row for row in corpus.utterances(minis)}
+    scarce = replace(corpus, scarce_words=["on", "visual"], scarce_clips=2, held_out_words=["tree"])
+    found = {row.utterance_id: row for row in scarce.utterances(minis)}
+    kept = Counter(row.columns["word"] for row in found.values() if row.split == "train")
+    assert (kept["on"], kept["visual"], kept["tree"], kept["cat"]) == (2, 2, 0, 3)
+    moved = {name for name, row in found.items() if row != usual[name]}
+    assert all(found[name] == replace(usual[name], split="validation") for name in moved)
+    fewer = {row.utterance_id for row in replace(scarce, scarce_clips=1).utterances(minis) if row.split == "train"}
+    assert fewer < {name for name, row in found.items() if row.split == "train"}
+    assert scarce.split_rule(minis).endswith(
+        "; no clip of tree in training; at most 2 clips of each of on, visual in training"
+    )
+    assert not replace(scarce, held_out_words=[]).published_counts()
+    assert "scarce_clips" not in replace(scarce, scarce_words=[]).key and scarce.key["scarce_clips"] == 2
+    with pytest.raises(ConfigError, match="different words, got 'cat' in both"):
+        SpeechCommands(scarce_words=["cat"], held_out_words=["cat"])
+    with pytest.raises(ConfigError, match="scarce_clips must be at least 1, got 0"):
+        SpeechCommands(scarce_words=["cat"], scarce_clips=0)
+
+
 def test_words_that_are_held_out_are_part_of_what_names_a_prepared_corpus(minis: Path) -> None:
     assert "held_out_words" not in SpeechCommands().key  # it is what it was before there was this setting
     assert SpeechCommands(held_out_words=["tree"]).key == {**SpeechCommands().key, "held_out_words": ["tree"]}

@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -76,6 +77,9 @@ _SOURCES = {
 }
 
 
+_MOVED = ("held_out_words", "scarce_words")
+
+
 class _Clip(NamedTuple):
     """A recording of a word. ``name`` is its path in the corpus."""
 
@@ -101,8 +105,8 @@ class SpeechCommands(PublicCorpus):
     - The background recordings, or parts of them, of the training split are listed with the split ``noise``, for
       augmentation.
 
-    With ``held_out_words``, what a model makes of words that it has never heard can be measured without the test split.
-    Their speakers may have said other words in training.
+    With ``held_out_words`` and ``scarce_words``, what a model makes of words that it has never heard, or seldom, can be
+    measured without the test split. Their speakers may have said other words in training.
 
     Column: ``word``, what was said in it.
     """
@@ -115,6 +119,10 @@ class SpeechCommands(PublicCorpus):
     unknown_percent: float | None = 10.0
     held_out_words: list[str] = field(default_factory=list)
     """Other words without a clip in training: those listed for it are for validation, as ``unknown``."""
+    scarce_words: list[str] = field(default_factory=list)
+    """Other words with few clips in training, the first in the order of a hash; the others are for validation."""
+    scarce_clips: int = 7
+    """How many those keep."""
     silence: bool = True
     silence_percent: float = 10.0
     test_set: str = "auto"
@@ -145,16 +153,20 @@ class SpeechCommands(PublicCorpus):
             )
 
     def _check_held_out(self) -> None:
-        held_out, known = self.held_out_words, WORDS[self.version]
-        if not held_out:
-            return
-        if not self.unknown:
-            raise ConfigError(f"held_out_words needs unknown=true, got false and {held_out}")
-        wanted = self.words or known
-        if wrong := [word for word in held_out if word in wanted or word not in known or held_out.count(word) > 1]:
-            raise ConfigError(
-                f"held_out_words must be distinct words of {self.version} that are not in words, got {wrong[0]!r}"
-            )
+        known, taken = WORDS[self.version], set(self.words)
+        if self.scarce_clips < 1:
+            raise ConfigError(f"scarce_clips must be at least 1, got {self.scarce_clips}; 0 is held_out_words")
+        for name in _MOVED:
+            words = getattr(self, name)
+            if words and not self.unknown:
+                raise ConfigError(f"{name} needs unknown=true, got false and {words}")
+            wanted = taken if self.words else known
+            if wrong := [word for word in words if word in wanted or word not in known or words.count(word) > 1]:
+                raise ConfigError(
+                    f"{name} must be distinct words of {self.version} that are not in words, got {wrong[0]!r}"
+                )
+        if both := set(self.held_out_words) & set(self.scarce_words):
+            raise ConfigError(f"held_out_words and scarce_words must be different words, got {min(both)!r} in both")
 
     @property
     def _is_twelve(self) -> bool:
@@ -162,8 +174,10 @@ class SpeechCommands(PublicCorpus):
 
     @property
     def key(self) -> dict[str, Any]:
-        # Without words held out the key is what it was before there was this setting: prepared corpora stay valid.
-        unused = {"test_path"} if self.held_out_words else {"test_path", "held_out_words"}
+        # Where no words are moved the key is what it was before there were these settings: prepared corpora stay valid.
+        unused = {"test_path"} | {name for name in _MOVED if not getattr(self, name)}
+        if not self.scarce_words:
+            unused.add("scarce_clips")
         return {name: value for name, value in super().key.items() if name not in unused}
 
     @property
@@ -205,7 +219,7 @@ class SpeechCommands(PublicCorpus):
         place = str(folder)
         rows = [_recording(place, clip.name, clip.word, clip.word, clip.split) for clip in wanted]
         if self.unknown:
-            others = self._choose([self._held_out(clip) for clip in clips if clip.word not in present], counts)
+            others = self._choose(self._with_moved([clip for clip in clips if clip.word not in present]), counts)
             rows += [_recording(place, clip.name, UNKNOWN, clip.word, clip.split) for clip in others]
         # Where the test silence comes from elsewhere, every background recording has a part for training.
         noise = BackgroundNoise.read(folder / "_background_noise_", parts=self.uses_test_set)
@@ -216,13 +230,15 @@ class SpeechCommands(PublicCorpus):
 
     def split_rule(self, data_dir: Path) -> str:  # noqa: ARG002
         held_out = f"; no clip of {', '.join(self.held_out_words)} in training" if self.held_out_words else ""
+        if self.scarce_words:
+            held_out += f"; at most {self.scarce_clips} clips of each of {', '.join(self.scarce_words)} in training"
         if self.uses_test_set:
             return f"official lists; the separate official test set{held_out}"
         return f"official lists (validation_list.txt, testing_list.txt){held_out}"
 
     def published_counts(self) -> Mapping[str, int]:
         counts: Sequence[int] = ()
-        if self.held_out_words:
+        if self.held_out_words or self.scarce_words:
             return {}
         if self._is_twelve and self.unknown_percent == self.silence_percent == 10:
             counts = _TWELVE[self.version]
@@ -236,10 +252,16 @@ class SpeechCommands(PublicCorpus):
         except CorpusError as error:
             raise CorpusError(f"{error}; data.test_set=lists tests on testing_list.txt instead") from None
 
-    def _held_out(self, clip: _Clip) -> _Clip:
-        """The clip in the split that it has with ``held_out_words``."""
-        moves = clip.split == "train" and clip.word in self.held_out_words
-        return clip._replace(split="validation") if moves else clip
+    def _with_moved(self, others: Sequence[_Clip]) -> list[_Clip]:
+        """Clips of other words in the splits that they have with ``held_out_words`` and ``scarce_words``."""
+        training = [clip for clip in others if clip.split == "train"]
+        moved = {clip.name for clip in training if clip.word in self.held_out_words}
+        for word in self.scarce_words:
+            names = sorted(
+                (clip.name for clip in training if clip.word == word), key=partial(hash_order, seed=self.seed)
+            )
+            moved.update(names[self.scarce_clips :])
+        return [clip._replace(split="validation") if clip.name in moved else clip for clip in others]
 
     def _choose(self, others: Sequence[_Clip], wanted: Mapping[str, int]) -> list[_Clip]:
         """Which clips of other words serve as ``unknown``."""

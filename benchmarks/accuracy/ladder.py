@@ -44,7 +44,7 @@ class Step:
     publish: bool = False
     """Whether it is a row of the published table, whose test figures are read once."""
     held_out: str | None = None
-    """Name of the list of words that are kept out of training."""
+    """Name of the lists of words that are kept out of training, all their clips or most of them."""
     seeds: tuple[int, ...] | None = None
     """Of which it is trained; None = those that are asked for."""
 
@@ -58,14 +58,18 @@ class Ladder:
     """
 
     steps: Mapping[str, Step]
-    held_out: Mapping[str, tuple[str, ...]]
+    held_out: Mapping[str, Mapping[str, tuple[str, ...]]]
+    """By name, settings of the data that are lists of words."""
     title: str = ""
 
     @classmethod
     def read(cls, path: Path = LADDER) -> Ladder:
         """The steps of a file."""
         document = yaml.safe_load(path.read_text("utf-8"))
-        held_out = {name: tuple(str(word) for word in words) for name, words in document.get("held_out", {}).items()}
+        held_out = {
+            name: {setting: tuple(str(word) for word in words) for setting, words in lists.items()}
+            for name, lists in document.get("held_out", {}).items()
+        }
         steps: dict[str, Step] = {}
         for entry in document["steps"]:
             step = _step(entry)
@@ -89,8 +93,8 @@ class Ladder:
         for step in self.chain(name):
             words += step.change
             if step.held_out is not None:
-                listed = ",".join(f"'{word}'" for word in self.held_out[step.held_out])
-                words.append(f"data.held_out_words=[{listed}]")
+                for setting, listed in self.held_out[step.held_out].items():
+                    words.append(f"data.{setting}=[{','.join(repr(word) for word in listed)}]")
         return merged(words)
 
     def choose(self, names: Sequence[str]) -> list[Step]:

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -45,9 +46,9 @@ def cpu_seconds() -> float:
     return sum(each.ru_utime + each.ru_stime for each in used)
 
 
-def figures(evaluation: Any, store: Any, held_out: list[str]) -> dict[str, Any]:
+def figures(evaluation: Any, store: Any, held_out: Sequence[str], scarce: Sequence[str] = ()) -> dict[str, Any]:
     """What is kept of an evaluation. Shares are (right, clips), so that nothing is lost; words that were held out of
-    training have a share of their own."""
+    training, all their clips or most of them, have shares of their own."""
     import numpy as np
 
     from audiornn.evaluation.metrics import cross_entropy
@@ -57,7 +58,8 @@ def figures(evaluation: Any, store: Any, held_out: list[str]) -> dict[str, Any]:
     training = Counter(store.column("word")[row] for row in store.indices("train"))
     right = evaluation.predictions == evaluation.targets
     words = np.array([word_of[name] for name in evaluation.utterance_ids])
-    heard = ~np.isin(words, held_out)
+    never, seldom = np.isin(words, list(held_out)), np.isin(words, list(scarce))
+    heard = ~(never | seldom)
     unknown = np.array([evaluation.labels[target] == UNKNOWN for target in evaluation.targets])
 
     def share(chosen: Any) -> list[int]:
@@ -68,8 +70,10 @@ def figures(evaluation: Any, store: Any, held_out: list[str]) -> dict[str, Any]:
         "accuracy": share(heard),
         "words": share(heard & ~unknown),
         "unknown": share(heard & unknown),
-        "never_heard": share(~heard) if held_out else None,
-        "never_heard_auroc": told_apart(evaluation, ~heard, heard & ~unknown) if held_out else None,
+        "never_heard": share(never) if held_out else None,
+        "never_heard_auroc": told_apart(evaluation, never, heard & ~unknown) if held_out else None,
+        "seldom_heard": share(seldom) if scarce else None,
+        "seldom_heard_auroc": told_apart(evaluation, seldom, heard & ~unknown) if scarce else None,
         "loss": round(cross_entropy(evaluation.targets[heard], evaluation.probabilities[heard]), 5),
         "unknown_by_word": {
             str(word): [training[word], *share(unknown & (words == word))] for word in sorted(set(words[unknown]))
@@ -79,8 +83,8 @@ def figures(evaluation: Any, store: Any, held_out: list[str]) -> dict[str, Any]:
     }
 
 
-def told_apart(evaluation: Any, never_heard: Any, words: Any) -> float:
-    """Area under the ROC curve of the probability of `unknown`: clips of words never heard against those of the words.
+def told_apart(evaluation: Any, others: Any, words: Any) -> float:
+    """Area under the ROC curve of the probability of `unknown`: clips of other words against those of the words.
 
     Recall alone is bought with words that are refused: whatever makes `unknown` likelier for all clips raises it.
     """
@@ -90,8 +94,8 @@ def told_apart(evaluation: Any, never_heard: Any, words: Any) -> float:
     from audiornn.labels import UNKNOWN
 
     scores = evaluation.probabilities[:, evaluation.labels.index(UNKNOWN)]
-    chosen = never_heard | words
-    return round(float(roc_auc_score(np.asarray(never_heard)[chosen], scores[chosen])), 5)
+    chosen = others | words
+    return round(float(roc_auc_score(np.asarray(others)[chosen], scores[chosen])), 5)
 
 
 def best_of(history: list[dict[str, float]]) -> dict[str, float]:
@@ -128,14 +132,14 @@ def train(request: dict[str, Any]) -> dict[str, Any]:
     started, used = time.perf_counter(), cpu_seconds()
     result = run(config, store, run_dir=Path(request["folder"]), record={"overrides.json": request["overrides"]})
     seconds, used = time.perf_counter() - started, cpu_seconds() - used
-    held_out = list(getattr(config.data, "held_out_words", []))
+    held_out, scarce = (list(getattr(config.data, name, [])) for name in ("held_out_words", "scarce_words"))
     network = result.classifier.engine.network
     limit = config.trainer.max_batches * config.loader.batch_size or sys.maxsize
     per_epoch = min(len(store.indices("train")), limit)
     return {
-        "validation": figures(result.validation, store, held_out),
-        # With words held out, the figures of epochs count them too, and say nothing beside other runs.
-        "best": None if held_out else best_of(result.history),
+        "validation": figures(result.validation, store, held_out, scarce),
+        # With words moved, the figures of epochs count them too, and say nothing beside other runs.
+        "best": None if held_out or scarce else best_of(result.history),
         "history": {name: [round(row[name], 4) for row in result.history] for name in HISTORY},
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
         "macs_per_second": operations,
