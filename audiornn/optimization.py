@@ -119,8 +119,7 @@ def build_optimizer(
     Args:
         config: which, and its settings.
         module: whose parameters are trained.
-        fused: torch's one pass over memory, a third of the time on a CPU; Lightning does not clip gradients of mixed
-            precision with it.
+        fused: torch's one pass over memory, a third of the time on a CPU.
         factors: of the learning rate, for parts of the module.
     """
     factor_of = {parameter: factor for part, factor in (factors or {}).items() for parameter in part.parameters()}

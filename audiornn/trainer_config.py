@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from audiornn.errors import ConfigError
 
 PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
+AUTO = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +36,7 @@ class TrainerConfig:
     select: str = "best"
     """Weights that become the model: of the ``best`` epoch or of the ``last``."""
     precision: str = "32"
-    """``32``, ``bf16`` or ``16`` (mixed)."""
+    """``32``, ``bf16`` or ``16`` (mixed); ``auto`` is ``bf16`` on devices that compute in it, and else ``32``."""
     accelerator: str = "auto"
     """Lightning's: ``auto``, ``cpu``, ``gpu``, ..."""
     devices: str = "1"
@@ -66,7 +67,7 @@ class TrainerConfig:
         if self.average_last != 0 and self.average_last < 2:
             raise ConfigError(f"average_last must be 0 or at least 2, got {self.average_last}")
         for name, choices in (
-            ("precision", PRECISIONS),
+            ("precision", (*PRECISIONS, AUTO)),
             ("select", ("best", "last")),
             ("profiler", ("none", "simple", "advanced")),
         ):

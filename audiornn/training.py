@@ -33,6 +33,7 @@ from audiornn.runs import RunFolder
 from audiornn.spec import ModelSpec, read_config
 from audiornn.store import Store
 from audiornn.train_config import TrainConfig
+from audiornn.trainer_config import PRECISIONS
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
@@ -190,6 +191,7 @@ def _train(parts: _Parts, run: RunFolder, checkpoint: Path | None) -> TrainResul
     config, store, trainer = parts.config, parts.store, parts.trainer
     taught_by = parts.teacher_weights_sha256
     identity = {**_identity(config, store), "init weights": parts.init_weights_sha256, "teacher weights": taught_by}
+    identity["precision"] = "" if trainer.precision == PRECISIONS["32"] else trainer.precision
     identity["teacher"] = [config.teacher_weight, config.teacher_temperature] if taught_by else []
     if checkpoint is not None:
         _check_resumable(checkpoint, identity)

@@ -216,6 +216,55 @@ def test_damaged_checkpoint_is_named(data_dir, tmp_path):
         run(config, data_dir, tmp_path / "run", resume=True)
 
 
+def test_automatic_precision_is_what_the_device_computes_in(monkeypatch):
+    from audiornn.engine.trainer import native_precision
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    for found, expected in (({"avx512_bf16": True}, "bf16"), ({"amx_bf16": True}, "bf16"), ({"avx2": True}, "32")):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda found=found: found)
+        assert native_precision("auto") == native_precision("cpu") == expected
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for capable in (True, False):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda capable=capable, **_: capable)
+        assert native_precision("auto") == native_precision("gpu") == ("bf16" if capable else "32")
+    assert native_precision("cpu") == "32"
+
+
+def test_bf16_trains_like_float32_and_resumes_to_the_bit(data_dir, tmp_path, monkeypatch):
+    store = settings(data_dir).prepare(data_dir)
+    config = settings(data_dir, trainer={"max_epochs": 3, "precision": "bf16"})
+    whole = train(config, store, run_dir=tmp_path / "whole")
+    plain = train(settings(data_dir, trainer={"max_epochs": 3}), store, run_dir=tmp_path / "plain")
+    losses = [[row["train_loss"] for row in result.history] for result in (whole, plain)]
+    assert losses[0] == pytest.approx(losses[1], rel=0.05) and losses[0] != losses[1]
+    with pulled_plug(monkeypatch, epoch=1, batch=1):
+        train(config, store, run_dir=tmp_path / "stopped")
+    resumed = train(config, store, run_dir=tmp_path / "stopped", resume=True)
+    one, two = weights(tmp_path / "whole"), weights(tmp_path / "stopped")
+    assert all(torch.equal(one[name], two[name]) for name in one) and resumed.best_epoch == whole.best_epoch
+    other = dataclasses.replace(config, trainer=dataclasses.replace(config.trainer, precision="32", max_epochs=4))
+    with pytest.raises(ConfigError, match="expected the precision that the run"):
+        train(other, store, run_dir=tmp_path / "stopped", resume=True)
+
+
+@pytest.mark.parametrize("precision", ["32", "bf16"])
+def test_gradients_are_clipped_in_every_precision(data_dir, tmp_path, monkeypatch, precision):
+    norms = []
+    clip = torch.nn.utils.clip_grad_norm_
+
+    def spy(parameters, most):
+        parameters = list(parameters)
+        clip(parameters, most)
+        norms.append(float(torch.stack([each.grad.norm() for each in parameters]).norm()))
+
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", spy)
+    clipped = {"max_epochs": 1, "precision": precision, "gradient_clip": 0.01}
+    config = settings(data_dir, trainer=clipped)
+    train(config, config.prepare(data_dir), run_dir=tmp_path / "run")
+    assert norms and max(norms) == pytest.approx(0.01, rel=1e-3)
+
+
 def test_half_precision_is_refused_without_a_gpu(data_dir, tmp_path):
     config = settings(data_dir, trainer={"precision": "16"})
     with pytest.raises(ConfigError, match="expected a GPU for precision=16"):

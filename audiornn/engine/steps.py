@@ -234,7 +234,8 @@ class ClassifierTraining(pl.LightningModule):
         self.history = checkpoint["history"]
 
     def configure_optimizers(self) -> Any:
-        fused = self.trainer.precision == PRECISIONS["32"]
+        # What undoes the scaling of 16 before clipping is Lightning, which can't where the optimiser does it itself.
+        fused = self.trainer.precision != PRECISIONS["16"]
         factors: dict[nn.Module, float] = {self.network.encoder: self._encoder_learning_rate}
         if self.network.projections is not None:
             factors[self.network.projections] = self._encoder_learning_rate
@@ -260,6 +261,18 @@ class ClassifierTraining(pl.LightningModule):
         if rho and optimizer_closure is not None:
             optimizer_closure = partial(self._sharpness_aware, optimizer_closure, rho)
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Any,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """By the norm of all gradients; as Lightning does it, but beside mixed precision and a fused optimiser too."""
+        del gradient_clip_algorithm
+        if gradient_clip_val:
+            trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+            torch.nn.utils.clip_grad_norm_(trained, gradient_clip_val)
 
     def _sharpness_aware(self, closure: Callable[[], Any], rho: float) -> Any:
         """Forward and backward pass twice, with equal random numbers; clipping is of the second gradient.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import signal
@@ -24,7 +25,7 @@ from audiornn.engine.callbacks import AveragedWeights, HistoryTable, KeptWeights
 from audiornn.engine.steps import ClassifierTraining, StoreLoaders
 from audiornn.errors import ConfigError
 from audiornn.runs import RunFolder
-from audiornn.trainer_config import PRECISIONS, TrainerConfig
+from audiornn.trainer_config import AUTO, PRECISIONS, TrainerConfig
 
 
 def build_trainer(
@@ -59,6 +60,8 @@ def build_trainer(
         callbacks.append(AveragedWeights(config.ema_decay))
     if config.early_stopping_patience:
         callbacks.append(EarlyStopping(figure, patience=config.early_stopping_patience, mode=mode))
+    if config.precision == AUTO:
+        config = dataclasses.replace(config, precision=native_precision(config.accelerator))
     interactive = sys.stderr.isatty()
     if interactive:
         callbacks.append(RichProgressBar())
@@ -122,6 +125,16 @@ def _trainer(
         log_every_n_steps=10,
         use_distributed_sampler=False,
     )
+
+
+def native_precision(accelerator: str) -> str:
+    """``bf16`` where Lightning's accelerator computes in it faster than in float32, else ``32``."""
+    if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "32"
+    if accelerator in ("auto", "cpu") and not torch.backends.mps.is_available():
+        found = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of torch can't say
+        return "bf16" if found.get("avx512_bf16") or found.get("amx_bf16") else "32"
+    return "32"
 
 
 def _build_profiler(name: str, run_dir: Path) -> Profiler | None:
