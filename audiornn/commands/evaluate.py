@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,7 @@ class EvaluateCommand:
     batch_size: int = 256
     device: str | None = None
     strict: bool = False
+    shifts_ms: list[float] = field(default_factory=list)
     streaming: bool = False
     window_seconds: float | None = None
     hop_seconds: float | None = None
@@ -47,6 +48,8 @@ def run(command: EvaluateCommand) -> int:
     from audiornn.hub import find_model, is_hub_name
     from audiornn.runs import ONNX_SUFFIX, RunFolder
 
+    if command.streaming and command.shifts_ms:
+        raise ConfigError("shifts_ms: expected none beside streaming=true, since a stream is heard once, got some")
     if not command.streaming and (command.window_seconds is not None or command.hop_seconds is not None):
         raise ConfigError("expected streaming=true beside window_seconds and hop_seconds, got false")
     in_run = not is_hub_name(command.model_path) and Path(command.model_path).suffix != ONNX_SUFFIX
@@ -59,11 +62,14 @@ def run(command: EvaluateCommand) -> int:
     from audiornn.inference import load  # torch: after everything that can be refused without it
 
     classifier = load(folder, device=command.device)
+    if command.shifts_ms:
+        classifier = classifier.with_shifts(command.shifts_ms)
     data_dir = Path(command.data_dir)
     store, corpus = store_for(classifier, command.data, data_dir, folder, strict=command.strict)
     with progress_bar("evaluate") as progress:
         evaluation = evaluate(classifier, store, command.split, batch_size=command.batch_size, progress=progress)
-    output = Path(command.output) if command.output else RunFolder(folder.parent).evaluation(corpus.name, command.split)
+    what = f"{command.split}-shifted" if command.shifts_ms else command.split
+    output = Path(command.output) if command.output else RunFolder(folder.parent).evaluation(corpus.name, what)
     written = save_evaluation(evaluation, output, settings=classifier.settings)
     print_lines([f"model: {folder}"])
     print_published(store, corpus, data_dir)

@@ -6,13 +6,13 @@ import contextlib
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audiornn.commands.console import print_table, progress_bar
-from audiornn.commands.file_job import FilesCommand, Tally, run_job, stoppable
+from audiornn.commands.file_job import RAY, FilesCommand, Tally, run_job, stoppable
 from audiornn.commands.inputs import tell_without
 from audiornn.errors import ConfigError
 from audiornn.files.tables import check_output
@@ -32,6 +32,7 @@ class PredictCommand(FilesCommand):
     top_k: int = 1
     probabilities: bool = False
     enrolled: str | None = None
+    shifts_ms: list[float] = field(default_factory=list)
     window_seconds: float | None = None
     hop_seconds: float | None = None
 
@@ -53,6 +54,10 @@ def run(command: PredictCommand) -> int:
     classifier, paths = command.open()
     if command.enrolled is not None:
         classifier = classifier.with_enrolled(command.enrolled)
+    if command.shifts_ms:
+        if command.engine == RAY:
+            raise ConfigError("shifts_ms: expected none beside engine=ray, whose workers load the model, got some")
+        classifier = classifier.with_shifts(command.shifts_ms)
     columns = prediction_columns(
         classifier.answered, top_k=command.top_k, probabilities=command.probabilities, windows=has_windows
     )

@@ -18,6 +18,7 @@ from audiornn.inference.batching import batches_by_length
 from audiornn.inference.engines import Answer, Engine
 from audiornn.inference.enrolment import EnrolledWords, check_enrollable, read_enrolled
 from audiornn.inference.reading import AudioInput, AudioPath, SignalReader
+from audiornn.inference.shifted import ShiftedEngine, samples_of
 from audiornn.predictions import AnyPrediction, FileResult, predictions_of
 from audiornn.recordings import detect_events
 from audiornn.sequences import Signals
@@ -82,6 +83,17 @@ class Classifier:
             where = "" if isinstance(words, EnrolledWords) else f" in '{os.fspath(words)}'"
             raise ModelError(f"expected words enrolled with the model '{self.source}', got those of another{where}")
         return Classifier(self.engine, self.spec, source=self.source, enrolled=enrolled)
+
+    def with_shifts(self, shifts_ms: Sequence[float]) -> Classifier:
+        """The same model, whose answers are averaged over copies of the audio, moved by these milliseconds each.
+
+        >>> classifier.with_shifts([-20, 0, 20]).predict("clip.wav")  # doctest: +SKIP
+
+        Raises:
+            ConfigError: no shifts, or a model whose answers have times or whose audio has sequences beside it.
+        """
+        engine = ShiftedEngine(self.engine, samples_of(shifts_ms, self.spec))
+        return Classifier(engine, self.spec, source=self.source, enrolled=self.enrolled)
 
     @property
     def settings(self) -> dict[str, Any]:
