@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import subprocess
@@ -17,7 +18,7 @@ import yaml
 from ladder import DEFAULTS, HERE, LADDER, RESULTS, Composer, Ladder, digest, merged
 from measured import Results, packed, unpacked
 from miniatures import write_speech_commands
-from run import deadline, expected_seconds, missing, plan
+from run import deadline, expected_seconds, missing, plan, with_teachers
 from worker import figures
 
 from audiornn.evaluation import evaluate_predictions
@@ -227,6 +228,29 @@ def test_the_committed_page_is_what_the_committed_results_give():
     assert table.PAGE.read_text("utf-8") == table.render(Ladder.read(LADDER), Results(RESULTS))
 
 
+def test_students_follow_their_teachers_which_nobody_tests(tmp_path):
+    ladder = ladder_of(
+        tmp_path,
+        {"name": "a", "change": ["data=speech_commands", "trainer.max_epochs=3"]},
+        {"name": "several", "after": "a", "change": "teacher_weight=0.8", "taught_by": "a", "teachers": 3},
+        {"name": "one", "after": "a", "change": "teacher_weight=0.7", "taught_by": "several"},
+    )
+    composer = Composer(tmp_path / "defaults.json")
+    (run,) = plan(ladder, [ladder.steps["several"]], [1], composer=composer)
+    assert [(each.step.name, each.seed) for each in run.teachers] == [("a", 200), ("a", 201), ("a", 202)]
+    (last,) = plan(ladder, [ladder.steps["one"]], [1], composer=composer)
+    assert [(each.step.name, each.seed) for each in last.teachers] == [("several", 1)]
+    names = [(each.step.name, each.seed) for each in with_teachers([last], lambda run: run.seed == 201)]
+    assert names == [("a", 200), ("a", 202), ("several", 1), ("one", 1)]
+    assert with_teachers([last], lambda run: True) == [last]
+    untaught = dataclasses.replace(run, teachers=())
+    assert run.digest != untaught.digest == digest(run.settings)
+    others = dataclasses.replace(run, teachers=run.teachers[:2])
+    assert others.digest not in (run.digest, untaught.digest)
+    with pytest.raises(ValueError, match="taught_by: to name a step before it, got 'b'"):
+        ladder_of(tmp_path, {"name": "a", "taught_by": "b"})
+
+
 @pytest.mark.slow
 def test_the_study_goes_on_where_it_was_stopped(tmp_path):
     write_speech_commands(tmp_path / "data")
@@ -235,6 +259,7 @@ def test_the_study_goes_on_where_it_was_stopped(tmp_path):
     steps = [
         {"name": "a", "group": "g", "change": [*settings, tiny, "trainer.max_epochs=2", "trainer.select=last"]},
         {"name": "b", "group": "g", "after": "a", "held_out": "few"},
+        {"name": "c", "group": "g", "after": "a", "change": "teacher_weight=0.9", "taught_by": "a", "teachers": 2},
     ]
     (tmp_path / "ladder.yaml").write_text(
         yaml.safe_dump({"steps": steps, "held_out": {"few": {"held_out_words": ["on", "visual"]}}})
@@ -254,7 +279,7 @@ def test_the_study_goes_on_where_it_was_stopped(tmp_path):
     stopped.communicate()
     results = Results(tmp_path / "results")
     assert not results.all()
-    assert study("--until", "23:59").count("started") == 2
+    assert study("--until", "23:59").count("started") == 5
     heard, held_out = results.of("a")[0], results.of("b")[0]
     assert heard["samples"] == 2 * heard["split"]["train"] == 2 * 3 * 35
     assert held_out["split"] == {"train": 3 * 33, "validation": 35 + 6, "test": 35}
@@ -265,9 +290,17 @@ def test_the_study_goes_on_where_it_was_stopped(tmp_path):
     for folder in (tmp_path / "scratch" / "b").glob("seed-0-*/report"):
         told = json.loads((folder / "metrics.json").read_text())["unknown_by_training_clips"]
         assert [(each["training_clips"], each["words"]) for each in told] == [([3, 3], 31), ([0, 0], 2)]
+    assert sorted(results.of("a")) == [0, 100, 101]
+    cost = [
+        {"seed": seed, **{name: results.of("a")[seed][name] for name in ("cpu_seconds", "samples")}}
+        for seed in (100, 101)
+    ]
+    assert results.of("c")[0]["teachers"] == cost
     assert "started" not in study()  # nothing is missing
-    before = results.path("a").read_text()
+    before = results.of("a")[0]
     assert study("--steps", "a", "--test").count("started") == 1
     tested = results.of("a")[0]
     assert tested.pop("test")["unknown_by_word"]["on"][::2] == [3, 1]
-    assert tested == json.loads(before)  # measured, not trained again
+    assert tested == before  # measured, not trained again
+    assert study("--steps", "c", "--test").count("started") == 1
+    assert "test" in results.of("c")[0] and "test" not in results.of("a")[100]

@@ -19,13 +19,13 @@ RESULTS = HERE / "results"
 DEFAULTS = "defaults.json"
 """Beside the results."""
 _NAME = re.compile(r"[a-z0-9]+(_[a-z0-9]+)*")
-_KNOWN = {"name", "group", "after", "change", "note", "keep", "held_out", "publish", "seeds"}
+_KNOWN = {"name", "group", "after", "change", "note", "keep", "held_out", "publish", "seeds", "taught_by", "teachers"}
 
 NOT_SHAPING = (
     *("seed", "strict", "tensorboard", "data.path", "data.test_path", "trainer.num_threads", "trainer.accelerator"),
-    *("trainer.devices", "trainer.profiler", "trainer.fast_dev_run", "loader.num_workers"),
+    *("trainer.devices", "trainer.profiler", "trainer.fast_dev_run", "loader.num_workers", "teacher"),
 )
-"""Settings of where and how fast a model is trained; which seed is said beside them."""
+"""Settings of where and how fast a model is trained; seed and teachers are said beside them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +47,16 @@ class Step:
     """Name of the lists of words that are kept out of training, all their clips or most of them."""
     seeds: tuple[int, ...] | None = None
     """Of which it is trained; None = those that are asked for."""
+    taught_by: str | None = None
+    """The step whose models are its teachers."""
+    teachers: int = 1
+    """How many of them."""
+
+    def teacher_seeds(self, seed: int) -> list[int]:
+        """Of its teachers: its own if it has one, else ones that no other run has."""
+        if self.taught_by is None:
+            return []
+        return [seed] if self.teachers == 1 else [100 * (seed + 1) + number for number in range(self.teachers)]
 
 
 @dataclass(frozen=True)
@@ -77,6 +87,8 @@ class Ladder:
                 raise ValueError(f"expected names that differ, got {step.name!r} twice")
             if step.after is not None and step.after not in steps:
                 raise ValueError(f"{step.name}: expected after: to name a step before it, got {step.after!r}")
+            if step.taught_by is not None and step.taught_by not in steps:
+                raise ValueError(f"{step.name}: expected taught_by: to name a step before it, got {step.taught_by!r}")
             if step.held_out is not None and step.held_out not in held_out:
                 raise ValueError(f"{step.name}: expected a list out of {sorted(held_out)}, got {step.held_out!r}")
             steps[step.name] = step
@@ -124,6 +136,8 @@ def _step(entry: Mapping[str, Any]) -> Step:
         publish=entry.get("publish", False),
         held_out=entry.get("held_out"),
         seeds=tuple(entry["seeds"]) if "seeds" in entry else None,
+        taught_by=entry.get("taught_by"),
+        teachers=entry.get("teachers", 1),
     )
 
 

@@ -13,13 +13,14 @@ again, it goes on. Test figures are measured only with ``--test``, once for each
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -43,10 +44,18 @@ class Run:
     """In full, but for the seed."""
     settings: Mapping[str, Any]
     epochs: int
+    teachers: tuple[Run, ...] = ()
+
+    @property
+    def taught_by(self) -> dict[str, Any]:
+        """What names its teachers, as settings do."""
+        if not self.teachers:
+            return {}
+        return {"(taught by)": [self.step.taught_by, len(self.teachers), self.teachers[0].digest]}
 
     @property
     def digest(self) -> str:
-        return digest(self.settings)
+        return digest({**self.settings, **self.taught_by})
 
     @property
     def name(self) -> str:
@@ -77,12 +86,26 @@ def plan(
         composer.save_defaults()
     most = max((len(step.seeds or seeds) for step in steps), default=0)
     return [
-        Run(step=step, seed=own[place], overrides=overrides, settings=settings, epochs=epochs)
+        Run(
+            step=step,
+            seed=own[place],
+            overrides=overrides,
+            settings=settings,
+            epochs=epochs,
+            teachers=_teachers(ladder, step, own[place], further, composer),
+        )
         for place in range(most)
         for step, overrides, settings, epochs in composed
         for own in [step.seeds or tuple(seeds)]
         if place < len(own)
     ]
+
+
+def _teachers(ladder: Ladder, step: Step, seed: int, further: Sequence[str], composer: Composer) -> tuple[Run, ...]:
+    if step.taught_by is None:
+        return ()
+    teacher = dataclasses.replace(ladder.steps[step.taught_by], seeds=tuple(step.teacher_seeds(seed)))
+    return tuple(plan(ladder, [teacher], (), further, composer=composer))
 
 
 def missing(runs: Sequence[Run], results: Results, *, test: bool) -> list[Run]:
@@ -94,6 +117,17 @@ def missing(runs: Sequence[Run], results: Results, *, test: bool) -> list[Run]:
         return line is not None and line["digest"] == run.digest and (not test or "test" in line)
 
     return [run for run in runs if not is_done(run)]
+
+
+def with_teachers(runs: Sequence[Run], has_model: Callable[[Run], bool]) -> list[Run]:
+    """Runs, and before each the teachers that it needs and whose models are not there."""
+    found: dict[tuple[str, int], Run] = {}
+    for run in runs:
+        needed = () if has_model(run) else run.teachers
+        lacking = [teacher for teacher in needed if not has_model(teacher)]
+        for each in (*with_teachers(lacking, has_model), run):
+            found.setdefault((each.step.name, each.seed), each)
+    return list(found.values())
 
 
 def expected_seconds(run: Run, known: Mapping[str, Mapping[int, Line]], ladder: Ladder) -> float | None:
@@ -152,9 +186,17 @@ class Workers:
     def is_busy(self) -> bool:
         return bool(self._running)
 
+    def folder(self, run: Run) -> Path:
+        """Of what a run leaves that is not kept."""
+        return self._scratch / run.step.name / f"seed-{run.seed}-{run.digest}"
+
+    def has_model(self, run: Run) -> bool:
+        """Whether its model is there to teach."""
+        return self.folder(run).with_suffix(".json").is_file() and (self.folder(run) / "model").is_dir()
+
     def start(self, run: Run, *, test: bool) -> None:
         """Begin a run, unless another process of this study is at it."""
-        folder = self._scratch / run.step.name / f"seed-{run.seed}-{run.digest}"
+        folder = self.folder(run)
         folder.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder.with_suffix(".lock"))
         try:
@@ -163,7 +205,7 @@ class Workers:
             say(f"{run.name}: another process is at it")
             return
         answer = folder.with_suffix(".json")
-        if not (answer.is_file() and (folder / "model").is_dir()):
+        if not self.has_model(run):
             shutil.rmtree(folder, ignore_errors=True)
             answer.unlink(missing_ok=True)
         request = folder.with_suffix(".request.json")
@@ -184,6 +226,8 @@ class Workers:
 
     def _request(self, run: Run, folder: Path, answer: Path, *, test: bool) -> dict[str, Any]:
         own = [f"seed={run.seed}", f"trainer.num_threads={self._threads}", "tensorboard=false"]
+        if run.teachers:
+            own.append(f"teacher=[{','.join(str((self.folder(each) / 'model').resolve()) for each in run.teachers)}]")
         return {
             "step": run.step.name,
             "seed": run.seed,
@@ -191,6 +235,8 @@ class Workers:
             "overrides": list(run.overrides),
             "all_overrides": [*run.overrides, *own],
             "settings": run.settings,
+            "taught_by": run.taught_by,
+            "teachers": [[each.seed, str(self.folder(each).with_suffix(".json"))] for each in run.teachers],
             "defaults": str(self._defaults),
             "commit": commit(),
             "threads": self._threads,
@@ -254,18 +300,33 @@ def say(line: str) -> None:
     print(f"{datetime.now():%H:%M:%S} {line}", flush=True)
 
 
-def work(runs: list[Run], workers: Workers, ladder: Ladder, results: Results, *, until: float, test: bool) -> None:
-    """Do the runs, as many side by side as there is room for."""
-    waiting = list(runs)
+def work(runs: Sequence[Run], workers: Workers, ladder: Ladder, results: Results, *, until: float, test: bool) -> None:
+    """Do the runs and those of the teachers that they lack, as many side by side as there is room for.
+
+    Args:
+        runs: what is missing.
+        workers: does them.
+        ladder, results: what is known, to foretell how long they take.
+        until: start nothing that would not end by then, in seconds since the epoch.
+        test: measure them on the test split too; never teachers.
+    """
+    asked, waiting = list(runs), with_teachers(runs, workers.has_model)
     try:
         while waiting or workers.is_busy:
             while waiting and workers.has_room:
-                run = waiting.pop(0)
+                ready = [run for run in waiting if workers.has_model(run) or all(map(workers.has_model, run.teachers))]
+                if not ready:
+                    break
+                run = ready[0]
+                waiting.remove(run)
                 seconds = expected_seconds(run, results.all(), ladder)
                 if time.time() + (seconds or 0) > until:
                     say(f"{run.name}: left for later, takes about {(seconds or 0) / 60:.0f} min")
                     continue
-                workers.start(run, test=test)
+                workers.start(run, test=test and run in asked)
+            if waiting and not workers.is_busy:
+                say(f"left for later, without teachers: {', '.join(run.name for run in waiting)}")
+                return
             time.sleep(0.5)
             workers.collect()
     finally:

@@ -241,8 +241,8 @@ def published(ladder: Ladder, lines: Mapping[str, Lines]) -> list[str]:
                 shares(own, "accuracy").text(1),
                 f"{any_line['parameters']:,}",
                 f"{network_macs(any_line) / 1e6:.1f} + {any_line['macs_per_second']['front end'] / 1e6:.1f}",
-                f"{any_line['samples']:,}",
-                f"{statistics.mean(line['cpu_seconds'] for line in own.values()) / 60:.0f}",
+                samples_text(any_line),
+                f"{statistics.mean(map(all_cpu_seconds, own.values())) / 60:.0f}",
             ]
         )
     if not rows:
@@ -259,6 +259,17 @@ def published(ladder: Ladder, lines: Mapping[str, Lines]) -> list[str]:
         for clips in [ranges[band][1]]
     )
     return [*markdown(head, rows, numbers_from=1), "", f"`unknown`, {said}."]
+
+
+def samples_text(line: Line) -> str:
+    """Samples that were seen, by teachers too."""
+    further = sum(teacher["samples"] for teacher in line.get("teachers", []))
+    return f"{line['samples']:,}{f' + {further:,} by teachers' if further else ''}"
+
+
+def all_cpu_seconds(line: Line) -> float:
+    """Of a training and its teachers'."""
+    return float(line["cpu_seconds"] + sum(teacher["cpu_seconds"] for teacher in line.get("teachers", [])))
 
 
 def of_span(least: int, most: int) -> str:

@@ -111,7 +111,7 @@ def command_of(request: dict[str, Any]) -> Any:
     """The settings, which are to be those that the run was planned with: the package may have changed since."""
     composer = Composer(Path(request["defaults"]))
     command = composer.compose(request["all_overrides"])
-    if digest(composer.differences(command)) != request["digest"]:
+    if digest({**composer.differences(command), **request["taught_by"]}) != request["digest"]:
         raise SystemExit("expected the settings that were planned, got others: the package has changed; start again")
     return command
 
@@ -152,15 +152,21 @@ def train(request: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def taught(seed: int, answer: str) -> dict[str, Any]:
+    """What a teacher has cost."""
+    line = json.loads(Path(answer).read_text("utf-8"))
+    return {"seed": seed, **{name: line[name] for name in ("cpu_seconds", "samples")}}
+
+
 def measure_test(request: dict[str, Any]) -> dict[str, Any]:
     """Measure a model that was trained on the test split."""
     from audiornn.evaluation import evaluate
     from audiornn.inference import load
 
-    command = command_of(request)
-    store = command.prepare(Path(request["data"]), splits=("test",))
+    words = [word for word in request["all_overrides"] if not word.startswith("teacher=")]  # no matter any more
+    store = command_of({**request, "all_overrides": words}).prepare(Path(request["data"]), splits=("test",))
     classifier = load(Path(request["folder"]) / "model", engine="torch")
-    evaluation = evaluate(classifier, store, "test", batch_size=command.loader.eval_batch_size)
+    evaluation = evaluate(classifier, store, "test")
     return figures(evaluation, store, [])
 
 
@@ -182,6 +188,7 @@ def main() -> None:
         line = {
             **{name: request[name] for name in ("step", "seed", "digest", "overrides", "settings", "commit")},
             **train(request),
+            **({"teachers": [taught(*each) for each in request["teachers"]]} if request["teachers"] else {}),
             "threads": request["threads"],
             "beside": request["beside"],
             "machine": f"{processor()}, {os.cpu_count()} cores",
