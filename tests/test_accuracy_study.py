@@ -234,6 +234,7 @@ def test_students_follow_their_teachers_which_nobody_tests(tmp_path):
         {"name": "a", "change": ["data=speech_commands", "trainer.max_epochs=3"]},
         {"name": "several", "after": "a", "change": "teacher_weight=0.8", "taught_by": "a", "teachers": 3},
         {"name": "one", "after": "a", "change": "teacher_weight=0.7", "taught_by": "several"},
+        {"name": "both", "after": "a", "change": "teacher_weight=0.6", "taught_by": ["a", "one"], "teachers": 2},
     )
     composer = Composer(tmp_path / "defaults.json")
     (run,) = plan(ladder, [ladder.steps["several"]], [1], composer=composer)
@@ -245,9 +246,16 @@ def test_students_follow_their_teachers_which_nobody_tests(tmp_path):
     assert with_teachers([last], lambda run: True) == [last]
     untaught = dataclasses.replace(run, teachers=())
     assert run.digest != untaught.digest == digest(run.settings)
+    (taught,) = plan(ladder, [ladder.steps["both"]], [0], composer=composer)
+    assert [(each.step.name, each.seed) for each in taught.teachers] == [
+        ("a", 100),
+        ("one", 100),
+        ("a", 101),
+        ("one", 101),
+    ]
     others = dataclasses.replace(run, teachers=run.teachers[:2])
     assert others.digest not in (run.digest, untaught.digest)
-    with pytest.raises(ValueError, match="taught_by: to name a step before it, got 'b'"):
+    with pytest.raises(ValueError, match="taught_by: to name steps before it, got 'b'"):
         ladder_of(tmp_path, {"name": "a", "taught_by": "b"})
 
 

@@ -47,15 +47,13 @@ class Step:
     """Name of the lists of words that are kept out of training, all their clips or most of them."""
     seeds: tuple[int, ...] | None = None
     """Of which it is trained; None = those that are asked for."""
-    taught_by: str | None = None
-    """The step whose models are its teachers."""
+    taught_by: tuple[str, ...] = ()
+    """The steps whose models are its teachers."""
     teachers: int = 1
-    """How many of them."""
+    """How many of each."""
 
     def teacher_seeds(self, seed: int) -> list[int]:
-        """Of its teachers: its own if it has one, else ones that no other run has."""
-        if self.taught_by is None:
-            return []
+        """Of its teachers from one step: its own if that is one, else ones that no other run has."""
         return [seed] if self.teachers == 1 else [100 * (seed + 1) + number for number in range(self.teachers)]
 
 
@@ -87,8 +85,8 @@ class Ladder:
                 raise ValueError(f"expected names that differ, got {step.name!r} twice")
             if step.after is not None and step.after not in steps:
                 raise ValueError(f"{step.name}: expected after: to name a step before it, got {step.after!r}")
-            if step.taught_by is not None and step.taught_by not in steps:
-                raise ValueError(f"{step.name}: expected taught_by: to name a step before it, got {step.taught_by!r}")
+            if strange := set(step.taught_by) - set(steps):
+                raise ValueError(f"{step.name}: expected taught_by: to name steps before it, got {min(strange)!r}")
             if step.held_out is not None and step.held_out not in held_out:
                 raise ValueError(f"{step.name}: expected a list out of {sorted(held_out)}, got {step.held_out!r}")
             steps[step.name] = step
@@ -125,7 +123,7 @@ def _step(entry: Mapping[str, Any]) -> Step:
     name = entry["name"]
     if not _NAME.fullmatch(name):  # of a file
         raise ValueError(f"expected small letters, digits and single _ in a step's name, got {name!r}")
-    change = entry.get("change", [])
+    change, taught_by = entry.get("change", []), entry.get("taught_by", [])
     return Step(
         name=name,
         group=entry["group"],
@@ -136,7 +134,7 @@ def _step(entry: Mapping[str, Any]) -> Step:
         publish=entry.get("publish", False),
         held_out=entry.get("held_out"),
         seeds=tuple(entry["seeds"]) if "seeds" in entry else None,
-        taught_by=entry.get("taught_by"),
+        taught_by=tuple([taught_by] if isinstance(taught_by, str) else taught_by),
         teachers=entry.get("teachers", 1),
     )
 

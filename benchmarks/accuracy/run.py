@@ -51,7 +51,7 @@ class Run:
         """What names its teachers, as settings do."""
         if not self.teachers:
             return {}
-        return {"(taught by)": [self.step.taught_by, len(self.teachers), self.teachers[0].digest]}
+        return {"(taught by)": [[each.step.name, each.digest] for each in self.teachers]}
 
     @property
     def digest(self) -> str:
@@ -102,10 +102,8 @@ def plan(
 
 
 def _teachers(ladder: Ladder, step: Step, seed: int, further: Sequence[str], composer: Composer) -> tuple[Run, ...]:
-    if step.taught_by is None:
-        return ()
-    teacher = dataclasses.replace(ladder.steps[step.taught_by], seeds=tuple(step.teacher_seeds(seed)))
-    return tuple(plan(ladder, [teacher], (), further, composer=composer))
+    steps = [dataclasses.replace(ladder.steps[name], seeds=tuple(step.teacher_seeds(seed))) for name in step.taught_by]
+    return tuple(plan(ladder, steps, (), further, composer=composer))
 
 
 def missing(runs: Sequence[Run], results: Results, *, test: bool) -> list[Run]:
