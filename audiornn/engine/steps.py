@@ -45,6 +45,9 @@ from audiornn.trainer_config import PRECISIONS
 
 logger = logging.getLogger(__name__)
 
+_MOST_DRAWN_AT_ONCE = 100_000
+"""Rows whose draws of an epoch are kept on a CPU, in some 30 MB."""
+
 
 class _Heard(NamedTuple):
     """What a network is given of a batch; see `RecurrentClassifier.frames`."""
@@ -337,8 +340,9 @@ class StoreLoaders(pl.LightningDataModule):
         assert self.trainer is not None
         module = self.trainer.lightning_module
         assert isinstance(module, ClassifierTraining)
-        # Off the CPU, asking for the rows of a batch would stall.
-        at_once = self._is_resident or self.trainer.strategy.root_device.type != "cpu"
+        # Cheaper than batch by batch, and off the CPU asking for the rows of a batch would stall.
+        off_cpu = self._is_resident or self.trainer.strategy.root_device.type != "cpu"
+        at_once = off_cpu or len(self._store) <= _MOST_DRAWN_AT_ONCE
         module.drawn_at_once = len(self._store) if at_once else 0
         settings: dict[str, Any] = {
             "seed": self._seed,
