@@ -293,6 +293,7 @@ def test_the_study_goes_on_where_it_was_stopped(tmp_path):
     assert held_out["split"] == {"train": 3 * 33, "validation": 35 + 6, "test": 35}
     assert held_out["validation"]["never_heard"][1] == 8 and held_out["validation"]["accuracy"][1] == 33
     assert held_out["validation"]["unknown_by_word"]["on"][::2] == [0, 4]
+    assert heard["shifted"]["accuracy"][1] == heard["validation"]["accuracy"][1] == 35
     assert len(heard["history"]["validation_loss"]) == heard["epochs"] == 2
     assert "test" not in heard
     for folder in (tmp_path / "scratch" / "b").glob("seed-0-*/report"):

@@ -27,6 +27,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from front_end import processor
 
 HISTORY = ("train_loss", "validation_loss", "validation_accuracy")
+SHIFTS_MS = (-20, 0, 20)
+"""Over which answers are averaged, beside those of the clips as they are."""
 VERSIONED = ("torch", "lightning", "numpy", "soundfile", "soxr")
 
 
@@ -119,6 +121,7 @@ def command_of(request: dict[str, Any]) -> Any:
 def train(request: dict[str, Any]) -> dict[str, Any]:
     """Train as `request` says, and measure on the validation split."""
     from audiornn.checkpoint import build_network
+    from audiornn.evaluation import evaluate
     from audiornn.models.operations import count_operations
     from audiornn.train_config import TrainConfig
     from audiornn.training import train as run
@@ -134,10 +137,12 @@ def train(request: dict[str, Any]) -> dict[str, Any]:
     seconds, used = time.perf_counter() - started, cpu_seconds() - used
     held_out, scarce = (list(getattr(config.data, name, [])) for name in ("held_out_words", "scarce_words"))
     network = result.classifier.engine.network
+    shifted = figures(evaluate(result.classifier.with_shifts(SHIFTS_MS), store, "validation"), store, held_out, scarce)
     limit = config.trainer.max_batches * config.loader.batch_size or sys.maxsize
     per_epoch = min(len(store.indices("train")), limit)
     return {
         "validation": figures(result.validation, store, held_out, scarce),
+        "shifted": {name: shifted[name] for name in ("accuracy", "words", "unknown", "loss")},
         # With words moved, the figures of epochs count them too, and say nothing beside other runs.
         "best": None if held_out or scarce else best_of(result.history),
         "history": {name: [round(row[name], 4) for row in result.history] for name in HISTORY},
