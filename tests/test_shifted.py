@@ -60,9 +60,9 @@ def test_answers_are_means_over_the_shifts(model):
         plain.engine.streaming_form()
 
 
-@pytest.mark.parametrize("shifts", [[], [0, 0], [1001]])
+@pytest.mark.parametrize("shifts", [[], [0, 0], [1001], [float("nan")], 20, ["a"], "20", [True]])
 def test_shifts_that_make_no_sense_are_refused(model, shifts):
-    with pytest.raises(ConfigError, match="shifts_ms: expected different ones of at most 1000 ms"):
+    with pytest.raises(ConfigError, match="shifts_ms: expected different numbers of at most 1000 ms"):
         audiornn.load(model, device="cpu").with_shifts(shifts)
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from audiornn.corpora.corpus import Corpus
 from audiornn.errors import ConfigError
@@ -28,7 +28,7 @@ class EvaluateCommand:
     batch_size: int = 256
     device: str | None = None
     strict: bool = False
-    shifts_ms: list[float] = field(default_factory=list)
+    shifts_ms: Any = None
     streaming: bool = False
     window_seconds: float | None = None
     hop_seconds: float | None = None
@@ -48,7 +48,7 @@ def run(command: EvaluateCommand) -> int:
     from audiornn.hub import find_model, is_hub_name
     from audiornn.runs import ONNX_SUFFIX, RunFolder
 
-    if command.streaming and command.shifts_ms:
+    if command.streaming and command.shifts_ms is not None:
         raise ConfigError("shifts_ms: expected none beside streaming=true, since a stream is heard once, got some")
     if not command.streaming and (command.window_seconds is not None or command.hop_seconds is not None):
         raise ConfigError("expected streaming=true beside window_seconds and hop_seconds, got false")
@@ -62,13 +62,13 @@ def run(command: EvaluateCommand) -> int:
     from audiornn.inference import load  # torch: after everything that can be refused without it
 
     classifier = load(folder, device=command.device)
-    if command.shifts_ms:
+    if command.shifts_ms is not None:
         classifier = classifier.with_shifts(command.shifts_ms)
     data_dir = Path(command.data_dir)
     store, corpus = store_for(classifier, command.data, data_dir, folder, strict=command.strict)
     with progress_bar("evaluate") as progress:
         evaluation = evaluate(classifier, store, command.split, batch_size=command.batch_size, progress=progress)
-    what = f"{command.split}-shifted" if command.shifts_ms else command.split
+    what = f"{command.split}-shifted" if command.shifts_ms is not None else command.split
     output = Path(command.output) if command.output else RunFolder(folder.parent).evaluation(corpus.name, what)
     written = save_evaluation(evaluation, output, settings=classifier.settings)
     print_lines([f"model: {folder}"])

@@ -6,7 +6,7 @@ import contextlib
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,7 +32,7 @@ class PredictCommand(FilesCommand):
     top_k: int = 1
     probabilities: bool = False
     enrolled: str | None = None
-    shifts_ms: list[float] = field(default_factory=list)
+    shifts_ms: Any = None
     window_seconds: float | None = None
     hop_seconds: float | None = None
 
@@ -54,7 +54,7 @@ def run(command: PredictCommand) -> int:
     classifier, paths = command.open()
     if command.enrolled is not None:
         classifier = classifier.with_enrolled(command.enrolled)
-    if command.shifts_ms:
+    if command.shifts_ms is not None:
         if command.engine == RAY:
             raise ConfigError("shifts_ms: expected none beside engine=ray, whose workers load the model, got some")
         classifier = classifier.with_shifts(command.shifts_ms)

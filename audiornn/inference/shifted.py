@@ -72,12 +72,17 @@ def samples_of(shifts_ms: Sequence[float], spec: ModelSpec) -> list[int]:
     """Shifts in samples.
 
     Raises:
-        ConfigError: none, twice the same, longer than a second, or a model whose answers have times or whose audio has
-            sequences beside it.
+        ConfigError: no numbers, twice the same, longer than a second, or a model whose answers have times or whose
+            audio has sequences beside it.
     """
+    wanted = "shifts_ms: expected different numbers of at most 1000 ms, such as [-20,0,20]"
+    if not isinstance(shifts_ms, Sequence) or not all(type(shift) in (int, float) for shift in shifts_ms):
+        raise ConfigError(f"{wanted}, got {shifts_ms!r}")
+    if not shifts_ms or not max(map(abs, shifts_ms)) <= 1000:
+        raise ConfigError(f"{wanted}, got {shifts_ms}")
     samples = [round(shift * spec.features.sample_rate / 1000) for shift in shifts_ms]
-    if not samples or len(set(samples)) < len(samples) or max(map(abs, shifts_ms)) > 1000:
-        raise ConfigError(f"shifts_ms: expected different ones of at most 1000 ms, such as [-20,0,20], got {shifts_ms}")
+    if len(set(samples)) < len(samples):
+        raise ConfigError(f"{wanted}, got {shifts_ms}")
     if any(task.num_frame_outputs for task in spec.tasks):
         raise ConfigError("shifts_ms: expected a model that answers for whole utterances, got one of frames")
     if not spec.inputs.reads_audio or spec.inputs.sequences:
