@@ -15,7 +15,7 @@ from importlib import import_module
 
 import audiornn
 from audiornn.errors import AudiornnError, ConfigError
-from audiornn.overrides import names_as_text, with_home
+from audiornn.overrides import names_as_text, quoted, with_home
 
 # `model` is a group of option files, in which Hydra would look the word up under every verb; where it names a trained
 # model instead, the setting goes by another name inside.
@@ -121,6 +121,8 @@ def _overrides(verb: str, words: Sequence[str]) -> list[str]:
     overrides = [with_home(word) for word in words]
     if verb in _FIRST_WORDS and overrides and re.fullmatch(r"\w+", overrides[0]):
         overrides[0] = f"{_FIRST_WORDS[verb]}={overrides[0]}"
+    if verb == "compare" and (runs := [word for word in overrides if "=" not in word]):
+        overrides = [f"runs=[{','.join(map(quoted, runs))}]", *(word for word in overrides if "=" in word)]
     if verb != "train":
         overrides = [_MODEL_WORD.sub("model_path=", word) for word in overrides]
     return [names_as_text(word) for word in overrides]

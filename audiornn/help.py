@@ -18,6 +18,7 @@ VERBS = {
     "store": "list prepared corpora, verify their bytes, remove what is not wanted",
     "train": "train a classifier: a run folder with model, metrics and report",
     "evaluate": "measure a model on a corpus: accuracy with intervals, confusion matrix, report",
+    "compare": "tell models apart on the same clips: differences, exact tests, clips that changed sides",
     "calibrate": "choose a model's temperature and what it rejects, on data of your own",
     "enroll": "teach a model new words from a handful of clips each",
     "predict": "classify files, folders or globs: a table, CSV, JSONL or Parquet",

@@ -1,0 +1,167 @@
+"""``audiornn compare``: models against each other, from their saved answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from audiornn.errors import ConfigError
+from audiornn.manifest import SPLITS
+from audiornn.runs import RunFolder
+
+if TYPE_CHECKING:
+    from audiornn.evaluation.comparing import Compared, Comparison, Pair
+
+TABLE, PAIRS, CHANGED, PAGE = "models.csv", "pairs.csv", "changed.csv", "comparison.md"
+_METRICS = "metrics.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareCommand:
+    """Settings of ``audiornn compare``."""
+
+    runs: list[str]
+    split: str = "test"
+    task: str | None = None
+    output: str | None = None
+    seed: int = 0
+
+
+def run(command: CompareCommand) -> int:
+    """Read the answers, compare them, print and write the tables."""
+    if command.split not in SPLITS:
+        raise ConfigError(f"split must be one of {', '.join(SPLITS)}, got {command.split!r}")
+    if len(command.runs) < 2:
+        raise ConfigError(
+            f"expected at least 2 models to compare, got {len(command.runs)}; audiornn compare runs/a runs/b"
+        )
+    folders = {
+        word: [evaluation_folder(Path(part), command.split, command.task) for part in word.split(",")]
+        for word in command.runs
+    }
+    if len(folders) < len(command.runs):
+        raise ConfigError("expected different models, got one twice")
+
+    from audiornn.commands.console import print_lines, print_table
+    from audiornn.evaluation import load_evaluation
+    from audiornn.evaluation.comparing import Compared, compare
+
+    models = [Compared(word, [load_evaluation(folder) for folder in own]) for word, own in folders.items()]
+    found = compare(models, seed=command.seed)
+    rows, pairs = standing_rows(found), [pair_row(pair) for pair in found.pairs]
+    print_table(f"{len(found.utterance_ids):,} clips", rows)
+    print_table("the second less the first", pairs)
+    told = left_out_lines(found)
+    print_lines(told)
+    print_lines([f"{len(found.changed):,} clips are right by some and wrong by others"])
+    if command.output is not None:
+        for path in write(found, models, rows, pairs, told, Path(command.output)):
+            print_lines([str(path)])
+    return 0
+
+
+def evaluation_folder(path: Path, split: str, task: str | None) -> Path:
+    """The folder of an evaluation: that itself, or the one of a run on a split.
+
+    Raises:
+        ConfigError: there is none, there are several, or one of several tasks.
+    """
+    run = RunFolder(path)
+    known = [path] if not (run.model.is_dir() or run.report.is_dir()) else []
+    if not known:
+        known = [run.report] if split == "validation" else sorted(run.path.glob(f"evaluation/*-{split}"))
+    if len(known) > 1:
+        names = ", ".join(str(each) for each in known)
+        raise ConfigError(f"expected one evaluation on {split} in '{path}', found {names}; name one of them")
+    folder = known[0] / (task or "") if known else path
+    if known and (folder / _METRICS).is_file():
+        return folder
+    tasks = sorted(each.parent.name for each in known[0].glob(f"*/{_METRICS}")) if known else []
+    if tasks:
+        raise ConfigError(f"expected task= one of {', '.join(tasks)}, the tasks of '{known[0]}', got {task or 'none'}")
+    raise ConfigError(
+        f"expected an evaluation on {split} in '{path}', found none; audiornn evaluate model={path} split={split}, or "
+        "split=validation for what training has left"
+    )
+
+
+def standing_rows(found: Comparison) -> list[dict[str, Any]]:
+    """One row per model."""
+    from audiornn.evaluation.metrics import format_percent
+
+    return [
+        {
+            "model": each.name,
+            "runs": each.spread.count,
+            "right": format_percent(each.spread.mean),
+            "deviation over runs": None if each.spread.deviation is None else format_percent(each.spread.deviation),
+            "95 % interval": each.figure.interval_text(),
+            "mean loss": round(each.mean_loss, 4),
+        }
+        for each in found.standings
+    ]
+
+
+def pair_row(pair: Pair) -> dict[str, Any]:
+    """One row per pair of models."""
+    points = (100 * each for each in (pair.difference.value, pair.difference.low, pair.difference.high))
+    value, low, high = (f"{each:+.2f}" for each in points)
+    return {
+        "first": pair.first,
+        "second": pair.second,
+        "points": value,
+        "95 % interval": f"{low} to {high}",
+        "right by first alone": pair.only_first,
+        "by second alone": pair.only_second,
+        "p (McNemar, exact)": None if pair.p_value is None else f"{pair.p_value:.2g}",
+    }
+
+
+def left_out_lines(found: Comparison) -> list[str]:
+    """What was not compared."""
+    return [
+        f"{name}: {count:,} further clips, which not all have, are left out" for name, count in found.left_out.items()
+    ]
+
+
+def write(
+    found: Comparison,
+    models: Sequence[Compared],
+    rows: Sequence[Mapping[str, Any]],
+    pairs: Sequence[Mapping[str, Any]],
+    told: Sequence[str],
+    folder: Path,
+) -> list[Path]:
+    """The tables as files; each appears whole or not at all."""
+    from audiornn.files.atomic import write_text
+    from audiornn.files.markdown import markdown_table
+    from audiornn.files.tables import write_rows
+
+    write_rows(folder / TABLE, rows)
+    write_rows(folder / PAIRS, pairs)
+    write_rows(folder / CHANGED, found.changed)
+    method = found.pairs[0].difference.method
+    measured = {_measured_on(model) for model in models}
+    page = [
+        "# Models compared",
+        "",
+        f"{len(found.utterance_ids):,} clips: {'; '.join(sorted(measured))}.",
+        *told,
+        "",
+        *markdown_table(rows),
+        "",
+        f"The second less the first, in points; intervals by a paired {method}:",
+        "",
+        *markdown_table(pairs),
+        "",
+    ]
+    write_text(folder / PAGE, "\n".join(page))
+    return [folder / name for name in (PAGE, TABLE, PAIRS, CHANGED)]
+
+
+def _measured_on(model: Compared) -> str:
+    provenance = model.runs[0].provenance
+    known = {name: provenance.get(name, "not recorded") for name in ("corpus", "split", "utterance_ids_sha256")}
+    return f"{known['corpus']}, split {known['split']}, clips {known['utterance_ids_sha256'][:12]}"
