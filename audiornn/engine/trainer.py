@@ -132,7 +132,7 @@ def native_precision(accelerator: str) -> str:
     if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "32"
     if accelerator in ("auto", "cpu") and not torch.backends.mps.is_available():
-        found = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of torch can't say
+        found: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of torch can't say
         return "bf16" if found.get("avx512_bf16") or found.get("amx_bf16") else "32"
     return "32"
 
