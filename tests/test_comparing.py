@@ -157,6 +157,10 @@ def test_command_prints_and_writes_the_comparison(workplace):
     with (workplace / "found" / "models.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["model"] for row in rows] == ["runs/0", "runs/1"]
+    with (workplace / "found" / "pairs.csv").open() as file:
+        (pair,) = csv.DictReader(file)
+    gain = float(rows[1]["right %"]) - float(rows[0]["right %"])
+    assert float(pair["95 % from"]) <= float(pair["gain, points"]) == pytest.approx(gain, abs=0.02)
     page = (workplace / "found" / "comparison.md").read_text()
     assert "| runs/0 | runs/1 |" in page and "split test, clips " in page
     assert {path.name for path in (workplace / "found").iterdir()} == {

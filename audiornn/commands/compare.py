@@ -89,15 +89,14 @@ def evaluation_folder(path: Path, split: str, task: str | None) -> Path:
 
 def standing_rows(found: Comparison) -> list[dict[str, Any]]:
     """One row per model."""
-    from audiornn.evaluation.metrics import format_percent
-
     return [
         {
             "model": each.name,
             "runs": each.spread.count,
-            "right": format_percent(each.spread.mean),
-            "deviation over runs": None if each.spread.deviation is None else format_percent(each.spread.deviation),
-            "95 % interval": each.figure.interval_text(),
+            "right %": _percent(each.spread.mean),
+            "95 % from": _percent(each.figure.low),
+            "to": _percent(each.figure.high),
+            "deviation over runs": None if each.spread.deviation is None else _percent(each.spread.deviation),
             "mean loss": round(each.mean_loss, 4),
         }
         for each in found.standings
@@ -106,17 +105,20 @@ def standing_rows(found: Comparison) -> list[dict[str, Any]]:
 
 def pair_row(pair: Pair) -> dict[str, Any]:
     """One row per pair of models."""
-    points = (100 * each for each in (pair.difference.value, pair.difference.low, pair.difference.high))
-    value, low, high = (f"{each:+.2f}" for each in points)
     return {
         "first": pair.first,
         "second": pair.second,
-        "points": value,
-        "95 % interval": f"{low} to {high}",
+        "gain, points": _percent(pair.difference.value),
+        "95 % from": _percent(pair.difference.low),
+        "to": _percent(pair.difference.high),
         "right by first alone": pair.only_first,
         "by second alone": pair.only_second,
-        "p (McNemar, exact)": None if pair.p_value is None else f"{pair.p_value:.2g}",
+        "p (McNemar, exact)": None if pair.p_value is None else float(f"{pair.p_value:.3g}"),
     }
+
+
+def _percent(share: float) -> float:
+    return round(100 * share, 2)
 
 
 def left_out_lines(found: Comparison) -> list[str]:
