@@ -51,8 +51,8 @@ def test_every_step_is_a_change_that_can_be_composed(composer):
     ladder = Ladder.read()
     settings = {name: composer.differences(composer.compose(ladder.overrides(name))) for name in ladder.steps}
     for step in ladder.steps.values():
-        assert step.after is None or settings[step.name] != settings[step.after]
-    assert len({digest(each) for each in settings.values()}) == len(settings)
+        assert step.after is None or settings[step.name] != settings[step.after] or step.taught_by
+    assert len({(digest(each), ladder.steps[name].taught_by) for name, each in settings.items()}) == len(settings)
 
 
 def test_steps_inherit_and_the_last_value_of_a_setting_stands(tmp_path):
