@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from audiornn.evaluation.comparing import Compared, Comparison, Pair
 
 TABLE, PAIRS, CHANGED, PAGE = "models.csv", "pairs.csv", "changed.csv", "comparison.md"
-_METRICS = "metrics.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,19 +67,25 @@ def evaluation_folder(path: Path, split: str, task: str | None) -> Path:
     Raises:
         ConfigError: there is none, there are several, or one of several tasks.
     """
+    from audiornn.evaluation.saving import METRICS
+
     run = RunFolder(path)
-    known = [path] if not (run.model.is_dir() or run.report.is_dir()) else []
-    if not known:
-        known = [run.report] if split == "validation" else sorted(run.path.glob(f"evaluation/*-{split}"))
-    if len(known) > 1:
-        names = ", ".join(str(each) for each in known)
+    if not (run.model.is_dir() or run.report.is_dir()):
+        found = [path]
+    elif split == "validation":
+        found = [run.report]
+    else:
+        found = sorted(run.path.glob(f"evaluation/*-{split}"))
+    if len(found) > 1:
+        names = ", ".join(str(each) for each in found)
         raise ConfigError(f"expected one evaluation on {split} in '{path}', found {names}; name one of them")
-    folder = known[0] / (task or "") if known else path
-    if known and (folder / _METRICS).is_file():
-        return folder
-    tasks = sorted(each.parent.name for each in known[0].glob(f"*/{_METRICS}")) if known else []
-    if tasks:
-        raise ConfigError(f"expected task= one of {', '.join(tasks)}, the tasks of '{known[0]}', got {task or 'none'}")
+    for folder in found:
+        if (folder / (task or "") / METRICS).is_file():
+            return folder / (task or "")
+        if tasks := sorted(each.parent.name for each in folder.glob(f"*/{METRICS}")):
+            raise ConfigError(
+                f"expected task= one of {', '.join(tasks)}, the tasks of '{folder}', got {task or 'none'}"
+            )
     raise ConfigError(
         f"expected an evaluation on {split} in '{path}', found none; audiornn evaluate model={path} split={split}, or "
         "split=validation for what training has left"

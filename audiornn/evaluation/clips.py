@@ -143,7 +143,7 @@ def checked_clips(
         "speakers": tuple(voices.tolist()) if voices is not None and any(voices) else None,
         "provenance": {**facts, "versions": facts.get("versions") or _versions()},
     }
-    return Clips(arguments, _groups(voices))
+    return Clips(arguments, speaker_groups(voices))
 
 
 def check_scores(scores: NDArray[np.float32], utterance_ids: Sequence[str], width: int) -> None:
@@ -189,7 +189,7 @@ def _per_clip(name: str, values: Sequence[Any] | ArrayLike | None, clips: int) -
     return array
 
 
-def _groups(speakers: NDArray[Any] | None) -> NDArray[np.int64] | None:
+def speaker_groups(speakers: NDArray[Any] | None) -> NDArray[np.int64] | None:
     """Speakers as numbers; a clip without one is a group of its own. None when they are too few to draw from."""
     if speakers is None:
         return None

@@ -13,7 +13,7 @@ from scipy.stats import binomtest
 
 from audiornn.errors import ConfigError
 from audiornn.evaluation.classes import Evaluation
-from audiornn.evaluation.clips import MIN_SPEAKERS, TaskEvaluation
+from audiornn.evaluation.clips import TaskEvaluation, speaker_groups
 from audiornn.evaluation.intervals import CONFIDENCE, RESAMPLES, Estimate, Floats, Spread, wilson_estimate
 from audiornn.evaluation.label_sets import MultilabelEvaluation
 from audiornn.evaluation.metrics import summarise_runs
@@ -73,8 +73,8 @@ class Comparison:
 def compare(models: Sequence[Compared], *, seed: int = 0, resamples: int = RESAMPLES) -> Comparison:
     """Compare models by the share of clips that they have right.
 
-    Of several labels all must be right. Intervals of differences are drawn over speakers where at least `MIN_SPEAKERS`
-    are known, else over clips; both models are asked about the same draws.
+    Of several labels all must be right. Intervals of differences are drawn over speakers where enough of them are
+    known, else over clips, as those of one model are; both models are asked about the same draws.
 
     Args:
         models: at least two, of one task.
@@ -95,7 +95,8 @@ def compare(models: Sequence[Compared], *, seed: int = 0, resamples: int = RESAM
     _check_targets(every, places)
     right = {id(run): _is_right(run)[places[id(run)]] for _, run in every}
     of_model = [np.mean([right[id(run)] for run in model.runs], axis=0) for model in models]
-    groups = _groups(models[0].runs[0], places[id(models[0].runs[0])])
+    first = models[0].runs[0]
+    groups = None if first.speakers is None else speaker_groups(np.array(first.speakers)[places[id(first)]])
     draws = _draws(len(common), groups, resamples, np.random.default_rng(seed))
     return Comparison(
         utterance_ids=tuple(common),
@@ -160,17 +161,6 @@ def _is_right(run: TaskEvaluation) -> NDArray[np.bool_]:
     assert isinstance(run, MultilabelEvaluation)
     found: NDArray[np.bool_] = (np.isnan(run.targets) | (run.predictions == (run.targets == 1))).all(axis=1)
     return found
-
-
-def _groups(run: TaskEvaluation, places: NDArray[np.int64]) -> NDArray[np.int64] | None:
-    """The speaker of each common clip as a number, where enough are known."""
-    if run.speakers is None:
-        return None
-    speakers = np.array(run.speakers)[places]
-    # A clip whose speaker is not known stands for itself.
-    names = [speaker or f"\0{number}" for number, speaker in enumerate(speakers.tolist())]
-    known, groups = np.unique(names, return_inverse=True)
-    return groups if len(known) >= MIN_SPEAKERS else None
 
 
 def _draws(count: int, groups: NDArray[np.int64] | None, resamples: int, rng: np.random.Generator) -> Floats:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from audiornn.objectives.binary import BinaryConfig
-from audiornn.objectives.classes import balanced_class_weights
 from audiornn.objectives.config import ObjectiveConfig, TaskConfig
 from audiornn.objectives.frames import FramesConfig
 from audiornn.objectives.multiclass import MulticlassConfig
@@ -38,5 +37,4 @@ __all__ = [
     "RegressionConfig",
     "TaskConfig",
     "TaskObjective",
-    "balanced_class_weights",
 ]
