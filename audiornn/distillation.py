@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,14 +29,23 @@ class Teacher(NamedTuple):
     spec: ModelSpec
 
 
+class Places(NamedTuple):
+    """Where in a teacher's answer what a task of the network learns stands."""
+
+    part: slice
+    """Of all that the teacher says."""
+    order: list[int]
+    """Which in that part each of the network's own is."""
+
+
 class Lesson(NamedTuple):
     """What a task of the network learns from one of a teacher's."""
 
     kind: str
-    outputs: slice
-    """Of the teacher's logits."""
-    order: list[int]
-    """Which of the teacher's labels each of the network's own is."""
+    outputs: Places
+    """Of its logits."""
+    units: Places | None
+    """Of what these are merged from; None where the two don't tell the same apart (`TaskSpec.subclasses`)."""
 
 
 def find_teachers(models: Sequence[str]) -> list[Teacher]:
@@ -82,9 +91,12 @@ def lessons_of(teacher: Teacher, tasks: Sequence[TaskSpec]) -> dict[str, Lesson]
         alike = [each for each in theirs if each.kind == own.kind and set(each.labels) == set(own.labels)]
         found = named or (alike[0] if len(alike) == 1 else None)
         if found is not None:
-            start = sum(each.num_outputs for each in theirs[: theirs.index(found)])
-            order = [found.labels.index(label) for label in own.labels]
-            lessons[own.name] = Lesson(own.kind, slice(start, start + found.num_outputs), order)
+            before = theirs[: theirs.index(found)]
+            outputs = _places(own.labels, found.labels, found.num_outputs, sum(each.num_outputs for each in before))
+            parts, others = _parts(own), _parts(found)
+            is_alike = bool(parts) and set(parts) == set(others)
+            units = _places(parts, others, len(others), sum(each.num_units for each in before)) if is_alike else None
+            lessons[own.name] = Lesson(own.kind, outputs, units)
     if not lessons:
         wanted, got = (", ".join(f"{task.name} ({task.kind})" for task in some) for some in (tasks, theirs))
         raise ConfigError(
@@ -92,6 +104,16 @@ def lessons_of(teacher: Teacher, tasks: Sequence[TaskSpec]) -> dict[str, Lesson]
             f"got {wanted} to learn, and {got} in '{teacher.folder}'"
         )
     return lessons
+
+
+def _places(own: Sequence[Hashable], theirs: Sequence[Hashable], size: int, start: int) -> Places:
+    return Places(slice(start, start + size), [theirs.index(each) for each in own])
+
+
+def _parts(task: TaskSpec) -> list[tuple[str, str]]:
+    """What the units of a task with subclasses stand for: label and part of it."""
+    pairs = zip(task.labels, task.subclasses, strict=True) if task.subclasses else ()
+    return [(label, part) for label, parts in pairs for part in parts]
 
 
 def _check_same(own: TaskSpec, theirs: TaskSpec, folder: Path) -> None:
@@ -135,7 +157,8 @@ class Teaching:
     """Teachers of one network, which is none of its modules: they are neither trained, saved nor averaged with it.
 
     What they are asked about is the network's own augmented audio, through their own front ends and without masks.
-    Their probabilities are averaged. An utterance that lacks the target of a task is taught all the same.
+    Their probabilities are averaged. An utterance that lacks the target of a task is taught all the same. Where all of
+    them have the subclasses of the network's own task, these are taught, which say more than the classes.
 
     Args:
         teachers: at least one.
@@ -159,6 +182,8 @@ class Teaching:
     ) -> None:
         check_hearing(teachers, inputs)
         self._lessons = [lessons_of(teacher, tasks) for teacher in teachers]
+        taught = [item for lessons in self._lessons for item in lessons.items()]
+        self._by_units = {name for name, _ in taught} - {name for name, lesson in taught if lesson.units is None}
         self._networks = [load_network(*teacher).requires_grad_(False) for teacher in teachers]
         self._ears: list[RecurrentClassifier] = list(self._networks)
         self._weight = weight
@@ -184,9 +209,9 @@ class Teaching:
     def probabilities(
         self, listen: Callable[[RecurrentClassifier], Frames], heard: Mapping[RecurrentClassifier, Frames] | None = None
     ) -> dict[str, Tensor]:
-        """What the teachers say, by task, outputs in the network's own order.
+        """What the teachers say, by task, outputs (with subclasses, units) in the network's own order.
 
-        Shape: -> ``(batch, outputs)`` each.
+        Shape: -> ``(batch, outputs)`` each, or ``(batch, units)``.
 
         Args:
             listen: the frames of a batch as a network's front end gives them.
@@ -197,9 +222,14 @@ class Teaching:
         for network, ears, lessons in zip(self._networks, self._ears, self._lessons, strict=True):
             if ears not in frames:
                 frames[ears] = listen(ears)
-            logits = network.classify(frames[ears]).logits
+            output = network.classify(frames[ears])
             for name, lesson in lessons.items():
-                said.setdefault(name, []).append(_in_order(lesson, logits[:, lesson.outputs], self._temperature))
+                whole, places = output.logits, lesson.outputs
+                if name in self._by_units:
+                    assert output.units is not None and lesson.units is not None
+                    whole, places = output.units, lesson.units
+                own = _in_order(lesson.kind, whole[:, places.part], places.order, self._temperature)
+                said.setdefault(name, []).append(own)
         return {name: torch.stack(parts).mean(dim=0) for name, parts in said.items()}
 
     def losses(
@@ -220,11 +250,12 @@ class Teaching:
             taught: `probabilities`, by task.
             counts: False = these utterances are no part of the batch.
         """
-        logits, weights = objective.outputs(output), objective.weights
+        logits, units, weights = objective.outputs(output), objective.units(output), objective.weights
         found = dict(losses)
         for spec in objective.specs:
             if spec.name in taught:
-                apart = divergence(spec.kind, logits[spec.name], taught[spec.name], self._temperature)
+                own = (units if spec.name in self._by_units else logits)[spec.name]
+                apart = divergence(spec.kind, own, taught[spec.name], self._temperature)
                 if num_replicas() > 1:
                     apart = weighed(apart, apart.new_tensor(int(counts) * len(output.logits)))
                 found[spec.name] = (1 - self._weight) * losses[spec.name] + self._weight * weights[spec.name] * apart
@@ -244,9 +275,9 @@ def hear_alike(one: RecurrentClassifier, other: RecurrentClassifier) -> bool:
     return own.keys() == others.keys() and all(torch.equal(values, others[name]) for name, values in own.items())
 
 
-def _in_order(lesson: Lesson, logits: Tensor, temperature: float) -> Tensor:
+def _in_order(kind: str, logits: Tensor, order: list[int], temperature: float) -> Tensor:
     """A teacher's probabilities in the order of the network that learns."""
-    if lesson.kind == MULTICLASS or logits.shape[1] == len(lesson.order):
-        return probabilities(lesson.kind, logits, temperature)[:, lesson.order]
+    if kind == MULTICLASS or logits.shape[1] == len(order):
+        return probabilities(kind, logits, temperature)[:, order]
     # One output for two labels: the other way round it has the other sign.
-    return probabilities(lesson.kind, logits if lesson.order == [0, 1] else -logits, temperature)
+    return probabilities(kind, logits if order == [0, 1] else -logits, temperature)

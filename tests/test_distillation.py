@@ -119,6 +119,46 @@ def test_several_teachers_are_averaged_in_probability(tmp_path):
     torch.testing.assert_close(together, torch.stack(each).mean(dim=0))
 
 
+def parted(subclasses: dict[str, list[str]]) -> TaskSpec:
+    """A task of these labels and subclasses."""
+    return dataclasses.replace(multiclass_task(list(subclasses)), subclasses=list(subclasses.values()))
+
+
+def test_subclasses_that_all_tell_apart_are_taught(tmp_path):
+    own = parted({"b": ["b"], "other": ["x", "y", "z"]})
+    first = saved(tmp_path / "first", parted({"other": ["z", "x", "y"], "b": ["b"]}))
+    second = saved(tmp_path / "second", parted({"b": ["b"], "other": ["x", "y", "z"]}), seed=1)
+    given = teaching(first, second, tasks=[own]).probabilities(listen)["label"]
+    units = [load_model(teacher.folder)[0](*heard()[:2]).units for teacher in (first, second)]
+    each = [torch.softmax(units[0] / 2, dim=1)[:, [3, 1, 2, 0]], torch.softmax(units[1] / 2, dim=1)]
+    torch.testing.assert_close(given, torch.stack(each).mean(dim=0))
+
+    rows = [("b", "b"), ("other", "x"), ("other", "y"), ("other", "z")]
+    source = UtteranceSource(
+        [
+            Utterance(utterance_id=part, path=part, label=label, split="train", columns={"part": part})
+            for label, part in rows
+        ]
+    )
+    objective = MulticlassConfig(subclasses="part").build(source)
+    assert objective.specs == [own]
+    network = build_network(INPUTS, TINY_MODEL, objective.specs)
+    output = network.classify(listen(network))
+    taught_by = teaching(first, second, tasks=objective.specs, weight=1.0)
+    losses = taught_by.losses(objective, output, {"label": torch.zeros(())}, {"label": given})
+    torch.testing.assert_close(losses["label"], divergence("multiclass", output.units, given, 2.0))
+
+
+@pytest.mark.parametrize("others", [{"b": ["b"], "other": ["x", "y"]}, {"b": ["b", "x"], "other": ["y", "z"]}, None])
+def test_classes_are_taught_where_one_teacher_tells_other_subclasses_apart(tmp_path, others):
+    own = parted({"b": ["b"], "other": ["x", "y", "z"]})
+    first = saved(tmp_path / "first", own)
+    second = saved(tmp_path / "second", multiclass_task(["b", "other"]) if others is None else parted(others))
+    given = teaching(first, second, tasks=[own]).probabilities(listen)["label"]
+    logits = [load_model(teacher.folder)[0](*heard()[:2]).logits for teacher in (first, second)]
+    torch.testing.assert_close(given, torch.stack([torch.softmax(each / 2, dim=1) for each in logits]).mean(dim=0))
+
+
 def test_teacher_has_its_share_in_the_loss_of_its_task_alone(tmp_path):
     """The first utterance has no word: only the teacher knows. The pitch is no matter of his."""
     rows = [("", "1"), ("a", "2"), ("b", "4"), ("a", "3")]

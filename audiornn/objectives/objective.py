@@ -161,6 +161,13 @@ class Objective(nn.Module):
         """Each task's part of what a network gave."""
         return dict(zip((spec.name for spec in self.specs), self._shares(output), strict=True))
 
+    def units(self, output: ClassifierOutput) -> dict[str, Tensor]:
+        """Each task's part of the last layer: what its outputs were merged from, or the outputs themselves."""
+        if output.units is None:
+            return self.outputs(output)
+        sizes = [spec.num_units for spec in self.specs]
+        return dict(zip((spec.name for spec in self.specs), torch.split(output.units, sizes, dim=1), strict=True))
+
     @property
     def weights(self) -> dict[str, float]:
         """Of the tasks' losses."""
@@ -188,7 +195,7 @@ class Objective(nn.Module):
             output, targets, weights = _twice(output, targets, mixture)
         found = self.outcomes(output, targets)
         losses = {}
-        for task, weight, units in zip(self.each, self._weights, self._units(output), strict=True):
+        for task, weight, units in zip(self.each, self._weights, self.units(output).values(), strict=True):
             outputs, wanted = found[task.spec.name]
             beside = self._beside(task.spec, Beside(output.embedding, units, targets, weights))
             # Without any target a loss of 0 that still reaches the weights: other devices wait for their gradient.
@@ -268,12 +275,6 @@ class Objective(nn.Module):
         of_frames = torch.split(output.frame_logits, [spec.num_frame_outputs for spec in self.specs], dim=2)
         pairs = zip(self.specs, of_utterance, of_frames, strict=True)
         return [frames if spec.num_frame_outputs else utterance for spec, utterance, frames in pairs]
-
-    def _units(self, output: ClassifierOutput) -> Sequence[Tensor]:
-        """Each task's part of the last layer."""
-        if output.units is None:
-            return self._shares(output)
-        return torch.split(output.units, [spec.num_units for spec in self.specs], dim=1)
 
     def _beside(self, spec: TaskSpec, whole: Beside) -> Beside:
         """What is of the utterances that `TaskObjective.select` selects, and further targets of this task alone."""
