@@ -17,8 +17,13 @@ from audiornn.runs import LOG_FORMAT
 if TYPE_CHECKING:
     from audiornn.corpora.corpus import Corpus
     from audiornn.evaluation import SplitEvaluation
+    from audiornn.evaluation.groups import GroupFigure
     from audiornn.progress import Progress
     from audiornn.store import Store
+
+
+_WORST_GROUPS = 5
+"""Of a column that are printed."""
 
 
 def print_lines(lines: Iterable[str]) -> None:
@@ -116,14 +121,31 @@ def print_published(store: Store, corpus: Corpus, data_dir: Path) -> None:
 def print_evaluation(evaluation: SplitEvaluation, written: Mapping[str, Path]) -> None:
     """Tables and figures of an evaluation, and where its pictures and pages are."""
     from audiornn.evaluation import SeveralEvaluations
+    from audiornn.evaluation.saving import GROUPS
 
     several = isinstance(evaluation, SeveralEvaluations)
-    for task in evaluation.tasks.values() if isinstance(evaluation, SeveralEvaluations) else [evaluation]:
+    parts = list(evaluation.tasks.values()) if isinstance(evaluation, SeveralEvaluations) else [evaluation]
+    for task in parts:
         print_table(task.task.name if several else task.rows_title, task.label_rows())
+    for part in parts:
+        for column, groups in part.groups.items():
+            shown = groups[:_WORST_GROUPS]
+            more = "" if len(shown) == len(groups) else f", the worst of {len(groups)}, all in {GROUPS}"
+            print_table(f"by {column}{more}", [_group_cells(group) for group in shown])
     print_lines(evaluation.summary_lines())
     for path in written.values():
         if path.suffix in (".png", ".html"):
             print_lines([f"{path.stem.replace('_', ' ')}: {path}"])
+
+
+def _group_cells(group: GroupFigure) -> dict[str, Any]:
+    estimate = group.estimate
+    return {
+        "group": group.group,
+        "clips": estimate.count,
+        group.figure: estimate.value_text(),
+        f"{100 * estimate.confidence:g} % interval": estimate.interval_text(),
+    }
 
 
 @contextmanager

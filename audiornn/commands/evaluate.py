@@ -25,6 +25,7 @@ class EvaluateCommand:
     model_path: str
     split: str
     output: str | None = None
+    by: Any = None
     batch_size: int = 256
     device: str | None = None
     strict: bool = False
@@ -32,6 +33,14 @@ class EvaluateCommand:
     streaming: bool = False
     window_seconds: float | None = None
     hop_seconds: float | None = None
+
+    @property
+    def groups(self) -> list[str]:
+        """The columns that ``by`` names."""
+        named = self.by if isinstance(self.by, list) else [] if self.by is None else [self.by]
+        if not all(isinstance(name, str) and name for name in named):
+            raise ConfigError(f"by: expected names of columns such as [speaker,length], got {self.by!r}")
+        return list(dict.fromkeys(named))
 
 
 def run(command: EvaluateCommand) -> int:
@@ -50,6 +59,7 @@ def run(command: EvaluateCommand) -> int:
 
     if command.streaming and command.shifts_ms is not None:
         raise ConfigError("shifts_ms: expected none beside streaming=true, since a stream is heard once, got some")
+    by = command.groups
     if not command.streaming and (command.window_seconds is not None or command.hop_seconds is not None):
         raise ConfigError("expected streaming=true beside window_seconds and hop_seconds, got false")
     in_run = not is_hub_name(command.model_path) and Path(command.model_path).suffix != ONNX_SUFFIX
@@ -67,7 +77,7 @@ def run(command: EvaluateCommand) -> int:
     data_dir = Path(command.data_dir)
     store, corpus = store_for(classifier, command.data, data_dir, folder, strict=command.strict)
     with progress_bar("evaluate") as progress:
-        evaluation = evaluate(classifier, store, command.split, batch_size=command.batch_size, progress=progress)
+        evaluation = evaluate(classifier, store, command.split, by=by, batch_size=command.batch_size, progress=progress)
     what = f"{command.split}-shifted" if command.shifts_ms is not None else command.split
     output = Path(command.output) if command.output else RunFolder(folder.parent).evaluation(corpus.name, what)
     written = save_evaluation(evaluation, output, settings=classifier.settings)

@@ -11,7 +11,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from audiornn.evaluation import metrics, weighted
 from audiornn.evaluation.clips import (
-    CLIP_COLUMNS,
     WORST_MISTAKES,
     TaskEvaluation,
     check_scores,
@@ -20,6 +19,7 @@ from audiornn.evaluation.clips import (
     rounded,
     share_document,
 )
+from audiornn.evaluation.groups import ClipFigure
 from audiornn.evaluation.intervals import Estimate, bootstrap
 from audiornn.evaluation.metrics import ClassScores
 from audiornn.evaluation.other_words import OtherWords, RecallByTraining, documents, recall_by_training
@@ -37,7 +37,6 @@ from audiornn.predictions import PROBABILITY_PREFIX
 from audiornn.tasks import BINARY, TaskSpec, multiclass_task
 
 ANSWER_COLUMNS: dict[str, type] = {
-    **CLIP_COLUMNS,
     "target": str,
     "prediction": str,
     "correct": bool,
@@ -45,7 +44,6 @@ ANSWER_COLUMNS: dict[str, type] = {
     "target_probability": float,
 }
 SUSPECT_COLUMNS: dict[str, type] = {
-    **CLIP_COLUMNS,
     "target": str,
     "suggested": str,
     "probability_of_target": float,
@@ -125,10 +123,16 @@ class Evaluation(TaskEvaluation):
         return recall_by_training(self.others, is_unknown.tolist(), (self.predictions == self.targets).tolist())
 
     @property
+    def clip_figure(self) -> ClipFigure:
+        right = (self.predictions == self.targets).astype(np.float64)
+        return ClipFigure("accuracy", right, np.ones_like(right))
+
+    @property
     def columns(self) -> dict[str, type]:
         rejected: dict[str, type] = {"rejected": bool} if self.task.reject else {}
         said: dict[str, type] = {"word": str, "training_clips": int} if self.others else {}
         return {
+            **self.clip_columns,
             **ANSWER_COLUMNS,
             **rejected,
             **said,
@@ -237,6 +241,7 @@ def evaluate_predictions(
     probabilities: ArrayLike,
     durations: ArrayLike | None = None,
     speakers: Sequence[str] | None = None,
+    by: Mapping[str, Sequence[str]] | None = None,
     others: OtherWords | None = None,
     provenance: Mapping[str, Any] | None = None,
     seed: int = 0,
@@ -255,6 +260,7 @@ def evaluate_predictions(
             second from the task's threshold on.
         durations: seconds ``(clips,)``.
         speakers: one per clip, empty where not known.
+        by: groups that the clips are in, by what they are grouped, one per clip, empty where not known.
         others: what was said in each clip, where ``unknown`` stands for words that are known.
         provenance: facts to keep beside the numbers, as JSON takes them: corpus, split, fingerprint, model hash.
         seed: of the bootstrap.
@@ -265,7 +271,8 @@ def evaluate_predictions(
         ValueError: sizes that don't fit each other, or a target out of range.
     """
     task = task or multiclass_task(labels or [])
-    clips = checked_clips(utterance_ids, durations=durations, speakers=speakers, provenance=provenance, seed=seed)
+    facts: dict[str, Any] = {"durations": durations, "speakers": speakers, "by": by, "provenance": provenance}
+    clips = checked_clips(utterance_ids, seed=seed, **facts)
     truth, scores = np.asarray(targets), np.asarray(probabilities, dtype=np.float32)
     if truth.shape != (len(utterance_ids),):
         raise ValueError(f"expected targets ({len(utterance_ids)},), got {truth.shape = }")

@@ -8,12 +8,14 @@ import platform
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from audiornn.errors import CorpusError, ModelError
+from audiornn.evaluation.groups import BY_PREFIX, ClipFigure, GroupFigure, measure_groups
 from audiornn.evaluation.intervals import RESAMPLES, Estimate, Ints
 from audiornn.tasks import TaskSpec
 
@@ -34,6 +36,8 @@ class TaskEvaluation:
     """``(clips,)`` seconds."""
     speakers: tuple[str, ...] | None
     """Empty where a clip's speaker is not known; None where no clip's is."""
+    by: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """Group of each clip, by column of the corpus; empty where it is not known."""
     provenance: dict[str, Any] = field(default_factory=dict)
     """What was measured: corpus, split, fingerprint, model hash from the caller; clips, hash of ids, versions."""
 
@@ -52,6 +56,11 @@ class TaskEvaluation:
     @abstractmethod
     def mean_loss(self) -> float:
         """One number of how wrong the answers are; each kind says which."""
+
+    @property
+    @abstractmethod
+    def clip_figure(self) -> ClipFigure:
+        """What `groups` are told apart by."""
 
     @property
     @abstractmethod
@@ -74,6 +83,11 @@ class TaskEvaluation:
     def document(self) -> dict[str, Any]:
         """The content of ``metrics.json`` beside provenance and task."""
 
+    @cached_property
+    def groups(self) -> dict[str, list[GroupFigure]]:
+        """`clip_figure` on each group of `by`, the worst group of a column first."""
+        return measure_groups(self.by, self.clip_figure)
+
     @property
     def headline(self) -> tuple[str, Estimate]:
         """Name and value of the first figure."""
@@ -95,12 +109,18 @@ class TaskEvaluation:
         width = max(19, *(len(name) + 2 for name, _ in rows))
         return [f"{name:<{width}}{text}" for name, text in rows]
 
+    @property
+    def clip_columns(self) -> dict[str, type]:
+        """Names and types of `clip_row`."""
+        return {**CLIP_COLUMNS, **{f"{BY_PREFIX}{name}": str for name in self.by}}
+
     def clip_row(self, index: int) -> dict[str, Any]:
-        """The cells of `CLIP_COLUMNS`."""
+        """What the clip is."""
         return {
             "utterance_id": self.utterance_ids[index],
             "speaker": self.speakers[index] if self.speakers else "",
             "duration_seconds": None if self.durations is None else round(float(self.durations[index]), 6),
+            **{f"{BY_PREFIX}{name}": cells[index] for name, cells in self.by.items()},
         }
 
 
@@ -117,6 +137,7 @@ def checked_clips(
     *,
     durations: ArrayLike | None,
     speakers: Sequence[str] | None,
+    by: Mapping[str, Sequence[str]] | None = None,
     provenance: Mapping[str, Any] | None,
     seed: int,
 ) -> Clips:
@@ -140,6 +161,7 @@ def checked_clips(
     arguments = {
         "utterance_ids": tuple(utterance_ids),
         "durations": None if seconds is None else seconds.astype(np.float64),
+        "by": {name: _cells_per_clip(name, cells, count) for name, cells in (by or {}).items()},
         "speakers": tuple(voices.tolist()) if voices is not None and any(voices) else None,
         "provenance": {**facts, "versions": facts.get("versions") or _versions()},
     }
@@ -187,6 +209,12 @@ def _per_clip(name: str, values: Sequence[Any] | ArrayLike | None, clips: int) -
     if array.shape != (clips,):
         raise ValueError(f"expected {clips} {name}, one per clip, got {array.shape = }")
     return array
+
+
+def _cells_per_clip(name: str, cells: Sequence[str], clips: int) -> tuple[str, ...]:
+    if len(cells) != clips:
+        raise ValueError(f"expected {clips} groups by {name}, one per clip, got {len(cells)}")
+    return tuple(cells)
 
 
 def speaker_groups(speakers: NDArray[Any] | None) -> NDArray[np.int64] | None:

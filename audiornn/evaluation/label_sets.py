@@ -11,7 +11,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from audiornn.evaluation import weighted
 from audiornn.evaluation.clips import (
-    CLIP_COLUMNS,
     WORST_MISTAKES,
     TaskEvaluation,
     check_scores,
@@ -20,6 +19,7 @@ from audiornn.evaluation.clips import (
     rounded,
     share_document,
 )
+from audiornn.evaluation.groups import ClipFigure
 from audiornn.evaluation.intervals import RESAMPLES, Estimate, wilson_estimate
 from audiornn.evaluation.reliability import Reliability, measure_reliability
 from audiornn.predictions import PROBABILITY_PREFIX
@@ -78,10 +78,16 @@ class MultilabelEvaluation(TaskEvaluation):
         return self.loss
 
     @property
+    def clip_figure(self) -> ClipFigure:
+        known = ~np.isnan(self.targets)
+        right = (self.predictions == self.targets) & known
+        return ClipFigure("labels right", right.sum(axis=1).astype(np.float64), known.sum(axis=1).astype(np.float64))
+
+    @property
     def columns(self) -> dict[str, type]:
         labels = self.task.labels
         return {
-            **CLIP_COLUMNS,
+            **self.clip_columns,
             "target": str,
             "prediction": str,
             "mistakes": int,
@@ -164,6 +170,7 @@ def evaluate_label_sets(
     probabilities: ArrayLike,
     durations: ArrayLike | None = None,
     speakers: Sequence[str] | None = None,
+    by: Mapping[str, Sequence[str]] | None = None,
     provenance: Mapping[str, Any] | None = None,
     seed: int = 0,
 ) -> MultilabelEvaluation:
@@ -172,7 +179,8 @@ def evaluate_label_sets(
     Macro F1 and mean average precision run over the labels that occur. Arguments and errors as in
     `evaluate_predictions`, with targets 0, 1 or NaN ``(clips, labels)``.
     """
-    clips = checked_clips(utterance_ids, durations=durations, speakers=speakers, provenance=provenance, seed=seed)
+    facts: dict[str, Any] = {"durations": durations, "speakers": speakers, "by": by, "provenance": provenance}
+    clips = checked_clips(utterance_ids, seed=seed, **facts)
     truth, scores = np.asarray(targets, dtype=np.float32), np.asarray(probabilities, dtype=np.float32)
     check_scores(scores, utterance_ids, len(task.labels))
     if truth.shape != scores.shape or not np.isin(truth[~np.isnan(truth)], (0, 1)).all():

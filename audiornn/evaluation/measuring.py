@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from audiornn.errors import ConfigError, CorpusError
 from audiornn.evaluation.classes import evaluate_predictions
 from audiornn.evaluation.clips import TaskEvaluation
+from audiornn.evaluation.groups import group_cells
 from audiornn.evaluation.intervals import Estimate
 from audiornn.evaluation.label_sets import evaluate_label_sets
 from audiornn.evaluation.next_frame import evaluate_next_frame
@@ -58,6 +59,7 @@ def evaluate(
     store: Store,
     split: str,
     *,
+    by: Sequence[str] = (),
     batch_size: int = 256,
     progress: Progress | None = None,
 ) -> SplitEvaluation:
@@ -65,11 +67,20 @@ def evaluate(
 
     Clips that have no target are left out, for each task of its own; so is a task, of several, without any target.
 
+    Args:
+        classifier: the model.
+        store: the corpus.
+        split: one of `audiornn.manifest.SPLITS`.
+        by: what clips are grouped by: columns of the corpus, ``length``, ``level``.
+        batch_size: clips at once.
+        progress: called with the numbers of clips answered and in all.
+
     Returns:
         an `Evaluation` (classes), a `MultilabelEvaluation`, a `RegressionEvaluation` or an `IntervalsEvaluation`;
         several tasks' `SeveralEvaluations`.
 
     Raises:
+        ConfigError: no such column in ``by``.
         CorpusError: the split is empty or has no targets, is at another rate, or holds labels that the model does not
             know.
     """
@@ -97,6 +108,7 @@ def evaluate(
     if not targets:
         names = ", ".join(repr(task.name) for task in classifier.tasks)
         raise CorpusError(f"expected targets of {names} in the split {split!r} of '{store.folder}', found none")
+    groups = group_cells(store, rows, by)
     scores = answer(classifier, store, rows, batch_size=batch_size, progress=progress)
     provenance = {
         "corpus": store.name,
@@ -121,6 +133,7 @@ def evaluate(
             utterance_ids=[store.utterance_ids[row] for row in chosen],
             durations=store.num_samples[chosen] / store.sample_rate,
             speakers=[store.speakers[row] for row in chosen],
+            by={name: _taken(cells, known) for name, cells in groups.items()},
             provenance={**provenance, "task": task.name} if several else provenance,
             **examples,
             **_said(task, store, chosen, classifier),
@@ -189,7 +202,7 @@ def evaluate_task(
         targets: as `audiornn.targets.read_targets` gives them; for ``frames`` intervals.
         scores: as `audiornn.inference.Outputs` has them.
         utterance_ids: one per clip.
-        facts: durations, speakers, provenance, seed; see `evaluate_predictions`.
+        facts: durations, speakers, groups, provenance, seed; see `evaluate_predictions`.
     """
     given = {"task": task, "targets": targets, "utterance_ids": utterance_ids, **facts}
     if task.kind == FRAMES:

@@ -12,13 +12,13 @@ from numpy.typing import ArrayLike, NDArray
 from audiornn.errors import CorpusError
 from audiornn.evaluation import weighted
 from audiornn.evaluation.clips import (
-    CLIP_COLUMNS,
     WORST_MISTAKES,
     TaskEvaluation,
     checked_clips,
     rounded,
     share_document,
 )
+from audiornn.evaluation.groups import ClipFigure
 from audiornn.evaluation.intervals import Estimate, Floats
 from audiornn.tasks import TaskSpec
 
@@ -52,8 +52,12 @@ class NextFrameEvaluation(TaskEvaluation):
         return float(self.sums[:, 0].sum() / max(1.0, self.sums[:, 3].sum()))
 
     @property
+    def clip_figure(self) -> ClipFigure:
+        return ClipFigure("error of network", self.sums[:, 0], self.sums[:, 3], share=False)
+
+    @property
     def columns(self) -> dict[str, type]:
-        return {**CLIP_COLUMNS, **dict.fromkeys(_COLUMNS, float), "values": int}
+        return {**self.clip_columns, **dict.fromkeys(_COLUMNS, float), "values": int}
 
     def prediction_rows(self) -> Iterator[dict[str, Any]]:
         for index in range(len(self)):
@@ -97,6 +101,7 @@ def evaluate_next_frame(
     sums: ArrayLike,
     durations: ArrayLike | None = None,
     speakers: Sequence[str] | None = None,
+    by: Mapping[str, Sequence[str]] | None = None,
     provenance: Mapping[str, Any] | None = None,
     seed: int = 0,
     example: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None,
@@ -109,7 +114,8 @@ def evaluate_next_frame(
         sums: ``(clips, 4)``, see `audiornn.tasks.TaskSpec.frame_errors`.
         example: real and predicted frames of one clip, to be drawn.
     """
-    clips = checked_clips(utterance_ids, durations=durations, speakers=speakers, provenance=provenance, seed=seed)
+    facts: dict[str, Any] = {"durations": durations, "speakers": speakers, "by": by, "provenance": provenance}
+    clips = checked_clips(utterance_ids, seed=seed, **facts)
     totals = np.asarray(sums, dtype=np.float64).reshape(len(utterance_ids), -1)
     if totals.shape != (len(utterance_ids), 4) or not np.isfinite(totals).all():
         raise ValueError(f"expected finite sums ({len(utterance_ids)}, 4), got {totals.shape = }")

@@ -11,7 +11,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from audiornn.evaluation import weighted
 from audiornn.evaluation.clips import (
-    CLIP_COLUMNS,
     WORST_MISTAKES,
     TaskEvaluation,
     check_scores,
@@ -19,6 +18,7 @@ from audiornn.evaluation.clips import (
     rounded,
     share_document,
 )
+from audiornn.evaluation.groups import ClipFigure
 from audiornn.evaluation.intervals import Estimate
 from audiornn.predictions import VALUE_PREFIX
 from audiornn.tasks import TaskSpec
@@ -58,13 +58,22 @@ class RegressionEvaluation(TaskEvaluation):
         return float(np.nanmean(errors.astype(np.float64) ** 2))
 
     @property
+    def clip_figure(self) -> ClipFigure:
+        one = len(self.task.labels) == 1
+        errors = np.abs(self.values - self.targets).astype(np.float64)
+        known = ~np.isnan(errors)
+        scaled = np.where(known, errors if one else errors / np.array(self.task.std), 0.0)
+        name = "mean absolute error" + ("" if one else ", in standard deviations")
+        return ClipFigure(name, scaled.sum(axis=1), known.sum(axis=1).astype(np.float64), share=False)
+
+    @property
     def columns(self) -> dict[str, type]:
         names = [
             f"{prefix}{quantity}"
             for quantity in self.task.labels
             for prefix in (TARGET_PREFIX, VALUE_PREFIX, ERROR_PREFIX)
         ]
-        return {**CLIP_COLUMNS, **dict.fromkeys(names, float)}
+        return {**self.clip_columns, **dict.fromkeys(names, float)}
 
     def prediction_rows(self) -> Iterator[dict[str, Any]]:
         for index in range(len(self)):
@@ -117,6 +126,7 @@ def evaluate_numbers(
     values: ArrayLike,
     durations: ArrayLike | None = None,
     speakers: Sequence[str] | None = None,
+    by: Mapping[str, Sequence[str]] | None = None,
     provenance: Mapping[str, Any] | None = None,
     seed: int = 0,
 ) -> RegressionEvaluation:
@@ -125,7 +135,8 @@ def evaluate_numbers(
     Arguments and errors as in `audiornn.evaluation.evaluate_predictions`, with real targets and values
     ``(clips, quantities)``; a target may be NaN.
     """
-    clips = checked_clips(utterance_ids, durations=durations, speakers=speakers, provenance=provenance, seed=seed)
+    facts: dict[str, Any] = {"durations": durations, "speakers": speakers, "by": by, "provenance": provenance}
+    clips = checked_clips(utterance_ids, seed=seed, **facts)
     truth, guess = np.asarray(targets, dtype=np.float32), np.asarray(values, dtype=np.float32)
     check_scores(guess, utterance_ids, len(task.labels))
     if truth.shape != guess.shape:

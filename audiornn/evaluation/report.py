@@ -68,6 +68,11 @@ def render_report(
         estimates=list(evaluation.figures.items())[1:],
         further=[(escape_text(name.strip()), text) for name, text in evaluation.further_rows],
         reliability=_reliability_pictures(evaluation),
+        groups=[
+            (escape_text(column), [(escape_text(each.group), each) for each in groups])
+            for column, groups in evaluation.groups.items()
+        ],
+        group_figure=evaluation.clip_figure.name,
         worst=evaluation.worst_mistakes(),
         curves=draw_training_curves(history or []),
         provenance=list(_flatten(evaluation.provenance)),

@@ -15,6 +15,7 @@ import numpy as np
 from audiornn.errors import AudiornnError, ConfigError
 from audiornn.evaluation.classes import SUSPECT_COLUMNS, Evaluation
 from audiornn.evaluation.clips import TaskEvaluation, rounded
+from audiornn.evaluation.groups import BY_PREFIX, GROUP_COLUMNS
 from audiornn.evaluation.label_sets import TARGET_PREFIX, MultilabelEvaluation
 from audiornn.evaluation.measuring import SeveralEvaluations, SplitEvaluation, evaluate_task
 from audiornn.evaluation.next_frame import NextFrameEvaluation, sums_of_rows
@@ -30,7 +31,7 @@ from audiornn.tasks import BINARY, FRAMES, MULTICLASS, NEXT_FRAME, REGRESSION, T
 FORMAT_VERSION = 2
 PREDICTIONS, MISTAKES, METRICS, REPORT = "predictions.csv", "worst_mistakes.csv", "metrics.json", "report.html"
 CONFUSION_PICTURE, REGRESSION_PICTURE = "confusion_matrix.png", "predicted_against_true.png"
-SUSPECTS = "suspect_labels.csv"
+SUSPECTS, GROUPS = "suspect_labels.csv", "groups.csv"
 FRAMES_PICTURE, RELIABILITY_PICTURE = "predicted_frames.png", "reliability.png"
 _CORNER = "target / prediction"
 
@@ -80,6 +81,12 @@ def _write_details(evaluation: TaskEvaluation, folder: Path) -> Iterator[str]:
     """Write the files that only this kind of evaluation has; gives their names."""
     from audiornn.evaluation import pictures  # matplotlib: not before it is needed
 
+    if evaluation.groups:
+        rows = (group.row() for groups in evaluation.groups.values() for group in groups)
+        write_rows(folder / GROUPS, rows, GROUP_COLUMNS)
+        yield GROUPS
+    elif (folder / GROUPS).exists():  # of an earlier evaluation
+        (folder / GROUPS).unlink()
     if isinstance(evaluation, Evaluation | MultilabelEvaluation):
         with open_atomic(folder / RELIABILITY_PICTURE) as file:
             file.write(pictures.draw_reliability(evaluation.reliability))
@@ -87,7 +94,7 @@ def _write_details(evaluation: TaskEvaluation, folder: Path) -> Iterator[str]:
     if isinstance(evaluation, Evaluation):
         labels = evaluation.labels
         write_rows(folder / "per_class.csv", _class_rows(evaluation), _class_columns())
-        write_rows(folder / SUSPECTS, evaluation.suspects(), SUSPECT_COLUMNS)
+        write_rows(folder / SUSPECTS, evaluation.suspects(), {**evaluation.clip_columns, **SUSPECT_COLUMNS})
         counts = [dict(zip(labels, row, strict=True)) for row in evaluation.confusion.tolist()]
         write_rows(
             folder / "confusion_matrix.csv",
@@ -219,6 +226,7 @@ def _arguments(task: TaskSpec, rows: list[dict[str, Any]]) -> dict[str, Any]:
         scores = matrix(VALUE_PREFIX if task.kind == REGRESSION else PROBABILITY_PREFIX)
     said = [(row["word"], int(row["training_clips"])) for row in rows if "training_clips" in row]
     words, training = zip(*said, strict=True) if said else ((), ())
+    grouped = [name for name in rows[0] if name.startswith(BY_PREFIX)] if rows else []
     return {
         **({"others": OtherWords(words=words, training_clips=training)} if said else {}),
         "utterance_ids": [row["utterance_id"] for row in rows],
@@ -226,6 +234,7 @@ def _arguments(task: TaskSpec, rows: list[dict[str, Any]]) -> dict[str, Any]:
         "scores": scores,
         "durations": None if any(np.isnan(durations)) else durations,
         "speakers": [row["speaker"] for row in rows],
+        "by": {name.removeprefix(BY_PREFIX): [row[name] for row in rows] for name in grouped},
     }
 
 

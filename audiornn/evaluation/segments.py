@@ -11,13 +11,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from audiornn.evaluation import weighted
 from audiornn.evaluation.clips import (
-    CLIP_COLUMNS,
     WORST_MISTAKES,
     TaskEvaluation,
     checked_clips,
     rounded,
     share_document,
 )
+from audiornn.evaluation.groups import ClipFigure
 from audiornn.evaluation.intervals import Estimate, Floats
 from audiornn.predictions import intervals_text
 from audiornn.targets import parse_intervals
@@ -57,8 +57,13 @@ class IntervalsEvaluation(TaskEvaluation):
         return float(1 - np.trace(moments) / max(1, moments.sum()))
 
     @property
+    def clip_figure(self) -> ClipFigure:
+        right = np.trace(self.confusion, axis1=1, axis2=2).astype(np.float64)
+        return ClipFigure("frame accuracy", right, self.confusion.sum(axis=(1, 2)).astype(np.float64))
+
+    @property
     def columns(self) -> dict[str, type]:
-        return {**CLIP_COLUMNS, "target": str, "prediction": str, "accuracy": float}
+        return {**self.clip_columns, "target": str, "prediction": str, "accuracy": float}
 
     def prediction_rows(self) -> Iterator[dict[str, Any]]:
         for index in range(len(self)):
@@ -116,6 +121,7 @@ def evaluate_intervals(
     predictions: Intervals,
     durations: ArrayLike,
     speakers: Sequence[str] | None = None,
+    by: Mapping[str, Sequence[str]] | None = None,
     provenance: Mapping[str, Any] | None = None,
     seed: int = 0,
 ) -> IntervalsEvaluation:
@@ -132,7 +138,8 @@ def evaluate_intervals(
     """
     # As they are written, so that figures of what is read back are the same.
     targets, predictions = ([_rounded(each) for each in intervals] for intervals in (targets, predictions))
-    clips = checked_clips(utterance_ids, durations=durations, speakers=speakers, provenance=provenance, seed=seed)
+    facts: dict[str, Any] = {"durations": durations, "speakers": speakers, "by": by, "provenance": provenance}
+    clips = checked_clips(utterance_ids, seed=seed, **facts)
     number = {label: index for index, label in enumerate(task.labels)}
     seconds = clips.arguments["durations"].tolist()
     confusion = np.zeros((len(seconds), len(number), len(number)), dtype=np.int64)
