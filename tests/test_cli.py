@@ -73,7 +73,10 @@ def test_evaluate_uses_the_corpus_of_the_training_and_writes_its_files(workplace
     assert names >= {"metrics.json", "per_class.csv", "confusion_matrix.csv", "confusion_matrix.png", "predictions.csv"}
     assert names >= {"worst_mistakes.csv", "report.html"}
     document = json.loads((tmp_path / "out" / "metrics.json").read_text())
-    assert document["provenance"]["split"] == "test" and document["accuracy"]["count"] > 0
+    provenance = document["provenance"]
+    assert provenance["split"] == "test" and document["accuracy"]["count"] > 0
+    assert f"audio {provenance['audio_sha256'][:12]}, corpus {provenance['corpus_fingerprint'][:12]}, model " in text
+    assert f", torch {provenance['versions']['torch']}, " in text
 
 
 def test_evaluate_states_what_streaming_costs(workplace, tmp_path):

@@ -25,6 +25,7 @@ from audiornn.evaluation import (
     save_evaluation,
 )
 from audiornn.evaluation.clips import MIN_SPEAKERS
+from audiornn.evaluation.measuring import hash_signals
 from audiornn.evaluation.other_words import OtherWords, other_words
 from audiornn.files.tables import read_rows
 from audiornn.store import prepare
@@ -167,6 +168,17 @@ def test_provenance_names_the_clips_and_the_versions(rng):
     assert evaluation.provenance["versions"]["numpy"] == np.__version__
     assert hash_ids(["a", "b"]) != hash_ids(["b", "a"])
     assert len(hash_ids(["\udcff"])) == 64
+
+
+def test_digest_of_the_audio_is_that_of_its_samples_in_order(tmp_path):
+    write_speech_commands(tmp_path)
+    store = prepare(SpeechCommands(words=["yes", "go"]), data_dir=tmp_path, sample_rate=16_000)
+    rows = store.indices("test")
+    digest = hashlib.sha256()
+    for row in rows:
+        samples = (store.waveform(row) / 32768).astype("<f4")
+        digest.update(len(samples).to_bytes(8, "little") + samples.tobytes())
+    assert hash_signals(store, rows) == digest.hexdigest() != hash_signals(store, rows[::-1])
 
 
 def test_intervals_are_over_speakers_when_enough_are_known(rng):

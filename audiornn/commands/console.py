@@ -133,6 +133,7 @@ def print_evaluation(evaluation: SplitEvaluation, written: Mapping[str, Path]) -
             more = "" if len(shown) == len(groups) else f", the worst of {len(groups)}, all in {GROUPS}"
             print_table(f"by {column}{more}", [_group_cells(group) for group in shown])
     print_lines(evaluation.summary_lines())
+    print_lines(parts[0].provenance_lines())
     for path in written.values():
         if path.suffix in (".png", ".html"):
             print_lines([f"{path.stem.replace('_', ' ')}: {path}"])

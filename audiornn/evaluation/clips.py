@@ -23,6 +23,7 @@ MIN_SPEAKERS = 10
 """With fewer, drawing whole speakers says little, and intervals are drawn over clips: other clips of these speakers."""
 WORST_MISTAKES = 100
 CLIP_COLUMNS: dict[str, type] = {"utterance_id": str, "speaker": str, "duration_seconds": float}
+_DIGITS = 12
 _VERSIONED = ("audiornn", "torch", "numpy", "scipy", "soundfile", "soxr")
 
 
@@ -108,6 +109,23 @@ class TaskEvaluation:
         rows = self.summary_rows()
         width = max(19, *(len(name) + 2 for name, _ in rows))
         return [f"{name:<{width}}{text}" for name, text in rows]
+
+    def provenance_lines(self) -> list[str]:
+        """What was measured, as aligned text: digests by their first twelve digits."""
+        known = self.provenance
+        clips = f"{known['num_clips']:,} clips" if known["num_clips"] != 1 else "1 clip"
+        digests = {
+            "ids": known["utterance_ids_sha256"],
+            "audio": known.get("audio_sha256"),
+            "corpus": known.get("corpus_fingerprint"),
+            "model": known.get("model_sha256"),
+        }
+        rows = {
+            "measured on": ", ".join([*(str(known[name]) for name in ("corpus", "split") if known.get(name)), clips]),
+            "digests": ", ".join(f"{name} {digest[:_DIGITS]}" for name, digest in digests.items() if digest),
+            "versions": ", ".join(f"{name} {version}" for name, version in known["versions"].items()),
+        }
+        return [f"{name:<19}{text}" for name, text in rows.items()]
 
     @property
     def clip_columns(self) -> dict[str, type]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -134,11 +135,30 @@ def evaluate(
             durations=store.num_samples[chosen] / store.sample_rate,
             speakers=[store.speakers[row] for row in chosen],
             by={name: _taken(cells, known) for name, cells in groups.items()},
-            provenance={**provenance, "task": task.name} if several else provenance,
+            provenance={
+                **provenance,
+                "audio_sha256": hash_signals(store, chosen),
+                **({"task": task.name} if several else {}),
+            },
             **examples,
             **_said(task, store, chosen, classifier),
         )
     return SeveralEvaluations(tasks=evaluations) if several else evaluations[asked[0].name]
+
+
+def hash_signals(store: Store, rows: NDArray[np.int64]) -> str:
+    """SHA-256, in hexadecimal, of what some rows give a network to hear, in order.
+
+    Of each row the number of samples (int64), float32 samples in [-1, 1), NaN where missing, and of each sequence the
+    frames and features (int64) and float32 values; all little-endian.
+    """
+    digest = hashlib.sha256()
+    for row in rows.tolist():
+        signals = store.signals(row)
+        for values in (signals.waveform, *(signals.sequences[name] for name in sorted(signals.sequences))):
+            digest.update(np.array(values.shape, dtype="<i8").tobytes())
+            digest.update(np.ascontiguousarray(values, dtype="<f4").tobytes())
+    return digest.hexdigest()
 
 
 def _said(task: TaskSpec, store: Store, rows: NDArray[np.int64], classifier: Classifier) -> dict[str, Any]:
