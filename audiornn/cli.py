@@ -23,6 +23,8 @@ _FLAGS = ("-m", "--multirun", "--cfg", "-c", "--resolve", "--package", "-p", "--
 _MODEL_WORD = re.compile(r"^model=")
 # The setting that the first word of a verb is where it is none itself: `audiornn store list`.
 _FIRST_WORDS = {"store": "action"}
+# The setting that words of a verb are which are none themselves: `audiornn compare runs/a runs/b`.
+_LISTED_WORDS = {"compare": "runs", "robustness": "models"}
 # What a write to standard output fails with; errors of files have been given their line where they arose.
 _OUTPUT_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 
@@ -121,8 +123,9 @@ def _overrides(verb: str, words: Sequence[str]) -> list[str]:
     overrides = [with_home(word) for word in words]
     if verb in _FIRST_WORDS and overrides and re.fullmatch(r"\w+", overrides[0]):
         overrides[0] = f"{_FIRST_WORDS[verb]}={overrides[0]}"
-    if verb == "compare" and (runs := [word for word in overrides if "=" not in word]):
-        overrides = [f"runs=[{','.join(map(quoted, runs))}]", *(word for word in overrides if "=" in word)]
+    if verb in _LISTED_WORDS and (listed := [word for word in overrides if "=" not in word]):
+        first = f"{_LISTED_WORDS[verb]}=[{','.join(map(quoted, listed))}]"
+        overrides = [first, *(word for word in overrides if "=" in word)]
     if verb != "train":
         overrides = [_MODEL_WORD.sub("model_path=", word) for word in overrides]
     return [names_as_text(word) for word in overrides]

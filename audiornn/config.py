@@ -27,6 +27,7 @@ _READ_CORPORA = (
     "split",
     "train",
     "evaluate",
+    "robustness",
     "calibrate",
     "enroll",
     "tune",

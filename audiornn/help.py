@@ -19,6 +19,7 @@ VERBS = {
     "train": "train a classifier: a run folder with model, metrics and report",
     "evaluate": "measure a model on a corpus: accuracy with intervals, confusion matrix, report",
     "compare": "tell models apart on the same clips: differences, exact tests, clips that changed sides",
+    "robustness": "measure models in noise, in rooms, through codecs, at other levels and speeds",
     "calibrate": "choose a model's temperature and what it rejects, on data of your own",
     "enroll": "teach a model new words from a handful of clips each",
     "predict": "classify files, folders or globs: a table, CSV, JSONL or Parquet",
@@ -60,7 +61,7 @@ def overview() -> str:
         "usage: audiornn VERB [NAME=VALUE ...]",
         "",
     ]
-    lines += [f"  {verb:<10}{what}" for verb, what in VERBS.items()]
+    lines += [f"  {verb:<12}{what}" for verb, what in VERBS.items()]
     return "\n".join([*lines, "", "`audiornn VERB --help` lists what a verb can be told.", ""])
 
 

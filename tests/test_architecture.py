@@ -32,7 +32,7 @@ RUNGS = (
     {"objectives", "predictions", "corpora", "checkpoint", "hub", "recordings", "calibration"},
     {"evaluation", "store", "inference", "initialising", "distillation"},
     {"streaming"},
-    {"data", "doctor", "export", "tuning"},
+    {"data", "doctor", "export", "tuning", "robustness"},
     {"resident"},
     {"engine"},
     {"fitting"},

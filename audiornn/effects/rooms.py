@@ -29,13 +29,15 @@ class RoomBank:
     Args:
         seed: of the run.
         sample_rate: Hz.
-        ms_max: the longest decay by 60 dB; they are spread evenly from `MIN_MS`, or from half of it if that is less.
+        ms_max: the longest decay by 60 dB.
+        ms_min: the shortest; they are spread evenly. None = `MIN_MS`, or half of ``ms_max`` if that is less.
     """
 
-    def __init__(self, *, seed: int, sample_rate: int, ms_max: float) -> None:
+    def __init__(self, *, seed: int, sample_rate: int, ms_max: float, ms_min: float | None = None) -> None:
         rng = np.random.default_rng([seed, NUM_ROOMS])
         size = max(2, math.ceil(ms_max / 1000 * sample_rate))
-        decays = np.linspace(min(MIN_MS, ms_max / 2), ms_max, NUM_ROOMS) / 1000 * sample_rate
+        shortest = min(MIN_MS, ms_max / 2) if ms_min is None else ms_min
+        decays = np.linspace(shortest, ms_max, NUM_ROOMS) / 1000 * sample_rate
         at = np.arange(size)
         tails = rng.standard_normal((NUM_ROOMS, size)) * 10 ** (-3 * at / decays[:, None])
         tails[:, : max(1, round(_BEFORE_MS / 1000 * sample_rate))] = 0

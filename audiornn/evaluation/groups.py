@@ -80,14 +80,15 @@ def measure_groups(
         groups = [
             GroupFigure(column=column, group=str(name), figure=figure.name, estimate=estimate)
             for name in np.unique(names)
-            if (estimate := _estimate(figure, names == name, seed)) is not None
+            if (estimate := estimate_of(figure, names == name, seed=seed)) is not None
         ]
         worse = 1 if figure.share else -1
         found[column] = sorted(groups, key=lambda each: (worse * each.estimate.value, -each.estimate.count, each.group))
     return found
 
 
-def _estimate(figure: ClipFigure, chosen: NDArray[np.bool_], seed: int) -> Estimate | None:
+def estimate_of(figure: ClipFigure, chosen: NDArray[np.bool_], *, seed: int = 0) -> Estimate | None:
+    """A figure on some clips, with its interval; None where they have none. Shape: chosen ``(clips,)``."""
     above, below = figure.above[chosen], figure.below[chosen]
     if figure.share and bool((below == 1).all()) and bool(np.isin(above, (0, 1)).all()):
         return wilson_estimate(int(above.sum()), len(above))

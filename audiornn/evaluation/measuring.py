@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from audiornn.evaluation.other_words import other_words
 from audiornn.evaluation.segments import evaluate_intervals
 from audiornn.inputs import with_sizes
 from audiornn.manifest import SPLITS
+from audiornn.sequences import Signals
 from audiornn.targets import MISSING_CLASS, read_intervals, read_targets
 from audiornn.tasks import FRAMES, MULTILABEL, NEXT_FRAME, REGRESSION, TaskSpec
 
@@ -62,6 +63,7 @@ def evaluate(
     *,
     by: Sequence[str] = (),
     batch_size: int = 256,
+    heard: Callable[[int, Signals], Signals] | None = None,
     progress: Progress | None = None,
 ) -> SplitEvaluation:
     """Run a model over a split of a prepared corpus and measure its answers.
@@ -74,6 +76,7 @@ def evaluate(
         split: one of `audiornn.manifest.SPLITS`.
         by: what clips are grouped by: columns of the corpus, ``length``, ``level``.
         batch_size: clips at once.
+        heard: what becomes of a row before the model hears it.
         progress: called with the numbers of clips answered and in all.
 
     Returns:
@@ -110,7 +113,7 @@ def evaluate(
         names = ", ".join(repr(task.name) for task in classifier.tasks)
         raise CorpusError(f"expected targets of {names} in the split {split!r} of '{store.folder}', found none")
     groups = group_cells(store, rows, by)
-    scores = answer(classifier, store, rows, batch_size=batch_size, progress=progress)
+    scores = answer(classifier, store, rows, batch_size=batch_size, heard=heard, progress=progress)
     provenance = {
         "corpus": store.name,
         "corpus_fingerprint": store.fingerprint,
@@ -174,11 +177,21 @@ def answer(
     rows: NDArray[np.int64],
     *,
     batch_size: int,
+    heard: Callable[[int, Signals], Signals] | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Scores for rows of a store by task, as `Classifier.run` gives them."""
+    """Scores for rows of a store by task, as `Classifier.run` gives them.
+
+    Args:
+        classifier: the model.
+        store: the corpus.
+        rows: which of its rows.
+        batch_size: clips at once.
+        heard: what becomes of a row before the model hears it.
+        progress: called with the numbers of rows answered and in all.
+    """
     parts: dict[str, list[Any]] = {task.name: [] for task in classifier.tasks}
-    for outputs in _runs(classifier, store, rows, batch_size, progress):
+    for outputs in _runs(classifier, store, rows, batch_size, progress, heard):
         for name, scores in outputs.scores.items():
             parts[name].append(scores)
     return {
@@ -203,10 +216,17 @@ def answer_logits(
 
 
 def _runs(
-    classifier: Classifier, store: Store, rows: NDArray[np.int64], batch_size: int, progress: Progress | None
+    classifier: Classifier,
+    store: Store,
+    rows: NDArray[np.int64],
+    batch_size: int,
+    progress: Progress | None,
+    heard: Callable[[int, Signals], Signals] | None = None,
 ) -> Iterator[Outputs]:
     for start in range(0, len(rows), _WINDOW_CLIPS):
-        window = [store.signals(int(row)) for row in rows[start : start + _WINDOW_CLIPS]]
+        window = [store.signals(row) for row in rows[start : start + _WINDOW_CLIPS].tolist()]
+        if heard is not None:
+            window = list(map(heard, rows[start : start + _WINDOW_CLIPS].tolist(), window))
         yield classifier.run(window, batch_size=batch_size)
         if progress is not None:
             progress(start + len(window), len(rows))
