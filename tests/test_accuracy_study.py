@@ -19,7 +19,7 @@ from ladder import DEFAULTS, HERE, LADDER, RESULTS, Composer, Ladder, digest, me
 from measured import Results, packed, unpacked
 from miniatures import write_speech_commands
 from run import deadline, expected_seconds, missing, plan, with_teachers
-from worker import figures
+from worker import figures, taught
 
 from audiornn.evaluation import evaluate_predictions
 
@@ -257,6 +257,15 @@ def test_students_follow_their_teachers_which_nobody_tests(tmp_path):
     assert others.digest not in (run.digest, untaught.digest)
     with pytest.raises(ValueError, match="taught_by: to name steps before it, got 'b'"):
         ladder_of(tmp_path, {"name": "a", "taught_by": "b"})
+
+
+def test_cost_of_a_teacher_holds_that_of_its_own(tmp_path):
+    path = tmp_path / "line.json"
+    path.write_text(json.dumps(line(cpu_seconds=5.0, samples=10)))
+    assert taught(3, str(path)) == {"seed": 3, "cpu_seconds": 5.0, "samples": 10}
+    own = [{"seed": 1, "cpu_seconds": 2.0, "samples": 20}, {"seed": 2, "cpu_seconds": 3.0, "samples": 20}]
+    path.write_text(json.dumps(line(cpu_seconds=5.0, samples=10, teachers=own)))
+    assert taught(3, str(path)) == {"seed": 3, "cpu_seconds": 10.0, "samples": 50}
 
 
 @pytest.mark.slow

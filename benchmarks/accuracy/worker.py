@@ -158,9 +158,10 @@ def train(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def taught(seed: int, answer: str) -> dict[str, Any]:
-    """What a teacher has cost."""
+    """What a teacher has cost, with the teachers that it has had itself."""
     line = json.loads(Path(answer).read_text("utf-8"))
-    return {"seed": seed, **{name: line[name] for name in ("cpu_seconds", "samples")}}
+    every = [line, *line.get("teachers", [])]
+    return {"seed": seed, **{name: sum(each[name] for each in every) for name in ("cpu_seconds", "samples")}}
 
 
 def measure_test(request: dict[str, Any]) -> dict[str, Any]:
