@@ -18,9 +18,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from audiornn.complaints import explain
 from audiornn.config import register
 from audiornn.errors import AudiornnError, ConfigError
-from audiornn.explain import explain
 from audiornn.help import conf_dir
 from audiornn.overrides import listed_of, quoted, values_of
 

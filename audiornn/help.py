@@ -23,6 +23,7 @@ VERBS = {
     "calibrate": "choose a model's temperature and what it rejects, on data of your own",
     "enroll": "teach a model new words from a handful of clips each",
     "predict": "classify files, folders or globs: a table, CSV, JSONL or Parquet",
+    "explain": "show which part of a clip an answer hangs on: occlusion over time and frequency",
     "detect": "find events in recordings of any length: a table, label tracks, RTTM",
     "tune": "choose the thresholds of detect for so many false alarms per hour, and keep them in the model",
     "listen": "tell events of a microphone or of standard input as they happen",

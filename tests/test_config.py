@@ -74,8 +74,8 @@ NEEDED = {
 """What some options can't do without."""
 
 
-def three_utterances() -> UtteranceSource:
-    """Targets for every objective."""
+def utterances() -> UtteranceSource:
+    """Targets for every objective; one label is said in two ways."""
     columns = [{"tags": "x;y", "pitch": "1"}, {"tags": "y", "pitch": "2", "level": "0"}, {"tags": "", "level": "-3"}]
     more = [
         {"parity": "odd", "digit": "3", "speech_seconds": "1"},
@@ -89,13 +89,21 @@ def three_utterances() -> UtteranceSource:
     ]
     intervals = '[[0.1, 0.2, "x"]]'
     columns = [
-        {**each, **further, "intervals": intervals, "speech": intervals}
-        for each, further in zip(columns, more, strict=True)
+        {**each, **further, "intervals": intervals, "speech": intervals, "word": word}
+        for each, further, word in zip(columns, more, "xyz", strict=True)
     ]
+    columns.append({**columns[-1], "word": "w"})
     return UtteranceSource(
         [
-            Utterance(utterance_id=label, path=label, label=label, speaker=f"s{label}", split="train", columns=more)
-            for label, more in zip("abc", columns, strict=True)
+            Utterance(
+                utterance_id=each["word"],
+                path=each["word"],
+                label=label,
+                speaker=f"s{label}",
+                split="train",
+                columns=each,
+            )
+            for label, each in zip("abcc", columns, strict=True)
         ]
     )
 
@@ -104,7 +112,7 @@ def step(command: Any) -> float:
     """One training step of the composed settings on noise, shrunk in width; returns the loss."""
     torch.manual_seed(0)
     rate = command.features.sample_rate
-    source = three_utterances()
+    source = utterances()
     inputs = dataclasses.replace(command.inputs, streams=with_sizes(command.streams, {"sequence": 3}))
     objective = command.objective.build(source, num_features=sum(inputs.sizes.values()))
     objective.check_model(command.model, inputs)
@@ -128,6 +136,9 @@ def step(command: Any) -> float:
     output = network.classify(frames._replace(values=augmenter.features(frames.values, frames.lengths, draws)))
     assert output.logits.shape == (3, sum(spec.num_outputs for spec in objective.specs))
     targets = {spec.name: read_targets(spec, source, np.arange(3), complete=False) for spec in objective.specs}
+    for task in objective.each:
+        further = task.further_targets(source, np.arange(3))
+        targets |= {f"{task.spec.name}/{name}": values for name, values in further.items()}
     loss = objective(output, {name: torch.from_numpy(values) for name, values in targets.items()})
     loss.backward()
     before = [parameter.detach().clone() for parameter in network.parameters()]

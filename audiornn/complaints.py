@@ -1,4 +1,4 @@
-"""One line out of what Hydra and OmegaConf say in several."""
+"""One line out of what Hydra and OmegaConf complain of in several."""
 
 from __future__ import annotations
 

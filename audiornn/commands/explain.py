@@ -1,0 +1,71 @@
+"""``audiornn explain``: which part of a clip an answer hangs on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from audiornn.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplainCommand:
+    """Settings of ``audiornn explain``."""
+
+    input: str
+    model_path: str
+    runs_dir: str
+    output: str | None = None
+    picture: str | None = None
+    task: str | None = None
+    label: str | None = None
+    window_seconds: float = 0.1
+    bands: int = 8
+    device: str | None = None
+    engine: str | None = None
+
+
+def run(command: ExplainCommand) -> int:
+    """Ask the model about the clip without each of its parts; print, write and draw what falls."""
+    from audiornn.files.atomic import check_writable, checked_suffix
+    from audiornn.files.tables import ROW_SUFFIXES
+    from audiornn.hub import find_model
+    from audiornn.occlusion.measuring import OcclusionConfig
+
+    config = OcclusionConfig(window_seconds=command.window_seconds, bands=command.bands)
+    for path, suffixes in ((command.output, ROW_SUFFIXES), (command.picture, (".png",))):
+        if path is not None:
+            checked_suffix(path, suffixes)
+            check_writable(Path(path))
+    if not Path(command.input).is_file():
+        raise ConfigError(f"input: expected one audio file, got {command.input!r}")
+    folder = find_model(command.model_path, Path(command.runs_dir))
+
+    from audiornn.commands.console import print_lines, print_table
+    from audiornn.inference import load
+    from audiornn.occlusion.measuring import explain
+
+    classifier = load(folder, device=command.device, engine=command.engine)
+    found = explain(classifier, command.input, task=command.task, label=command.label, config=config)
+    rows = list(found.rows())
+    unit = f", {found.unit}" if found.unit else ""
+    whole = rows[: len(found.moments)]
+    shown = [
+        {"from s": row["start_seconds"], "to s": row["end_seconds"], f"fall{unit}": row["fall"]}
+        for row in sorted(whole, key=lambda row: -row["fall"])[:5]
+    ]
+    print_lines([f"{command.input}: {found.label}, {found.score:.4f}"])
+    print_table("where it falls most when all frequencies are silent", shown)
+    if command.output is not None:
+        from audiornn.files.tables import write_rows
+
+        write_rows(command.output, rows)
+        print_lines([command.output])
+    if command.picture is not None:
+        from audiornn.files.atomic import open_atomic
+        from audiornn.occlusion.picture import draw_explanation
+
+        with open_atomic(Path(command.picture)) as file:
+            file.write(draw_explanation(found, title=Path(command.input).name))
+        print_lines([command.picture])
+    return 0
