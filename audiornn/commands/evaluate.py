@@ -26,6 +26,7 @@ class EvaluateCommand:
     split: str
     output: str | None = None
     by: Any = None
+    clips_in_page: int = 24
     batch_size: int = 256
     device: str | None = None
     strict: bool = False
@@ -53,13 +54,16 @@ def run(command: EvaluateCommand) -> int:
         progress_bar,
     )
     from audiornn.commands.stores import store_for
-    from audiornn.evaluation import evaluate, save_evaluation
+    from audiornn.evaluation import SeveralEvaluations, evaluate, save_evaluation
+    from audiornn.evaluation.media import worst_media
     from audiornn.hub import find_model, is_hub_name
     from audiornn.runs import ONNX_SUFFIX, RunFolder
 
     if command.streaming and command.shifts_ms is not None:
         raise ConfigError("shifts_ms: expected none beside streaming=true, since a stream is heard once, got some")
     by = command.groups
+    if command.clips_in_page < 0:
+        raise ConfigError(f"clips_in_page must be at least 0, got {command.clips_in_page}")
     if not command.streaming and (command.window_seconds is not None or command.hop_seconds is not None):
         raise ConfigError("expected streaming=true beside window_seconds and hop_seconds, got false")
     in_run = not is_hub_name(command.model_path) and Path(command.model_path).suffix != ONNX_SUFFIX
@@ -80,7 +84,13 @@ def run(command: EvaluateCommand) -> int:
         evaluation = evaluate(classifier, store, command.split, by=by, batch_size=command.batch_size, progress=progress)
     what = f"{command.split}-shifted" if command.shifts_ms is not None else command.split
     output = Path(command.output) if command.output else RunFolder(folder.parent).evaluation(corpus.name, what)
-    written = save_evaluation(evaluation, output, settings=classifier.settings)
+    parts = evaluation.tasks if isinstance(evaluation, SeveralEvaluations) else {evaluation.task.name: evaluation}
+    media = {
+        name: worst_media(part, classifier, store, count=command.clips_in_page)
+        for name, part in parts.items()
+        if command.clips_in_page
+    }
+    written = save_evaluation(evaluation, output, settings=classifier.settings, media=media)
     print_lines([f"model: {folder}"])
     print_published(store, corpus, data_dir)
     if store.num_rejected:

@@ -12,6 +12,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
+from scipy.special import ndtri
 
 from audiornn.evaluation.reliability import BINS, Reliability, risk_curve
 from audiornn.evaluation.weighted import ranking
@@ -25,6 +26,7 @@ _LABEL_LENGTH = 20
 MAX_POINTS = 2_000
 """Clips in a picture of predicted against true."""
 _CURVE_POINTS = 300
+_DET_TICKS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
 
 
 def draw_confusion_matrix(labels: Sequence[str], confusion: NDArray[np.int64]) -> bytes:
@@ -109,6 +111,39 @@ def draw_threshold_curves(targets: NDArray[np.int64], scores: NDArray[np.float32
     chosen_precision = at[0] / sum(at) if sum(at) else 1.0
     curve = _curve(("recall", recall, at[0] / hits[-1]), ("precision", precision, chosen_precision))
     return [("ROC", roc), ("precision and recall", curve)]
+
+
+def draw_det_curve(positive: NDArray[np.bool_], scores: NDArray[np.float32], title: str) -> list[Picture]:
+    """Misses over false alarms at every threshold, both on a normal scale (Martin et al., 1997); the dot is where they
+    are equal. None where there are fewer than two clips of either kind.
+
+    Args:
+        positive: clips that should be taken, ``(clips,)``.
+        scores: the higher, the sooner a clip is taken, ``(clips,)``.
+        title: of the picture.
+    """
+    if min(np.count_nonzero(positive), np.count_nonzero(~positive)) < 2:
+        return []
+    hits, false_alarms = (counts[0] for counts in ranking(positive, scores)(np.ones((1, len(positive)))))
+    misses, alarms = 1 - hits / hits[-1], false_alarms / false_alarms[-1]
+    at = int(np.abs(misses - alarms).argmin())
+    # What no clip tells is drawn as half a clip, where the scale goes on for ever.
+    ends = (0.5 / false_alarms[-1], 1 - 0.5 / false_alarms[-1]), (0.5 / hits[-1], 1 - 0.5 / hits[-1])
+    figure = Figure(figsize=(4.4, 3.6), layout="constrained")
+    axes = figure.add_subplot()
+    chosen = np.unique(np.linspace(0, len(alarms) - 1, _CURVE_POINTS).astype(np.int64))
+    across, up = ndtri(alarms.clip(*ends[0])), ndtri(misses.clip(*ends[1]))
+    axes.plot(across[chosen], up[chosen], color=CORRECT_COLOUR)
+    axes.plot(across[at], up[at], "o", color=MISTAKE_COLOUR)
+    equal = 50 * (misses[at] + alarms[at])
+    axes.annotate(f"{equal:.1f} %", (across[at], up[at]), xytext=(6, 6), textcoords="offset points", color=INK)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_ticks(ndtri(np.array(_DET_TICKS)), [f"{100 * tick:g}" for tick in _DET_TICKS])
+    limits = ndtri(np.array([max(1e-3, min(ends[0][0], ends[1][0]) / 2), 0.6]))
+    axes.set_xlim(*limits)
+    axes.set_ylim(*limits)
+    dress(axes, "false alarms, %", "misses, %")
+    return [(title, svg(figure, salt="det"))]
 
 
 def _curve(across: tuple[str, NDArray[Any], float], up: tuple[str, NDArray[Any], float]) -> str:

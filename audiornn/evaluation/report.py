@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from markupsafe import Markup
@@ -16,6 +16,7 @@ from audiornn.evaluation.label_sets import MultilabelEvaluation
 from audiornn.evaluation.next_frame import NextFrameEvaluation
 from audiornn.evaluation.numbers import RegressionEvaluation
 from audiornn.evaluation.pictures import (
+    draw_det_curve,
     draw_reliability_panel,
     draw_risk_curve,
     draw_scatter,
@@ -25,8 +26,12 @@ from audiornn.evaluation.pictures import (
 )
 from audiornn.evaluation.segments import IntervalsEvaluation
 from audiornn.files.escaping import escape_text
+from audiornn.labels import UNKNOWN
 from audiornn.page.rendering import render_page
 from audiornn.tasks import BINARY
+
+if TYPE_CHECKING:
+    from audiornn.evaluation.media import ClipMedia
 
 MAX_MATRIX_CLASSES = 60
 """With more, the page lists the most frequent confusions alone."""
@@ -42,6 +47,7 @@ def render_report(
     title: str | None = None,
     history: Sequence[Mapping[str, Any]] | None = None,
     settings: Mapping[str, Any] | None = None,
+    media: Mapping[str, ClipMedia] | None = None,
 ) -> str:
     """The page as text.
 
@@ -50,6 +56,7 @@ def render_report(
         title: None = made of the corpus and the split in the provenance.
         history: one row per epoch, see `audiornn.evaluation.pictures.draw_training_curves`.
         settings: what the model was trained with; mappings within are shown as dotted names.
+        media: clips to be heard and seen, by utterance id.
     """
     template, own = (
         _parts_of_classes(evaluation) if isinstance(evaluation, Evaluation) else _parts_of_tables(evaluation)
@@ -74,6 +81,9 @@ def render_report(
         ],
         group_figure=evaluation.clip_figure.name,
         worst=evaluation.worst_mistakes(),
+        media_data=_script_json(
+            {escape_text(name): [each.audio, each.picture] for name, each in (media or {}).items()}
+        ),
         curves=draw_training_curves(history or []),
         provenance=list(_flatten(evaluation.provenance)),
         settings=list(_flatten(settings or {})),
@@ -155,7 +165,19 @@ def _reliability_pictures(evaluation: TaskEvaluation) -> list[tuple[str, str]]:
     answers = evaluation.predictions
     probabilities = evaluation.probabilities[np.arange(len(answers)), answers]
     curve = draw_risk_curve(probabilities, answers == evaluation.targets, chosen)
-    return [draw_reliability_panel(evaluation.reliability), curve]
+    return [draw_reliability_panel(evaluation.reliability), curve, *_det_curves(evaluation)]
+
+
+def _det_curves(evaluation: Evaluation) -> list[tuple[str, str]]:
+    """Of two classes, the second; of several, all words against ``unknown``."""
+    if evaluation.task.kind == BINARY:
+        title = f"misses and false alarms of {evaluation.labels[1]!r}"
+        return draw_det_curve(evaluation.targets == 1, evaluation.probabilities[:, 1], title)
+    if UNKNOWN not in evaluation.labels:
+        return []
+    unknown = evaluation.labels.index(UNKNOWN)
+    title = f"words told from {UNKNOWN!r}: misses and false alarms"
+    return draw_det_curve(evaluation.targets != unknown, -evaluation.probabilities[:, unknown], title)
 
 
 def _confusion(evaluation: Evaluation) -> dict[str, Any]:

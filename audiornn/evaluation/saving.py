@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import dacite
 import numpy as np
@@ -28,6 +28,9 @@ from audiornn.predictions import PROBABILITY_PREFIX, VALUE_PREFIX
 from audiornn.targets import parse_intervals
 from audiornn.tasks import BINARY, FRAMES, MULTICLASS, NEXT_FRAME, REGRESSION, TaskSpec
 
+if TYPE_CHECKING:
+    from audiornn.evaluation.media import ClipMedia
+
 FORMAT_VERSION = 2
 PREDICTIONS, MISTAKES, METRICS, REPORT = "predictions.csv", "worst_mistakes.csv", "metrics.json", "report.html"
 CONFUSION_PICTURE, REGRESSION_PICTURE = "confusion_matrix.png", "predicted_against_true.png"
@@ -42,6 +45,7 @@ def save_evaluation(
     *,
     history: Sequence[Mapping[str, Any]] | None = None,
     settings: Mapping[str, Any] | None = None,
+    media: Mapping[str, Mapping[str, ClipMedia]] | None = None,
 ) -> dict[str, Path]:
     """Write the numbers, the tables, the pictures and the page; each file appears whole or not at all.
 
@@ -50,6 +54,7 @@ def save_evaluation(
         folder: made when missing; files of an earlier evaluation are replaced.
         history: one row per epoch, for training curves in the page.
         settings: what the model was trained with, nested as it likes, for the page.
+        media: clips to be heard and seen in the page, by task and utterance id.
 
     Returns:
         What was written, by its name in the folder; ``metrics.json`` is written last.
@@ -61,7 +66,9 @@ def save_evaluation(
         return {
             f"{name}/{file}": path
             for name, part in evaluation.tasks.items()
-            for file, path in save_evaluation(part, Path(folder) / name, history=history, settings=settings).items()
+            for file, path in save_evaluation(
+                part, Path(folder) / name, history=history, settings=settings, media=media
+            ).items()
         }
     from audiornn.evaluation import report  # jinja2: not before it is needed
 
@@ -71,7 +78,12 @@ def save_evaluation(
     mistakes = evaluation.worst_mistakes()
     columns = {name: kind for name, kind in evaluation.columns.items() if not mistakes or name in mistakes[0]}
     write_rows(folder / MISTAKES, mistakes, columns)
-    write_text(folder / REPORT, report.render_report(evaluation, history=history, settings=settings))
+    write_text(
+        folder / REPORT,
+        report.render_report(
+            evaluation, history=history, settings=settings, media=(media or {}).get(evaluation.task.name)
+        ),
+    )
     document = json.dumps(metrics_document(evaluation), indent=2, ensure_ascii=False, default=str)
     write_text(folder / METRICS, document + "\n")
     return {name: folder / name for name in names}

@@ -35,6 +35,15 @@ class Answer(NamedTuple):
     """``(batch, frames)``, frames of which nothing was heard; None = none."""
 
 
+class Attention(NamedTuple):
+    """What the pooling of a network listens to."""
+
+    times: NDArray[np.float64]
+    """Middles of the frames, ``(frames,)`` s from the start."""
+    shares: Floats
+    """``(frames,)``, mean over heads; they sum to 1."""
+
+
 Fourier = Callable[[Floats, int], NDArray[np.complexfloating[Any, Any]]]
 """Transform of real frames ``(..., samples)``, padded with zeros to a size -> ``(..., size // 2 + 1)``."""
 
@@ -64,6 +73,10 @@ class Engine(Protocol):
 
     def answer(self, signals: Sequence[Signals]) -> Answer:
         """Of one batch of signals at the model's rate, at least one."""
+        ...
+
+    def attention(self, signals: Signals) -> Attention | None:
+        """What is listened to of one recording; None where that can't be told."""
         ...
 
     def streaming_form(self) -> StreamingForm:

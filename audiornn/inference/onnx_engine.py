@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from audiornn.errors import ConfigError, ModelError
-from audiornn.inference.engines import ONNX, Answer, Floats, StreamingForm, pad_streams
+from audiornn.inference.engines import ONNX, Answer, Attention, Floats, StreamingForm, pad_streams
 from audiornn.sequences import Signals, pad_rows
 from audiornn.spec import MAX_CONFIG_BYTES, ModelSpec, check_document, parse_spec
 from audiornn.workers import available_cores
@@ -69,6 +69,11 @@ class OnnxEngine:
             embeddings=found["embedding"],
             **{field: found.get(name) for name, field in _FRAME_OUTPUTS.items()},
         )
+
+    def attention(self, signals: Signals) -> Attention | None:
+        """An exported graph does not tell."""
+        del signals
+        return None
 
     def streaming_form(self) -> StreamingForm:
         """The weights that the file's metadata hold, and NumPy's transform."""

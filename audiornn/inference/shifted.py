@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 import numpy as np
 
 from audiornn.errors import ConfigError
-from audiornn.inference.engines import Answer, Engine, Floats, StreamingForm
+from audiornn.inference.engines import Answer, Attention, Engine, Floats, StreamingForm
 from audiornn.sequences import Signals
 from audiornn.spec import ModelSpec
 
@@ -45,6 +45,10 @@ class ShiftedEngine:
             return found
 
         return Answer(mean(lambda answer: answer.logits), mean(lambda answer: answer.embeddings))
+
+    def attention(self, signals: Signals) -> Attention | None:
+        """Of the recording as it is."""
+        return self._engine.attention(signals)
 
     def streaming_form(self) -> StreamingForm:
         """There is none: a stream is heard once."""

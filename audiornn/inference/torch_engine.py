@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from audiornn.errors import ConfigError
-from audiornn.inference.engines import TORCH, Answer, Floats, StreamingForm, pad_streams
+from audiornn.inference.engines import TORCH, Answer, Attention, Floats, StreamingForm, pad_streams
 from audiornn.inputs import Inputs
 from audiornn.models.classifier import RecurrentClassifier
 from audiornn.sequences import Signals, pad_rows
@@ -73,6 +73,17 @@ class TorchEngine:
             features=None if output.features is None else _floats(output.features),
             missing=None if missing is None else missing.cpu().numpy(),
         )
+
+    @torch.inference_mode()
+    def attention(self, signals: Signals) -> Attention | None:
+        """Of one recording; None for a pooling without attention."""
+        waveforms, lengths = self._moved(*pad_rows([signals.waveform]))
+        sequences = {name: self._moved(*padded) for name, padded in pad_streams([signals], self._sequences).items()}
+        found = self.network.attention(self.network.frames(waveforms, lengths, sequences))
+        if found is None:
+            return None
+        times, shares = found
+        return Attention(times.cpu().numpy(), _floats(shares[0]))
 
     def streaming_form(self) -> StreamingForm:
         """Weights as arrays, and torch's own transform, on the CPU whatever the device."""

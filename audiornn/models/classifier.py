@@ -16,7 +16,7 @@ from audiornn.inputs import AUDIO, Inputs, StreamConfig
 from audiornn.models.config import ModelConfig
 from audiornn.models.encoder import RecurrentEncoder
 from audiornn.models.heads import EmbeddingLayer, LinearHead, MergedOutputs
-from audiornn.models.pooling import build_pooling
+from audiornn.models.pooling import AttentionPooling, MultiheadAttentionPooling, build_pooling
 from audiornn.padding import Frames, is_captured
 
 
@@ -188,6 +188,19 @@ class RecurrentClassifier(nn.Module):
         return ClassifierOutput(
             logits, embedding, self.frame_head(x), lengths, self.frame_times(x), frames.values, missing, units
         )
+
+    def attention(self, frames: Frames) -> tuple[Tensor, Tensor] | None:
+        """Middles of the frames that leave the encoder, and the share that each has in what is pooled, mean over heads.
+
+        None for a pooling without attention.
+
+        Shape: -> float64 ``(frames,)`` s, and ``(batch, frames)``, which sums to 1 over the valid frames.
+        """
+        if not isinstance(self.pooling, AttentionPooling | MultiheadAttentionPooling):
+            return None
+        values = frames.values if self.projections is None else self.projections(frames.values)
+        x, lengths, missing = self.encoder(values, frames.lengths, frames.missing)
+        return self.frame_times(x), self.pooling.weights(x, lengths, missing).mean(dim=2)
 
     def frame_times(self, frames: Tensor) -> Tensor:
         """Middle of each frame that leaves the encoder. Shape: ``(batch, frames, ...)`` -> float64 ``(frames,)``, s."""

@@ -1,6 +1,7 @@
 "use strict";
 
 const data = JSON.parse(document.getElementById("data").textContent);
+const media = JSON.parse(document.getElementById("media").textContent);
 const CLIPS_AT_ONCE = 200;
 
 // Text only ever goes in through textContent: names of files and labels come from strangers.
@@ -11,10 +12,25 @@ function element(tag, text, className) {
   return made;
 }
 
+// A clip that is in the page can be heard and seen below its name.
+function withMedia(cell) {
+  const id = cell.textContent;
+  if (!Object.hasOwn(media, id)) return cell;
+  const picture = element("img", undefined, "clip");
+  picture.src = media[id][1];
+  picture.alt = "waveform, spectrogram, what was listened to";
+  const player = element("audio");
+  player.controls = true;
+  player.preload = "none";
+  player.src = media[id][0];
+  cell.append(picture, player);
+  return cell;
+}
+
 function clipRow([id, , , probability, targetProbability, seconds]) {
   const row = element("tr");
   row.append(
-    element("td", id, "name"),
+    withMedia(element("td", id, "name")),
     element("td", probability.toFixed(3), "number"),
     element("td", targetProbability.toFixed(3), "number"),
     element("td", seconds === null ? "" : seconds.toFixed(2) + " s", "number"),
@@ -81,3 +97,5 @@ for (const heading of document.querySelectorAll("table.sortable th")) {
   heading.replaceChildren(button);
   button.addEventListener("click", () => sortBy(heading));
 }
+
+for (const cell of document.querySelectorAll("td[data-clip]")) withMedia(cell);
