@@ -25,6 +25,7 @@ _MODEL_WORD = re.compile(r"^model=")
 _FIRST_WORDS = {"store": "action"}
 # The setting that words of a verb are which are none themselves: `audiornn compare runs/a runs/b`.
 _LISTED_WORDS = {"compare": "runs", "robustness": "models"}
+_LONGEST_LINE = 1_500
 # What a write to standard output fails with; errors of files have been given their line where they arose.
 _OUTPUT_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 
@@ -87,6 +88,8 @@ def _drop_output() -> None:
 
 def _complain(error: Exception) -> int:
     line = " ".join(str(error).split())
+    if len(line) > _LONGEST_LINE:  # what a stranger's file says may be quoted in it
+        line = f"{line[: _LONGEST_LINE // 2]} ... {line[-_LONGEST_LINE // 2 :]}"
     sys.stderr.write(f"audiornn: {type(error).__name__}: {line}\n")
     return 2
 

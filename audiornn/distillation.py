@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -27,6 +28,9 @@ class Teacher(NamedTuple):
 
     folder: Path
     spec: ModelSpec
+
+
+logger = logging.getLogger(__name__)
 
 
 class Places(NamedTuple):
@@ -184,6 +188,8 @@ class Teaching:
         self._lessons = [lessons_of(teacher, tasks) for teacher in teachers]
         taught = [item for lessons in self._lessons for item in lessons.items()]
         self._by_units = {name for name, _ in taught} - {name for name, lesson in taught if lesson.units is None}
+        for task in (each for each in tasks if each.subclasses and each.name not in self._by_units):
+            logger.info("teachers have other subclasses of %s: they teach its classes", task.name)
         self._networks = [load_network(*teacher).requires_grad_(False) for teacher in teachers]
         self._ears: list[RecurrentClassifier] = list(self._networks)
         self._weight = weight

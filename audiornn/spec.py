@@ -111,9 +111,16 @@ def parse_spec(document: dict[str, Any], source: str) -> ModelSpec:
     known = {field.name for field in dataclasses.fields(ModelSpec)}
     settings = {name: value for name, value in document.items() if name in known}
     try:
-        return dacite.from_dict(ModelSpec, settings, dacite.Config(strict=True))
+        return dacite.from_dict(ModelSpec, settings, dacite.Config(strict=True, type_hooks={int: _whole_number}))
     except (dacite.DaciteError, TypeError, ValueError) as error:
         raise ModelError(f"bad setting in '{source}': {error}") from error
+
+
+def _whole_number(value: Any) -> Any:
+    """What Python takes for 1, and torch does not."""
+    if isinstance(value, bool):
+        raise TypeError(f"expected a whole number, got {str(value).lower()}")
+    return value
 
 
 def document_of(spec: ModelSpec, *, num_parameters: int) -> dict[str, Any]:

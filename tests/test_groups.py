@@ -15,7 +15,7 @@ from toy import TINY_OVERRIDES, write_corpus
 from audiornn.corpora.manifest_file import ManifestCorpus
 from audiornn.errors import ConfigError
 from audiornn.evaluation import evaluate_intervals, evaluate_predictions, load_evaluation, save_evaluation
-from audiornn.evaluation.groups import NOT_KNOWN, group_cells
+from audiornn.evaluation.groups import NOT_KNOWN, _quarters, group_cells
 from audiornn.evaluation.label_sets import evaluate_label_sets
 from audiornn.evaluation.next_frame import evaluate_next_frame
 from audiornn.evaluation.numbers import evaluate_numbers
@@ -121,7 +121,7 @@ def store(tmp_path_factory) -> Store:
 
 def test_lengths_and_levels_are_parted_into_quarters(store):
     found = group_cells(store, np.arange(8), ["length", "level", "sex"])
-    assert [*dict.fromkeys(found["length"])] == ["0.10 s", "0.20 s", "0.40 s", "0.80 s"]
+    assert [*dict.fromkeys(found["length"])] == ["0.1 s", "0.2 s", "0.4 s", "0.8 s"]
     assert [found["length"].count(name) for name in dict.fromkeys(found["length"])] == [2, 2, 2, 2]
     levels = [float(name.split()[0]) for name in dict.fromkeys(found["level"])]
     assert np.diff(levels) == pytest.approx([6.0] * 3, abs=0.15)
@@ -134,6 +134,29 @@ def test_columns_of_many_numbers_are_parted_too(store, monkeypatch):
     monkeypatch.setattr("audiornn.evaluation.groups.MAX_NUMBERS", 4)
     assert group_cells(store, np.arange(8), ["age"])["age"][::2] == ["20 to 21", "22 to 23", "24 to 25", "26 to 27"]
     assert group_cells(store, np.arange(8), ["label"])["label"] == list("abababab")
+
+
+def test_parts_of_large_numbers_have_names_of_their_own():
+    values = np.arange(16_000_001.0, 16_000_101.0)
+    found = _quarters(values, "")
+    assert found[0] == "16000001 to 16000025" and len(set(found)) == 4
+    near = _quarters(np.array([0.991, 0.995, 0.998, 1.001, 1.004]), "s")
+    assert [*dict.fromkeys(near)] == ["0.991 s", "0.995 s", "0.998 s", "1.001 to 1.004 s"]
+    assert _quarters(np.array([np.nan, 1.0, 1.0]), "s") == ["", "1 s", "1 s"]
+    assert _quarters(np.array([np.nan]), "s") == [""]
+
+
+def test_numbers_of_speakers_are_names(store):
+    many = [f"{number}" for number in range(30)]
+    assert [each.group for each in answered([True] * 30, by={"speaker": many}).groups["speaker"]] == sorted(many)
+
+
+def test_one_clip_has_no_interval_of_an_error():
+    numbers = TaskSpec(name="n", kind=REGRESSION, labels=["pitch"], columns=["pitch"], mean=[0.0], std=[2.0])
+    found = evaluate_numbers(
+        task=numbers, utterance_ids=["a", "b"], targets=[[1.0], [2.0]], values=[[2.0], [2.5]], by={"sex": ["f", "m"]}
+    ).groups["sex"]
+    assert [each.estimate.interval_text() for each in found] == ["not known", "not known"]
 
 
 def test_columns_that_are_not_there_are_named(store):

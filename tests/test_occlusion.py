@@ -14,6 +14,7 @@ from toy import TINY_FEATURES, TINY_MODEL, TINY_OVERRIDES, write_corpus
 from audiornn.checkpoint import build_model, save_model
 from audiornn.corpora.demo import DemoCorpus
 from audiornn.errors import ConfigError
+from audiornn.features import FeaturesConfig
 from audiornn.inference import Classifier, load
 from audiornn.occlusion import Explanation, OcclusionConfig, explain
 from audiornn.occlusion.measuring import _Silencer
@@ -22,6 +23,7 @@ from audiornn.spec import ModelSpec
 from audiornn.tasks import BINARY, FRAMES, MULTILABEL, REGRESSION, TaskSpec, multiclass_task
 
 RATE = 16_000
+LOW_RATE = FeaturesConfig(sample_rate=4_000, win_length=100, hop_length=40, n_fft=128, n_mels=16, n_mfcc=8, f_max=None)
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +41,8 @@ def classifier(workplace) -> Classifier:
     return load(workplace / "runs" / "tones" / "model")
 
 
-def of_tasks(folder: Path, *tasks: TaskSpec) -> Classifier:
-    spec = ModelSpec(features=TINY_FEATURES, model=TINY_MODEL, tasks=list(tasks))
+def of_tasks(folder: Path, *tasks: TaskSpec, features: FeaturesConfig = TINY_FEATURES) -> Classifier:
+    spec = ModelSpec(features=features, model=TINY_MODEL, tasks=list(tasks))
     save_model(folder, build_model(spec), spec)
     return load(folder)
 
@@ -113,9 +115,12 @@ def test_asked_for_what_is_not_there(classifier, tmp_path):
     spans = of_tasks(tmp_path / "m", TaskSpec(name="f", kind=FRAMES, labels=["-", "x"], columns=["f"]))
     with pytest.raises(ConfigError, match="task: expected one of none that answers whole clips"):
         explain(spans, clip, sample_rate=RATE)
-    with pytest.raises(ConfigError, match="expected at most 20,000 parts, got 129,600"):
-        explain(classifier, np.zeros(720 * RATE, dtype=np.float32), sample_rate=RATE)
-    for settings, told in (({"window_seconds": 0.0}, "window_seconds must be"), ({"bands": 0}, "bands must be")):
+    with pytest.raises(ConfigError, match=r"expected at most 200,000 s to be heard again, got 648,540 of 60.0 s"):
+        explain(classifier, np.zeros(60 * RATE, dtype=np.float32), sample_rate=RATE)
+    slow = of_tasks(tmp_path / "slow", multiclass_task(["a", "b"]), features=LOW_RATE)
+    with pytest.raises(ConfigError, match="expected fewer bands at 4000 Hz, got 64"):
+        explain(slow, clip[:4_000], sample_rate=4_000, config=OcclusionConfig(bands=64))
+    for settings, told in (({"window_seconds": 0.03}, "window_seconds must be"), ({"bands": 0}, "bands must be")):
         with pytest.raises(ConfigError, match=told):
             OcclusionConfig(**settings)
 

@@ -34,18 +34,18 @@ def heard(condition: Condition, clip: np.ndarray = CLIP, name: str = "clip") -> 
 
 @pytest.mark.parametrize("kind", ["white", "pink", "brown", "recorded"])
 def test_noise_has_the_power_that_was_asked_for(kind):
-    for condition, snr in zip(only(noises=[kind], snr_db=[20.0, 0.0]), (20, 0), strict=True):
+    for condition, snr in zip(only(noise=[kind], snr_db=[20.0, 0.0]), (20, 0), strict=True):
         assert condition.name == f"{kind} noise" and condition.level == f"{snr} dB"
         added = heard(condition) - CLIP
         assert 10 * np.log10(np.square(CLIP).sum() / np.square(added).sum()) == pytest.approx(snr, abs=0.05)
 
 
 def test_draws_are_the_same_at_every_level_and_others_for_every_clip():
-    quiet, loud = only(noises=["pink"], snr_db=[10.0, 0.0])
+    quiet, loud = only(noise=["pink"], snr_db=[10.0, 0.0])
     one, two = heard(quiet) - CLIP, heard(loud) - CLIP
     assert np.corrcoef(one, two)[0, 1] > 0.999
     assert abs(np.corrcoef(one, heard(quiet, name="another") - CLIP)[0, 1]) < 0.3
-    np.testing.assert_array_equal(heard(quiet), heard(only(noises=["pink"], snr_db=[10.0])[0]))
+    np.testing.assert_array_equal(heard(quiet), heard(only(noise=["pink"], snr_db=[10.0])[0]))
 
 
 def test_gain_is_that_of_sixteen_bits():
@@ -89,7 +89,7 @@ def test_rooms_ring_as_long_as_they_should():
 
 def test_lower_sample_rates_lose_what_is_above():
     white = noise(RATE, seed=3, amplitude=0.3).astype(np.float32)
-    (condition,) = only(sample_rate=[8_000, 16_000, 44_100])
+    (condition,) = only(origin_rate=[8_000, 16_000, 44_100])
     spectrum = np.square(np.abs(np.fft.rfft(heard(condition, white))))
     assert condition.level == "8000 Hz" and spectrum[4_200:].sum() < 1e-3 * spectrum[:3_500].sum()
 
@@ -105,28 +105,48 @@ def test_codecs_keep_the_length_and_most_of_the_sound():
 
 
 def test_codec_that_cannot_be_written_is_left_out(monkeypatch):
-    monkeypatch.setattr(soundfile, "available_subtypes", lambda container: {"ULAW": ""} if container == "WAV" else {})
+    subtypes = {"WAV": {"ULAW": ""}}
+    monkeypatch.setattr(soundfile, "available_subtypes", lambda container: subtypes.get(container, {}))
     assert [each.level for each in only(codec=list(CODECS))] == ["mulaw"]
 
 
-def test_missing_samples_stay_missing_and_touch_no_others():
+def test_missing_samples_stay_missing_and_go_where_the_clip_goes():
     clip = CLIP.copy()
-    clip[2000:3000] = np.nan
+    clip[3_500:4_500] = np.nan
     for condition in conditions_of(ConditionsConfig(), RATE):
         found = heard(condition, clip)
         missing = np.flatnonzero(np.isnan(found)) / len(found)
+        start = 3_500 / 8_000 + condition.samples / 8_000
         assert len(missing) == pytest.approx(len(found) / 8, abs=2), condition
-        assert missing[0] == pytest.approx(0.25, abs=0.01) and missing[-1] == pytest.approx(0.375, abs=0.01)
+        assert missing[0] == pytest.approx(start, abs=0.01) and missing[-1] == pytest.approx(start + 0.125, abs=0.01)
+
+
+def test_rooms_differ_in_their_decay_alone():
+    click = np.zeros(RATE, dtype=np.float32)
+    click[0] = 0.9
+    short, long = (heard(condition, click) for condition in only(reverb_ms=[400.0, 401.0]))
+    assert np.abs(short - long).max() < 0.01 and not np.array_equal(short, long)
+    levels = [20 * np.log10(each[0] / np.sqrt(np.square(each[1:]).sum())) for each in (short, long)]
+    assert levels[0] == pytest.approx(levels[1], abs=0.05)
+
+
+@pytest.mark.parametrize("rate", [8_000, 10_000, 22_050, 96_000])
+def test_every_codec_has_a_rate_for_every_model(rate):
+    clip = tone(440, 0.3, amplitude=0.2, sample_rate=rate).astype(np.float32)
+    for condition in conditions_of(dataclasses.replace(NOTHING, codec=list(CODECS)), rate):
+        assert len(condition.heard(clip, "clip", seed=0)) == len(clip)
 
 
 @pytest.mark.parametrize(
     ("levels", "told"),
     [
-        ({"noises": ["green"]}, "noises: expected some of white, pink, brown, recorded, got green"),
+        ({"noise": ["green"]}, "noise: expected some of white, pink, brown, recorded, got green"),
+        ({"reverb_ms": [1e9]}, "reverb_ms: expected levels from 1 to 10000"),
+        ({"shift_ms": [1e18]}, "shift_ms: expected levels from -60000 to 60000"),
         ({"codec": ["flac"]}, "codec: expected some of mulaw"),
         ({"snr_db": [5.0, 5.0]}, "snr_db: expected different finite levels"),
         ({"gain_db": [float("nan")]}, "gain_db: expected different finite levels"),
-        ({"speed_percent": [-100.0]}, "speed_percent: expected levels from -90 up"),
+        ({"speed_percent": [-100.0]}, "speed_percent: expected levels from -90 to 900"),
     ],
 )
 def test_levels_that_cannot_be_are_refused(levels, told):
@@ -145,8 +165,8 @@ def workplace(tmp_path_factory) -> Path:
     return folder
 
 
-LEVELS = ("snr_db=[20,-20]", "noises=[white]", "gain_db=[]", "shift_ms=[]", "speed_percent=[10]", "overdrive_db=[]")
-FEWER = ("reverb_ms=[]", "sample_rate=[8000]", "codec=[mulaw]")
+LEVELS = ("snr_db=[20,-20]", "noise=[white]", "gain_db=[]", "shift_ms=[]", "speed_percent=[10]", "overdrive_db=[]")
+FEWER = ("reverb_ms=[]", "origin_rate=[8000]", "codec=[mulaw]")
 
 
 def test_command_measures_every_model_under_every_condition(workplace, tmp_path):

@@ -131,9 +131,13 @@ def print_evaluation(evaluation: SplitEvaluation, written: Mapping[str, Path]) -
         for column, groups in part.groups.items():
             shown = groups[:_WORST_GROUPS]
             more = "" if len(shown) == len(groups) else f", the worst of {len(groups)}, all in {GROUPS}"
-            print_table(f"by {column}{more}", [_group_cells(group) for group in shown])
+            print_table(
+                f"{f'{part.task.name} ' if several else ''}by {column}{more}", [_group_cells(group) for group in shown]
+            )
     print_lines(evaluation.summary_lines())
-    print_lines(parts[0].provenance_lines())
+    for part in parts:
+        print_lines([f"{part.task.name}:"] * several)
+        print_lines(escape_controls(line) for line in part.provenance_lines())
     for path in written.values():
         if path.suffix in (".png", ".html"):
             print_lines([f"{path.stem.replace('_', ' ')}: {path}"])

@@ -26,7 +26,7 @@ class EvaluateCommand:
     split: str
     output: str | None = None
     by: Any = None
-    clips_in_page: int = 24
+    clips_in_page: int
     batch_size: int = 256
     device: str | None = None
     strict: bool = False
@@ -113,7 +113,9 @@ def _evaluate_streams(
     window = usual_window(classifier.spec) if command.window_seconds is None else command.window_seconds
     streamed = StreamedClassifier(classifier, window_seconds=window, hop_seconds=command.hop_seconds)
     with progress_bar("evaluate as streams") as progress:
-        evaluation = evaluate(streamed, store, command.split, batch_size=command.batch_size, progress=progress)
+        evaluation = evaluate(
+            streamed, store, command.split, by=command.groups, batch_size=command.batch_size, progress=progress
+        )
     save_evaluation(evaluation, output / "streaming", settings=classifier.settings)
     name, estimate = evaluation.headline
     how = "from its states, each clip to its end"

@@ -28,25 +28,30 @@ class ExplainCommand:
 def run(command: ExplainCommand) -> int:
     """Ask the model about the clip without each of its parts; print, write and draw what falls."""
     from audiornn.files.atomic import check_writable, checked_suffix
-    from audiornn.files.tables import ROW_SUFFIXES
+    from audiornn.files.escaping import escape_controls
+    from audiornn.files.tables import check_output
     from audiornn.hub import find_model
     from audiornn.occlusion.measuring import OcclusionConfig
 
     config = OcclusionConfig(window_seconds=command.window_seconds, bands=command.bands)
-    for path, suffixes in ((command.output, ROW_SUFFIXES), (command.picture, (".png",))):
-        if path is not None:
-            checked_suffix(path, suffixes)
-            check_writable(Path(path))
+    if command.output is not None:
+        check_output(command.output)
+    if command.picture is not None:
+        checked_suffix(command.picture, (".png",))
+        check_writable(Path(command.picture))
     if not Path(command.input).is_file():
         raise ConfigError(f"input: expected one audio file, got {command.input!r}")
     folder = find_model(command.model_path, Path(command.runs_dir))
 
-    from audiornn.commands.console import print_lines, print_table
+    from audiornn.commands.console import print_lines, print_table, progress_bar
     from audiornn.inference import load
     from audiornn.occlusion.measuring import explain
 
     classifier = load(folder, device=command.device, engine=command.engine)
-    found = explain(classifier, command.input, task=command.task, label=command.label, config=config)
+    with progress_bar("explain") as progress:
+        found = explain(
+            classifier, command.input, task=command.task, label=command.label, config=config, progress=progress
+        )
     rows = list(found.rows())
     unit = f", {found.unit}" if found.unit else ""
     whole = rows[: len(found.moments)]
@@ -54,18 +59,17 @@ def run(command: ExplainCommand) -> int:
         {"from s": row["start_seconds"], "to s": row["end_seconds"], f"fall{unit}": row["fall"]}
         for row in sorted(whole, key=lambda row: -row["fall"])[:5]
     ]
-    print_lines([f"{command.input}: {found.label}, {found.score:.4f}"])
-    print_table("where it falls most when all frequencies are silent", shown)
     if command.output is not None:
         from audiornn.files.tables import write_rows
 
         write_rows(command.output, rows)
-        print_lines([command.output])
     if command.picture is not None:
         from audiornn.files.atomic import open_atomic
         from audiornn.occlusion.picture import draw_explanation
 
         with open_atomic(Path(command.picture)) as file:
             file.write(draw_explanation(found, title=Path(command.input).name))
-        print_lines([command.picture])
+    print_lines([escape_controls(f"{command.input}: {found.label}, {found.score:.4f}")])
+    print_table("where it falls most when all frequencies are silent", shown)
+    print_lines(path for path in (command.output, command.picture) if path is not None)
     return 0

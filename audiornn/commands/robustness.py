@@ -14,6 +14,7 @@ from audiornn.manifest import SPLITS
 from audiornn.robustness.conditions import ConditionsConfig
 
 if TYPE_CHECKING:
+    from audiornn.inference import Classifier
     from audiornn.robustness.measuring import ConditionFigure, Measured
 
 TABLE, PICTURE, FIGURES = "robustness.csv", "robustness.png", "robustness.json"
@@ -63,10 +64,11 @@ def run(command: RobustnessCommand) -> int:
     from audiornn.inference import load
     from audiornn.robustness.measuring import measure_conditions
 
+    classifiers = {name: load(folder, device=command.device) for name, folder in folders.items()}
+    _check_tasks(classifiers, command.task)
     found: dict[str, Measured] = {}
-    for name, folder in folders.items():
-        classifier = load(folder, device=command.device)
-        store, _ = store_for(classifier, command.data, Path(command.data_dir), folder, strict=command.strict)
+    for name, classifier in classifiers.items():
+        store, _ = store_for(classifier, command.data, Path(command.data_dir), folders[name], strict=command.strict)
         with progress_bar(f"robustness of {name}") as progress:
             found[name] = measure_conditions(
                 classifier,
@@ -79,7 +81,7 @@ def run(command: RobustnessCommand) -> int:
                 batch_size=command.batch_size,
                 progress=progress,
             )
-    _check_comparable(found)
+        _check_clips(found)
     first = next(iter(found.values()))
     known = first.provenance
     print_table(
@@ -92,13 +94,21 @@ def run(command: RobustnessCommand) -> int:
     return 0
 
 
-def _check_comparable(found: Mapping[str, Measured]) -> None:
-    """Raise `ConfigError` where models were not asked the same of the same clips."""
+def _check_tasks(classifiers: Mapping[str, Classifier], task: str | None) -> None:
+    """Raise `ConfigError` for models that are asked different things."""
+    kinds = {
+        name: next((each.kind for each in classifier.tasks if task in (None, each.name)), "none")
+        for name, classifier in classifiers.items()
+    }
+    if len(set(kinds.values())) > 1:
+        told = ", ".join(f"{kind} of {name}" for name, kind in kinds.items())
+        raise ConfigError(f"expected models with the same kind of task, got {told}")
+
+
+def _check_clips(found: Mapping[str, Measured]) -> None:
+    """Raise `ConfigError` where models were not asked about the same clips."""
     (first, expected), *others = found.items()
     for name, measured in others:
-        if measured.figures[0].figure != expected.figures[0].figure:
-            told = f"{expected.figures[0].figure} of {first}, got {measured.figures[0].figure} of {name}"
-            raise ConfigError(f"expected models of the same kind of task, {told}")
         if measured.provenance["utterance_ids_sha256"] != expected.provenance["utterance_ids_sha256"]:
             raise ConfigError(f"expected the clips of {first}, got others of {name}; say data=... for both")
 
@@ -110,7 +120,7 @@ def table_rows(found: Mapping[str, Measured]) -> list[dict[str, Any]]:
         (name, each.condition, each.level): _cell(each) for name, measured in found.items() for each in measured.figures
     }
     return [
-        {"condition": condition, "level": level, **{name: cells.get((name, condition, level)) for name in found}}
+        {"under": condition, "at": level, **{name: cells.get((name, condition, level)) for name in found}}
         for condition, level in places
     ]
 

@@ -34,15 +34,16 @@ class RoomBank:
     """
 
     def __init__(self, *, seed: int, sample_rate: int, ms_max: float, ms_min: float | None = None) -> None:
-        rng = np.random.default_rng([seed, NUM_ROOMS])
+        rng, of_levels = (np.random.default_rng([seed, NUM_ROOMS, number]) for number in range(2))
         size = max(2, math.ceil(ms_max / 1000 * sample_rate))
         shortest = min(MIN_MS, ms_max / 2) if ms_min is None else ms_min
         decays = np.linspace(shortest, ms_max, NUM_ROOMS) / 1000 * sample_rate
         at = np.arange(size)
-        tails = rng.standard_normal((NUM_ROOMS, size)) * 10 ** (-3 * at / decays[:, None])
+        # Sample by sample: a room of longer decay begins as one of shorter decay does.
+        tails = rng.standard_normal((size, NUM_ROOMS)).T * 10 ** (-3 * at / decays[:, None])
         tails[:, : max(1, round(_BEFORE_MS / 1000 * sample_rate))] = 0
         tails[at > decays[:, None]] = 0
-        energy = 10 ** (-rng.uniform(*_DIRECT_DB, (NUM_ROOMS, 1)) / 10)
+        energy = 10 ** (-of_levels.uniform(*_DIRECT_DB, (NUM_ROOMS, 1)) / 10)
         tails *= np.sqrt(energy / np.maximum(np.square(tails).sum(axis=1, keepdims=True), 1e-12))
         tails[:, 0] = 1
         tails /= np.sqrt(np.square(tails).sum(axis=1, keepdims=True))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from audiornn.errors import ConfigError
 from audiornn.evaluation import weighted
 from audiornn.evaluation.intervals import Estimate, Floats, wilson_estimate
+from audiornn.manifest import OWN_COLUMNS
 
 if TYPE_CHECKING:
     from audiornn.store import Store
@@ -66,8 +67,8 @@ def measure_groups(
 ) -> dict[str, list[GroupFigure]]:
     """A figure on every group, by column, the worst group first, of equals the largest.
 
-    Shares of clips have Wilson's interval, others that of a bootstrap over the clips of the group. Groups whose clips
-    have no such figure are left out.
+    Shares of clips have Wilson's interval, others that of a bootstrap over the clips of the group, a single clip none.
+    Groups whose clips have no such figure are left out.
 
     Args:
         by: group of each clip, by column; empty where it is not known.
@@ -98,21 +99,24 @@ def estimate_of(figure: ClipFigure, chosen: NDArray[np.bool_], *, seed: int = 0)
             result: Floats = (weights @ above) / (weights @ below)
         return result
 
-    return weighted.bootstrap_weights(quotient, len(above), share=figure.share, seed=seed)
+    found = weighted.bootstrap_weights(quotient, len(above), share=figure.share, seed=seed)
+    if found is None or figure.share or len(above) > 1:
+        return found
+    return replace(found, low=math.nan, high=math.nan)  # one clip says nothing of others
 
 
 def group_cells(store: Store, rows: NDArray[np.int64], by: Sequence[str]) -> dict[str, list[str]]:
     """The group of some rows of a corpus, by column; empty where it is not known.
 
     Beside its columns a corpus has ``length`` and ``level`` (of all samples, in dB of full scale), parted into quarters
-    of the rows, as a column of more than `MAX_NUMBERS` different numbers is.
+    of the rows, as a column of more than `MAX_NUMBERS` different numbers is, but for labels and speakers.
 
     Raises:
         ConfigError: no such column.
     """
     computed: dict[str, Callable[[], list[str]]] = {
-        LENGTH: lambda: _quarters(store.durations(rows), "s", 2),
-        LEVEL: lambda: _quarters(np.array([_level(store, int(row)) for row in rows]), "dB", 1),
+        LENGTH: lambda: _quarters(store.durations(rows), "s"),
+        LEVEL: lambda: _quarters(np.array([_level(store, int(row)) for row in rows]), "dB"),
     }
     if not store.reads_audio:
         del computed[LEVEL]
@@ -126,31 +130,40 @@ def group_cells(store: Store, rows: NDArray[np.int64], by: Sequence[str]) -> dic
 def _cells(store: Store, rows: NDArray[np.int64], column: str) -> list[str]:
     whole = store.column(column)
     cells = [whole[row] for row in rows.tolist()]
-    if len({cell for cell in cells if cell}) <= MAX_NUMBERS:
+    if column in OWN_COLUMNS or len({cell for cell in cells if cell}) <= MAX_NUMBERS:
         return cells
     try:
         numbers = np.array([float(cell) if cell else np.nan for cell in cells])
     except ValueError:
         return cells
-    return _quarters(numbers, "", 4) if np.isfinite(numbers[~np.isnan(numbers)]).all() else cells
+    return _quarters(numbers, "") if np.isfinite(numbers[~np.isnan(numbers)]).all() else cells
 
 
-def _quarters(values: Floats, unit: str, digits: int) -> list[str]:
+def _quarters(values: Floats, unit: str) -> list[str]:
     """A quarter of the values each, named by its ends; fewer parts where many values are equal.
 
     Shape: ``(rows,)``, NaN where not known.
     """
-    known = values[~np.isnan(values)]
-    if not len(known):
+    is_known = ~np.isnan(values)
+    if not is_known.any():
         return [""] * len(values)
-    edges = np.unique(np.quantile(known, np.linspace(0, 1, _QUARTERS + 1)))
-    places = np.searchsorted(edges[1:-1], values, side="right")
-    names = {}
-    for place in np.unique(places[~np.isnan(values)]):
-        own = values[~np.isnan(values) & (places == place)]
-        low, high = (f"{end:.{digits}f}" if unit else f"{end:.{digits}g}" for end in (own.min(), own.max()))
-        names[place] = f"{low} to {high} {unit}".strip() if low != high else f"{low} {unit}".strip()
-    return ["" if np.isnan(value) else names[place] for value, place in zip(values, places, strict=True)]
+    inner = np.unique(np.quantile(values[is_known], np.linspace(0, 1, _QUARTERS + 1)))[1:-1]
+    places = np.searchsorted(inner, values, side="right")
+    parts = [values[is_known & (places == place)] for place in range(len(inner) + 1)]
+    names = _names([(float(part.min()), float(part.max())) for part in parts if len(part)], unit)
+    number = dict(zip([place for place, part in enumerate(parts) if len(part)], names, strict=True))
+    return [number[place] if known else "" for place, known in zip(places.tolist(), is_known.tolist(), strict=True)]
+
+
+def _names(ends: Sequence[tuple[float, float]], unit: str) -> list[str]:
+    """Parts by their ends, with as many digits as it takes to tell them apart."""
+    names: list[str] = []
+    for digits in range(2, 18):
+        texts = [[np.format_float_positional(end, digits, fractional=False, trim="-") for end in pair] for pair in ends]
+        names = [f"{low} to {high} {unit}".strip() if low != high else f"{low} {unit}".strip() for low, high in texts]
+        if len({text for pair in texts for text in pair}) == len({end for pair in ends for end in pair}):
+            break
+    return names
 
 
 def _level(store: Store, row: int) -> float:

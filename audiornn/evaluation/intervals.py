@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -44,7 +45,9 @@ class Estimate:
         return format_percent(self.value) if self.share else f"{self.value:.4g}"
 
     def interval_text(self) -> str:
-        """``92.8 to 95.2``."""
+        """``92.8 to 95.2``; NaN means that there is none."""
+        if math.isnan(self.low):
+            return "not known"
         if not self.share:
             return f"{self.low:.4g} to {self.high:.4g}"
         return f"{format_percent(self.low, unit=False)} to {format_percent(self.high, unit=False)}"

@@ -76,7 +76,7 @@ def evaluate(
         split: one of `audiornn.manifest.SPLITS`.
         by: what clips are grouped by: columns of the corpus, ``length``, ``level``.
         batch_size: clips at once.
-        heard: what becomes of a row before the model hears it.
+        heard: what becomes of a row before the model hears it; then there is no digest of the audio.
         progress: called with the numbers of clips answered and in all.
 
     Returns:
@@ -140,7 +140,7 @@ def evaluate(
             by={name: _taken(cells, known) for name, cells in groups.items()},
             provenance={
                 **provenance,
-                "audio_sha256": hash_signals(store, chosen),
+                **({"audio_sha256": hash_signals(store, chosen)} if heard is None else {}),
                 **({"task": task.name} if several else {}),
             },
             **examples,
@@ -150,10 +150,10 @@ def evaluate(
 
 
 def hash_signals(store: Store, rows: NDArray[np.int64]) -> str:
-    """SHA-256, in hexadecimal, of what some rows give a network to hear, in order.
+    """SHA-256, in hexadecimal, of what is stored of some rows for a network to hear, in order.
 
-    Of each row the number of samples (int64), float32 samples in [-1, 1), NaN where missing, and of each sequence the
-    frames and features (int64) and float32 values; all little-endian.
+    Of each row the number of samples (int64), float32 samples in [-1, 1), NaN where missing, and of each sequence, by
+    name, the frames and features (int64) and float32 values; all little-endian.
     """
     digest = hashlib.sha256()
     for row in rows.tolist():

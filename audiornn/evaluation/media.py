@@ -13,21 +13,19 @@ import soundfile
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from audiornn.audio.coding import MP3, can_write, coding_rate
 from audiornn.evaluation.clips import TaskEvaluation
 from audiornn.page.figures import SPLIT_COLOURS, png
+from audiornn.page.spectrogram import RANGE_DB, spectrogram_db
 
 if TYPE_CHECKING:
     from audiornn.inference import Classifier
     from audiornn.store import Store
 
-MAX_CLIPS = 24
 MAX_SECONDS = 20.0
 """Longer clips are left out."""
 MAX_BYTES = 3_000_000
 """Of all clips of a page together."""
-_MP3_RATES = (8_000, 11_025, 12_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
-_RANGE_DB = 70.0
-_WINDOW_SECONDS, _HOP_SECONDS = 0.025, 0.01
 
 Floats = NDArray[np.float32]
 
@@ -44,7 +42,7 @@ class ClipMedia:
 
 
 def worst_media(
-    evaluation: TaskEvaluation, classifier: Classifier, store: Store, *, count: int = MAX_CLIPS
+    evaluation: TaskEvaluation, classifier: Classifier, store: Store, *, count: int
 ) -> dict[str, ClipMedia]:
     """The worst mistakes as they sound and look, by utterance id; fewer where they are long.
 
@@ -82,8 +80,8 @@ def _media(names: Iterable[str], classifier: Classifier, store: Store) -> dict[s
 
 def encoded_audio(waveform: Floats, rate: int) -> str:
     """A clip as MP3, or as WAV where that can't be written, in a ``data:`` address. Shape: ``(samples,)``."""
-    is_mp3 = rate in _MP3_RATES and "MP3" in soundfile.available_formats()
-    container, kind, coding = ("MP3", "mpeg", "MPEG_LAYER_III") if is_mp3 else ("WAV", "wav", "PCM_16")
+    is_mp3 = coding_rate(MP3, rate) == rate and can_write("MP3", MP3)
+    container, kind, coding = ("MP3", "mpeg", MP3) if is_mp3 else ("WAV", "wav", "PCM_16")
     file = io.BytesIO()
     soundfile.write(file, waveform, rate, format=container, subtype=coding)
     return f"data:audio/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
@@ -100,7 +98,7 @@ def drawn_clip(waveform: Floats, rate: int, attention: tuple[NDArray[np.float64]
     seconds = len(waveform) / rate
     wave.plot(np.arange(len(waveform)) / rate, waveform, linewidth=0.4, color=SPLIT_COLOURS["train"])
     bands.imshow(
-        _spectrogram(waveform, rate), origin="lower", aspect="auto", cmap="gray_r", vmin=-_RANGE_DB, vmax=0,
+        spectrogram_db(waveform, rate), origin="lower", aspect="auto", cmap="gray_r", vmin=-RANGE_DB, vmax=0,
         extent=(0, seconds, 0, rate / 2),
     )  # fmt: skip
     if attention is not None:
@@ -110,13 +108,3 @@ def drawn_clip(waveform: Floats, rate: int, attention: tuple[NDArray[np.float64]
         axes.set_axis_off()
         axes.set_xlim(0, seconds)
     return f"data:image/png;base64,{base64.b64encode(png(figure)).decode()}"
-
-
-def _spectrogram(waveform: Floats, rate: int) -> Floats:
-    """In dB below its peak. Shape: ``(samples,)`` -> ``(bins, frames)``."""
-    size, hop = max(2, round(_WINDOW_SECONDS * rate)), max(1, round(_HOP_SECONDS * rate))
-    padded = np.pad(waveform, (0, max(0, size - len(waveform))))
-    frames = np.lib.stride_tricks.sliding_window_view(padded, size)[::hop] * np.hanning(size)
-    power = 20 * np.log10(np.abs(np.fft.rfft(frames, axis=1)).T + 1e-6)
-    decibels: Floats = (power - power.max()).astype(np.float32)
-    return decibels

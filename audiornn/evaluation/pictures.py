@@ -115,7 +115,7 @@ def draw_threshold_curves(targets: NDArray[np.int64], scores: NDArray[np.float32
 
 def draw_det_curve(positive: NDArray[np.bool_], scores: NDArray[np.float32], title: str) -> list[Picture]:
     """Misses over false alarms at every threshold, both on a normal scale (Martin et al., 1997); the dot is where they
-    are equal. None where there are fewer than two clips of either kind.
+    are equal. Nothing where there are fewer than two clips of either kind.
 
     Args:
         positive: clips that should be taken, ``(clips,)``.
@@ -131,8 +131,10 @@ def draw_det_curve(positive: NDArray[np.bool_], scores: NDArray[np.float32], tit
     ends = (0.5 / false_alarms[-1], 1 - 0.5 / false_alarms[-1]), (0.5 / hits[-1], 1 - 0.5 / hits[-1])
     figure = Figure(figsize=(4.4, 3.6), layout="constrained")
     axes = figure.add_subplot()
-    chosen = np.unique(np.linspace(0, len(alarms) - 1, _CURVE_POINTS).astype(np.int64))
     across, up = ndtri(alarms.clip(*ends[0])), ndtri(misses.clip(*ends[1]))
+    # Evenly along both axes: most is read off where few clips are.
+    way = np.append(0.0, np.cumsum(np.abs(np.diff(across)) + np.abs(np.diff(up))))
+    chosen = np.unique([*np.searchsorted(way, np.linspace(0, way[-1], _CURVE_POINTS)).clip(0, len(way) - 1), at])
     axes.plot(across[chosen], up[chosen], color=CORRECT_COLOUR)
     axes.plot(across[at], up[at], "o", color=MISTAKE_COLOUR)
     equal = 50 * (misses[at] + alarms[at])

@@ -24,6 +24,12 @@ _CHOICES: Mapping[str, tuple[str, ...]] = {
 }
 
 
+LARGEST = 1e30
+"""A number that float32 has, and its square root too."""
+LIMITS = {"sample_rate": 1_000_000, "n_fft": 1 << 17, "hop_length": 1 << 24, "n_mels": 2_048, "delta_window": 1_001}
+"""More than anybody has, and little enough for the settings of a stranger's model to be refused at once."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class FeaturesConfig:
     """Settings of the front end, in the order in which they act. The defaults are a modern MFCC at 16 kHz.
@@ -109,6 +115,8 @@ class FeaturesConfig:
                 raise ConfigError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
         for name in ("sample_rate", "win_length", "hop_length", "n_mels"):
             self._check(getattr(self, name) >= 1, f"{name} must be at least 1", name)
+        for name, limit in LIMITS.items():
+            self._check(getattr(self, name) <= limit, f"{name} must be at most {limit:,}", name)
         self._check_signal()
         self._check_bands()
         self._check_output()
@@ -121,10 +129,10 @@ class FeaturesConfig:
         check = self._check
         check(self.n_fft >= self.win_length, "n_fft must be at least win_length", "n_fft", "win_length")
         check(self.power in (1.0, 2.0), "power must be 1 or 2", "power")
-        check(0 < self.amplitude_scale < float("inf"), "amplitude_scale must be positive", "amplitude_scale")
+        check(0 < self.amplitude_scale < LARGEST, "amplitude_scale must be positive", "amplitude_scale")
         check(0 <= self.dither < float("inf"), "dither must not be negative", "dither")
         check(0 <= self.pre_emphasis <= 1, "pre_emphasis must be between 0 and 1", "pre_emphasis")
-        check(0 < self.log_floor < float("inf"), "log_floor must be positive", "log_floor")
+        check(0 < self.log_floor < LARGEST, "log_floor must be positive", "log_floor")
         check(self.top_db is None or self.top_db > 0, "top_db must be positive", "top_db")
         check(self.top_db is None or self.kind in (MFCC, LOGMEL), "top_db needs mel bands", "top_db", "kind")
 

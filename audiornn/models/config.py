@@ -11,6 +11,13 @@ CELLS = ("rnn_tanh", "rnn_relu", "gru", "lstm")
 POOLINGS = ("last", "mean", "max", "mean_std", "attention", "multihead_attention")
 QUERIES = ("learned", "middle")
 NORM_RELU, RELU_NORM = "norm_relu", "relu_norm"
+MAX_LAYERS, MAX_UNITS, MAX_KERNEL = 64, 1 << 16, 255
+"""More than anybody has, and little enough for the settings of a stranger's model to be refused at once."""
+
+
+def _check_limit(name: str, value: int, limit: int) -> None:
+    if value > limit:
+        raise ConfigError(f"{name} must be at most {limit:,}, got {value}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,11 +47,15 @@ class StemConfig:
                 )
         if min([1, *self.channels, *self.frame_strides, *self.feature_strides]) < 1:
             raise ConfigError("stem channels and strides must be at least 1")
+        _check_limit("number of stem convolutions", len(self.channels), MAX_LAYERS)
+        for name in ("channels", "frame_strides", "feature_strides"):
+            _check_limit(f"stem {name}", max(getattr(self, name), default=0), MAX_UNITS)
         if self.order not in (NORM_RELU, RELU_NORM):
             raise ConfigError(f"stem order must be {NORM_RELU} or {RELU_NORM}, got {self.order!r}")
         for name in ("kernel_frames", "kernel_features"):
             if getattr(self, name) < 1 or getattr(self, name) % 2 == 0:
                 raise ConfigError(f"{name} must be odd and at least 1, got {getattr(self, name)}")
+            _check_limit(name, getattr(self, name), MAX_KERNEL)
 
     @property
     def norm_eps(self) -> float:
@@ -89,6 +100,9 @@ class EncoderConfig:
         for name in ("hidden_size", "num_layers"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        _check_limit("hidden_size", self.hidden_size, MAX_UNITS)
+        _check_limit("num_layers", self.num_layers, MAX_LAYERS)
+        _check_limit("memory_frames", self.memory_frames, MAX_UNITS)
         if self.memory_frames != 0 and self.memory_frames < 3:
             raise ConfigError(f"memory_frames must be 0 or at least 3, got {self.memory_frames}")
         if self.layer_norm and self.num_layers < 2:
@@ -118,6 +132,7 @@ class PoolingConfig:
             raise ConfigError(f"pooling query must be one of {', '.join(QUERIES)}, got {self.query!r}")
         if self.num_heads < 1:
             raise ConfigError(f"num_heads must be at least 1, got {self.num_heads}")
+        _check_limit("num_heads", self.num_heads, MAX_UNITS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,6 +149,7 @@ class HeadConfig:
     def __post_init__(self) -> None:
         if self.embedding_size < 0:
             raise ConfigError(f"embedding_size must be at least 0, got {self.embedding_size}")
+        _check_limit("embedding_size", self.embedding_size, MAX_UNITS)
         for name in ("dropout", "embedding_dropout"):
             if not 0 <= (getattr(self, name) or 0.0) < 1:
                 raise ConfigError(f"head {name} must be in [0, 1), got {getattr(self, name)}")
@@ -157,3 +173,4 @@ class ModelConfig:
     def __post_init__(self) -> None:
         if self.projection < 1:
             raise ConfigError(f"projection must be at least 1, got {self.projection}")
+        _check_limit("projection", self.projection, MAX_UNITS)

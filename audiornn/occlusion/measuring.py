@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import ShortTimeFFT
-from scipy.signal.windows import hann
 
 from audiornn.errors import ConfigError
 from audiornn.features.mel import hz_to_mel, mel_to_hz
@@ -18,13 +16,15 @@ from audiornn.tasks import BINARY, MULTICLASS, MULTILABEL, REGRESSION, TaskSpec
 if TYPE_CHECKING:
     from audiornn.inference import Classifier
     from audiornn.inference.reading import AudioInput
+    from audiornn.progress import Progress
 
-MAX_PARTS = 20_000
-"""More are refused: longer windows, or a shorter clip."""
+MAX_HEARD_SECONDS = 200_000
+"""Of all copies of the clip together; more are refused: longer windows, fewer bands, or a piece of the recording."""
 _FFT_SECONDS = 0.032
 _PER_WINDOW = 4
 """Steps of the transform in one of its windows."""
-_AT_ONCE = 256
+_AT_ONCE, _MOST_SAMPLES = 256, 20_000_000
+"""Copies in memory, and samples of all of them together."""
 
 Floats = NDArray[np.float32]
 
@@ -39,8 +39,8 @@ class OcclusionConfig:
     """Equally wide on the mel scale; 1 = all frequencies at once."""
 
     def __post_init__(self) -> None:
-        if not 0.01 <= self.window_seconds <= 10:
-            raise ConfigError(f"window_seconds must be from 0.01 to 10, got {self.window_seconds}")
+        if not _FFT_SECONDS <= self.window_seconds <= 10:
+            raise ConfigError(f"window_seconds must be from {_FFT_SECONDS} to 10, got {self.window_seconds}")
         if not 1 <= self.bands <= 64:
             raise ConfigError(f"bands must be from 1 to 64, got {self.bands}")
 
@@ -95,6 +95,7 @@ def explain(
     task: str | None = None,
     label: str | None = None,
     config: OcclusionConfig | None = None,
+    progress: Progress | None = None,
 ) -> Explanation:
     """Which parts of a clip speak for an answer.
 
@@ -105,12 +106,15 @@ def explain(
         audio: a file or an array, see `audiornn.inference.Classifier.predict`.
         sample_rate: of an array, Hz.
         task: of several, the one to explain; None = the first of utterances.
-        label: what to explain; None = the answer, of several labels or quantities the most probable or the first.
+        label: what to explain; None = the answer before anything is rejected, of several labels or quantities the most
+            probable or the first.
         config: what is silenced at a time.
+        progress: called with the numbers of parts done and in all.
 
     Raises:
         AudioError: audio that can't be used.
-        ConfigError: no such task or label, a model without audio, more than `MAX_PARTS` parts.
+        ConfigError: no such task or label, a model without audio, too many bands for its rate, or more to be heard than
+            `MAX_HEARD_SECONDS`.
     """
     config = config or OcclusionConfig()
     if not classifier.inputs.reads_audio:
@@ -121,9 +125,10 @@ def explain(
     size = len(signals.waveform)
     step = max(1, round(config.window_seconds * rate / 2))
     count = max(1, -(-size // step))
-    if count * (config.bands + 1) > MAX_PARTS:
+    again = (count + 1) * (config.bands + 1) * signals.seconds
+    if again > MAX_HEARD_SECONDS:
         raise ConfigError(
-            f"expected at most {MAX_PARTS:,} parts, got {count * (config.bands + 1):,} of {signals.seconds:.1f} s; "
+            f"expected at most {MAX_HEARD_SECONDS:,} s to be heard again, got {again:,.0f} of {signals.seconds:.1f} s; "
             "take a longer window_seconds, fewer bands, or a piece of the recording"
         )
     starts = np.arange(-1, count) * step
@@ -132,13 +137,18 @@ def explain(
     whole = classifier.run([signals])
     index = _index(spec, label, whole.scores[spec.name][0])
     held = _Silencer(signals.waveform, rate)
+    if np.histogram(held.frequencies, edges)[0].min() == 0:
+        raise ConfigError(f"expected fewer bands at {rate} Hz, got {config.bands}, some of them without a frequency")
     ends = [*edges[1:-1], np.inf]  # the highest frequency too
     bands = [(0.0, np.inf), *(zip(edges[:-1], ends, strict=True) if config.bands > 1 else ())]
     places = [(start, start + 2 * step, low, high) for low, high in bands for start in starts.tolist()]
     answers: list[float] = []
-    for first in range(0, len(places), _AT_ONCE):
-        heard = [replace(signals, waveform=held.without(*place)) for place in places[first : first + _AT_ONCE]]
+    at_once = max(1, min(_AT_ONCE, _MOST_SAMPLES // max(1, size)))
+    for first in range(0, len(places), at_once):
+        heard = [replace(signals, waveform=held.without(*place)) for place in places[first : first + at_once]]
         answers += _evidence(classifier, spec, classifier.run(heard).logits, index).tolist()
+        if progress is not None:
+            progress(len(answers), len(places))
     falls = _evidence(classifier, spec, whole.logits, index)[0] - np.array(answers).reshape(len(bands), len(starts))
     # Each step of time is in two windows.
     of_steps = ((falls[:, :-1] + falls[:, 1:]) / 2).astype(np.float32)
@@ -190,7 +200,7 @@ def _evidence(classifier: Classifier, spec: TaskSpec, logits: Floats, index: int
 
 
 class _Silencer:
-    """A clip without one of its parts.
+    """A clip without one of its parts, by a transform of windows that add up to it.
 
     Args:
         waveform: ``(samples,)``, NaN where missing.
@@ -200,20 +210,30 @@ class _Silencer:
     def __init__(self, waveform: Floats, rate: int) -> None:
         self._missing = np.isnan(waveform)
         self._waveform = np.where(self._missing, np.float32(0), waveform)
-        size = max(_PER_WINDOW, round(_FFT_SECONDS * rate / _PER_WINDOW) * _PER_WINDOW)
-        self._transform = ShortTimeFFT(hann(size, sym=False), hop=size // _PER_WINDOW, fs=rate)
-        # As long as a window at least, which the transform needs.
-        self._padded = np.pad(self._waveform, (0, max(0, size - len(waveform))))
-        self._spectra = self._transform.stft(self._padded)
+        self._size = max(_PER_WINDOW, round(_FFT_SECONDS * rate / _PER_WINDOW) * _PER_WINDOW)
+        self._hop = self._size // _PER_WINDOW
+        # Hann's, whose squares at a quarter of its length add up to 3/2.
+        self._window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(self._size) / self._size)
+        padded = np.pad(self._waveform, (self._size, self._size + self._hop))
+        frames = np.lib.stride_tricks.sliding_window_view(padded, self._size)[:: self._hop] * self._window
+        self._spectra = np.fft.rfft(frames, axis=1)
+        self.frequencies: NDArray[Any] = np.fft.rfftfreq(self._size, 1 / rate)
         # What begins before the clip, or ends behind it, belongs to its first and its last sample.
-        self._middles = (self._transform.t(len(self._padded)) * rate).clip(0, max(0, len(waveform) - 1))
+        starts = np.arange(len(frames)) * self._hop - self._size
+        self._middles = (starts + self._size // 2).clip(0, max(0, len(waveform) - 1))
 
     def without(self, start: float, stop: float, low: float, high: float) -> Floats:
         """Samples from ``start`` to ``stop`` silent between two frequencies, in Hz. Shape: -> ``(samples,)``."""
-        frames = (self._middles >= start) & (self._middles < stop)
-        bins = (self._transform.f >= low) & (self._transform.f < high)
-        part = np.where(bins[:, None] & frames[None], self._spectra, 0)
-        silent = self._padded - self._transform.istft(part, k1=len(self._padded)).real
-        without: Floats = silent[: len(self._waveform)].astype(np.float32)
-        without[self._missing] = np.nan
-        return without
+        first, last = np.searchsorted(self._middles, (start, stop))
+        bins = (self.frequencies >= low) & (self.frequencies < high)
+        parts = np.fft.irfft(np.where(bins, self._spectra[first:last], 0), n=self._size, axis=1) * self._window / 1.5
+        part = np.zeros(max(0, len(parts) - 1) * self._hop + self._size)
+        for number, each in enumerate(parts):
+            part[number * self._hop :][: self._size] += each
+        silent = self._waveform.copy()
+        at = int(first) * self._hop - self._size
+        begin, end = max(0, at), min(len(silent), at + len(part))
+        if begin < end and len(parts):
+            silent[begin:end] -= part[begin - at : end - at].astype(np.float32)
+        silent[self._missing] = np.nan
+        return silent

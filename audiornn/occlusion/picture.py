@@ -5,16 +5,11 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
-from scipy.signal import ShortTimeFFT
-from scipy.signal.windows import hann
 
 from audiornn.files.escaping import escape_text
 from audiornn.occlusion.measuring import Explanation
 from audiornn.page.figures import dress, png
-
-_RANGE_DB = 70.0
-"""What is shown of the spectrogram below its peak."""
-_MOST_FRAMES = 2_000
+from audiornn.page.spectrogram import RANGE_DB, spectrogram_db
 
 
 def draw_explanation(found: Explanation, *, title: str = "") -> bytes:
@@ -27,20 +22,14 @@ def draw_explanation(found: Explanation, *, title: str = "") -> bytes:
     wave.plot(times, samples, linewidth=0.5, color="#404040")
     dress(wave, "", "waveform")
 
-    size = max(16, round(0.025 * found.sample_rate))
-    hop = max(1, round(0.01 * found.sample_rate), len(samples) // _MOST_FRAMES)
-    transform = ShortTimeFFT(hann(size, sym=False), hop=hop, fs=found.sample_rate)
-    padded = np.pad(samples, (0, max(0, size - len(samples))))
-    power = 20 * np.log10(np.abs(transform.stft(padded)) + 1e-10)
-    extent = transform.extent(len(padded))
     bands.imshow(
-        power,
+        spectrogram_db(samples, found.sample_rate),
         origin="lower",
         aspect="auto",
-        extent=extent,
+        extent=(0, seconds, 0, found.sample_rate / 2),
         cmap="gray_r",
-        vmin=power.max() - _RANGE_DB,
-        vmax=power.max(),
+        vmin=-RANGE_DB,
+        vmax=0,
     )
     most = float(max(np.abs(found.parts).max(), 1e-9))
     mesh = bands.pcolormesh(

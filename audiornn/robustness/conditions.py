@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from audiornn.audio import from_int16, resample, to_int16
+from audiornn.audio.coding import MP3, OPUS, can_write, coding_rate
 from audiornn.effects.colours import EXPONENTS, ColouredNoise
 from audiornn.effects.noise import NoiseBank, mix_at_snr
 from audiornn.effects.rooms import RoomBank
@@ -31,11 +32,20 @@ CODECS = {
     "mulaw": ("WAV", "ULAW"),
     "gsm": ("WAV", "GSM610"),
     "vorbis": ("OGG", "VORBIS"),
-    "opus": ("OGG", "OPUS"),
-    "mp3": ("MP3", "MPEG_LAYER_III"),
+    "opus": ("OGG", OPUS),
+    "mp3": ("MP3", MP3),
 }
 """Name -> container and coding of libsndfile, each at its usual setting."""
-OPUS_RATES = (8_000, 12_000, 16_000, 24_000, 48_000)
+RANGES = {
+    "snr_db": (-60.0, 120.0),
+    "gain_db": (-120.0, 120.0),
+    "shift_ms": (-60_000.0, 60_000.0),
+    "speed_percent": (-90.0, 900.0),
+    "overdrive_db": (0.0, 120.0),
+    "reverb_ms": (1.0, 10_000.0),
+    "origin_rate": (100.0, 1_000_000.0),
+}
+"""Levels that make sense."""
 RECORDED = "recorded"
 """The kind of noise that comes from recordings."""
 
@@ -45,8 +55,8 @@ class ConditionsConfig:
     """Which levels of each condition are measured; an empty list leaves it out."""
 
     snr_db: list[float] = field(default_factory=lambda: [20.0, 10.0, 5.0, 0.0, -5.0])
-    """Power of the clip over that of the noise, both over the whole clip."""
-    noises: list[str] = field(default_factory=lambda: ["white", "pink", "brown", RECORDED])
+    """Power of the clip over that of the noise, both over the whole clip; peaks of the sum are cut, as by 16 bits."""
+    noise: list[str] = field(default_factory=lambda: ["white", "pink", "brown", RECORDED])
     """Colours, and recordings where there are any."""
     gain_db: list[float] = field(default_factory=lambda: [-40.0, -20.0, -10.0, 10.0, 20.0])
     """As 16 bits have it: steps are heard when it is quiet, and peaks are cut when it is loud."""
@@ -58,13 +68,13 @@ class ConditionsConfig:
     """The peak of the clip above the level that it is cut off at."""
     reverb_ms: list[float] = field(default_factory=lambda: [200.0, 400.0, 800.0])
     """Decay by 60 dB of rooms, the direct sound 0 to 15 dB above all the rest."""
-    sample_rate: list[int] = field(default_factory=lambda: [4_000, 8_000, 11_025])
+    origin_rate: list[int] = field(default_factory=lambda: [4_000, 8_000, 11_025])
     """Hz that a clip was recorded at; those below the model's."""
     codec: list[str] = field(default_factory=lambda: list(CODECS))
     """Out of `CODECS`; those that this installation can write."""
 
     def __post_init__(self) -> None:
-        for name, known in (("noises", [*EXPONENTS, RECORDED]), ("codec", list(CODECS))):
+        for name, known in (("noise", [*EXPONENTS, RECORDED]), ("codec", list(CODECS))):
             if unknown := [each for each in getattr(self, name) if each not in known]:
                 raise ConfigError(f"{name}: expected some of {', '.join(known)}, got {', '.join(map(str, unknown))}")
         for each in dataclasses.fields(ConditionsConfig):
@@ -72,10 +82,9 @@ class ConditionsConfig:
             numbers = [value for value in values if not isinstance(value, str)]
             if len(set(values)) < len(values) or not all(math.isfinite(value) for value in numbers):
                 raise ConfigError(f"{each.name}: expected different finite levels, got {values}")
-        lowest = {"speed_percent": -90.0, "reverb_ms": 1.0, "overdrive_db": 0.0, "sample_rate": 100}
-        for name, low in lowest.items():
-            if any(value < low for value in getattr(self, name)):
-                raise ConfigError(f"{name}: expected levels from {low:g} up, got {getattr(self, name)}")
+        for name, (low, high) in RANGES.items():
+            if not all(low <= value <= high for value in getattr(self, name)):
+                raise ConfigError(f"{name}: expected levels from {low:g} to {high:g}, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True)
@@ -87,12 +96,14 @@ class Condition:
     level: str
     """With its unit, such as ``10 dB``."""
     change: Change
+    samples: int = 0
+    """By how many it delays."""
 
     def heard(self, waveform: Floats, utterance_id: str, *, seed: int) -> Floats:
         """A clip as it is heard, at 16 bits.
 
-        Draws follow from the seed, the clip and the name of the condition: they are the same at every level and for
-        every model. Missing samples stay missing.
+        Draws follow from the seed, the clip and the name of the condition: they are the same at every level, and for
+        every model of one sample rate. Missing samples stay missing.
 
         Shape: ``(samples,)``, NaN where missing -> the same, or of another length where the speed is another one.
         """
@@ -101,9 +112,17 @@ class Condition:
         missing = np.isnan(waveform)
         changed = from_int16(to_int16(self.change(np.where(missing, np.float32(0), waveform), rng)))
         if missing.any() and len(changed):
-            places = np.arange(len(changed)) * len(waveform) // len(changed)
-            changed[missing[places]] = np.nan
+            changed[self._missing_after(missing, len(changed))] = np.nan
         return changed
+
+    def _missing_after(self, missing: NDArray[np.bool_], size: int) -> NDArray[np.bool_]:
+        """Which samples of the changed clip are missing."""
+        moved = np.zeros(len(missing), dtype=bool)
+        if self.samples >= 0:
+            moved[self.samples :] = missing[: max(0, len(missing) - self.samples)]
+        else:
+            moved[: self.samples] = missing[-self.samples :]
+        return moved[np.arange(size) * len(missing) // size]
 
 
 def conditions_of(
@@ -123,7 +142,7 @@ def conditions_of(
 def _conditions(
     config: ConditionsConfig, rate: int, recordings: Sequence[NDArray[np.int16]], seed: int
 ) -> Iterator[Condition]:
-    for kind in config.noises if config.snr_db else ():
+    for kind in config.noise if config.snr_db else ():
         if kind == RECORDED and not recordings:
             continue
         noise = NoiseBank(recordings) if kind == RECORDED else ColouredNoise([kind], seed=seed, sample_rate=rate)
@@ -132,7 +151,8 @@ def _conditions(
     for gain in config.gain_db:
         yield Condition("gain", f"{gain:+g} dB", partial(_amplified, factor=10 ** (gain / 20)))
     for by in config.shift_ms:
-        yield Condition("shift", f"{by:+g} ms", partial(_shifted, samples=round(by / 1000 * rate)))
+        samples = round(by / 1000 * rate)
+        yield Condition("shift", f"{by:+g} ms", partial(_shifted, samples=samples), samples)
     for percent in config.speed_percent:
         yield Condition("speed", f"{percent:+g} %", partial(_sped, rate=rate, factor=1 + percent / 100))
     for drive in config.overdrive_db:
@@ -140,11 +160,11 @@ def _conditions(
     for decay in config.reverb_ms:
         rooms = RoomBank(seed=seed, sample_rate=rate, ms_max=decay, ms_min=decay)
         yield Condition("reverberation", f"{decay:g} ms", partial(_in_room, rooms=rooms))
-    for lower in (each for each in config.sample_rate if each < rate):
+    for lower in (each for each in config.origin_rate if each < rate):
         yield Condition("sample rate", f"{lower:g} Hz", partial(_through_rate, rate=rate, lower=lower))
     for codec in config.codec:
         container, coding = CODECS[codec]
-        if coding in soundfile.available_subtypes(container):
+        if can_write(container, coding):
             yield Condition("codec", codec, partial(_coded, rate=rate, container=container, coding=coding))
 
 
@@ -196,11 +216,9 @@ def _through_rate(waveform: Floats, rng: np.random.Generator, *, rate: int, lowe
 
 
 def _coded(waveform: Floats, rng: np.random.Generator, *, rate: int, container: str, coding: str) -> Floats:
-    """Written and read again; at the nearest rate that the coding has."""
+    """Written and read again; at the next higher rate that the coding has."""
     del rng
-    own = rate
-    if coding == "OPUS":
-        own = next((each for each in OPUS_RATES if each >= rate), OPUS_RATES[-1])
+    own = coding_rate(coding, rate)
     file = io.BytesIO()
     soundfile.write(file, resample(waveform, rate, own), own, format=container, subtype=coding)
     file.seek(0)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from audiornn.errors import ConfigError
+from audiornn.errors import ConfigError, CorpusError
 from audiornn.evaluation import SeveralEvaluations, TaskEvaluation, evaluate
 from audiornn.evaluation.clips import speaker_groups
 from audiornn.evaluation.groups import ClipFigure, estimate_of
@@ -77,9 +77,9 @@ def measure_conditions(
 ) -> Measured:
     """Measure a model on the clips of a split as they are, and as they would be heard under each condition.
 
-    What is drawn follows from the seed and from a clip's id: it is the same for every model and at every level.
-    Recordings of noise are those of the corpus. Labels of moments don't follow a clip that is moved or played faster:
-    tasks of frames are not measured there.
+    What is drawn follows from the seed and from a clip's id: it is the same at every level, and for every model of one
+    sample rate. Recordings of noise are those of the corpus. Neither labels of moments nor precomputed sequences follow
+    a clip that is moved or played faster: tasks of frames, and models with sequences, are not measured there.
 
     Args:
         classifier: the model.
@@ -93,27 +93,33 @@ def measure_conditions(
         progress: called with the numbers of conditions done and in all.
 
     Raises:
-        ConfigError: a model that hears no audio, no such task.
-        CorpusError: as of `audiornn.evaluation.evaluate`.
+        ConfigError: a model that hears no audio or foretells frames, no such task.
+        CorpusError: as of `audiornn.evaluation.evaluate`, and a task without targets in the split.
     """
     spec = next((each for each in classifier.tasks if task in (None, each.name)), None)
     if spec is None:
         raise ConfigError(f"task: expected one of {', '.join(each.name for each in classifier.tasks)}, got {task!r}")
     if not classifier.inputs.reads_audio:
         raise ConfigError("expected a model that hears audio, got one of sequences alone")
+    if spec.kind == NEXT_FRAME:
+        raise ConfigError("expected a model that answers, got one that foretells frames: noise has others")
     if max_clips is not None:
         rows = store.indices(split)
         chosen = np.sort(np.random.default_rng(seed).permutation(rows)[:max_clips])
         store = store.with_splits({split: chosen, NOISE: store.indices(NOISE)})
     recordings = [store.waveform(row) for row in store.indices(NOISE).tolist()]
     conditions = conditions_of(config, classifier.sample_rate, recordings=recordings, seed=seed)
-    if spec.kind in (FRAMES, NEXT_FRAME):
+    if spec.kind == FRAMES or classifier.inputs.sequences:
         conditions = [each for each in conditions if each.name not in _MOVES_LABELS]
     ids = store.utterance_ids
 
     def measured(heard: Callable[[int, Signals], Signals] | None) -> TaskEvaluation:
         found = evaluate(classifier, store, split, batch_size=batch_size, heard=heard)
-        return found.tasks[spec.name] if isinstance(found, SeveralEvaluations) else found
+        if not isinstance(found, SeveralEvaluations):
+            return found
+        if spec.name not in found.tasks:
+            raise CorpusError(f"expected targets of {spec.name!r} in the split {split!r}, found none")
+        return found.tasks[spec.name]
 
     def under(condition: Condition) -> TaskEvaluation:
         def heard(row: int, signals: Signals) -> Signals:

@@ -16,7 +16,7 @@ _COLUMNS = 3
 
 
 def draw_conditions(models: Mapping[str, Sequence[ConditionFigure]]) -> bytes:
-    """A panel for each condition, a line with its intervals for each model, as PNG; dashed: the clips as recorded.
+    """A panel for each condition, a line with its intervals for each model, as PNG; dotted: the clips as recorded.
 
     Args:
         models: figures of each, the clips as recorded first.
@@ -31,7 +31,7 @@ def draw_conditions(models: Mapping[str, Sequence[ConditionFigure]]) -> bytes:
     title = f"{every[0].figure}{' %' if scale == 100 else ''}"
     for place, (axes, name) in enumerate(zip(panels, names, strict=False)):
         levels = list(dict.fromkeys(each.level for each in every if each.condition == name))
-        for number, (model, figures) in enumerate(models.items()):
+        for number, figures in enumerate(models.values()):
             own = {each.level: each.estimate for each in figures if each.condition == name}
             places = [at for at, level in enumerate(levels) if level in own]
             values = [scale * own[levels[at]].value for at in places]
@@ -40,7 +40,9 @@ def draw_conditions(models: Mapping[str, Sequence[ConditionFigure]]) -> bytes:
                 for end in ("low", "high")
             ]
             colour = colours(number % colours.N)
-            axes.errorbar(places, values, yerr=ends, color=colour, marker="o", markersize=4, capsize=2, label=model)
+            axes.errorbar(
+                places, values, yerr=ends, color=colour, marker="o", markersize=4, capsize=2, label=f"model {number}"
+            )
             axes.axhline(scale * figures[0].estimate.value, color=colour, linestyle=":", linewidth=1)
         axes.set_xticks(range(len(levels)), levels, fontsize=8)
         axes.set_title(name, fontsize=10)
@@ -49,6 +51,7 @@ def draw_conditions(models: Mapping[str, Sequence[ConditionFigure]]) -> bytes:
         axes.set_visible(False)
     if len(models) > 1:
         lines = panels[0].get_legend_handles_labels()
-        labels = [escape_text(label).replace("$", r"\$") for label in lines[1]]
+        # A label that begins with _ would be left out.
+        labels = [f" {escape_text(model)}".replace("$", r"\$") for model in models]
         figure.legend(lines[0], labels, loc="outside lower center", ncols=min(4, len(labels)), fontsize=8)
     return png(figure)
