@@ -122,7 +122,7 @@ TASK = dataclasses.asdict(SPEC.tasks[0])
         ({"features": {"colour": 1}}, "colour"),
         ({"model": {"encoder": {"hidden_size": "wide"}}}, "hidden_size"),
         ({"model": {"encoder": {"cell": "__import__('os')"}}}, "cell must be one of"),
-        ({"model": {"encoder": {"hidden_size": 10**6}}}, "expected shape|do not fit"),
+        ({"model": {"encoder": {"hidden_size": 60_000}}}, "expected shape|do not fit"),
     ],
 )
 def test_config_that_does_not_fit_is_refused(folder, changes, message):
