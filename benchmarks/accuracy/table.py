@@ -113,7 +113,7 @@ def step_row(step: Step, lines: Mapping[str, Lines]) -> list[str]:
     own = lines[step.name]
     pairs = common(own, lines[step.after]) if step.after else []
     interval = paired_interval(pairs)
-    said = f"{change_text(step)}{f'; {step.note}' if step.note else ''}" if step.after else step.note
+    said = "; ".join(text for text in (change_text(step) if step.after else "", step.note) if text)
     cost = Figure(tuple(new["cpu_seconds"] / old["cpu_seconds"] for new, old in pairs))
     loss = Figure(tuple(old["validation"]["loss"] - new["validation"]["loss"] for new, old in pairs))
     any_line = next(iter(own.values()))

@@ -1,0 +1,70 @@
+"""A run that is killed at any moment, and goes on to the same bits."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from commandline import start, succeed
+
+from audiornn.runs import RunFolder
+
+pytestmark = pytest.mark.slow
+KILLS = int(os.environ.get("AUDIORNN_KILLS", "8"))
+"""Each takes some seconds."""
+SETTINGS = (
+    *("data=demo", "data.num_voices=12", "data.clips_per_word=1", "data.unknown_per_voice=2", "features=logmel"),
+    *("model=gru", "model.encoder.hidden_size=16", "model.encoder.dropout=0.2", "augment=light", "augment.mixup=0.2"),
+    *("objective.subclasses=word", "loader.balance=0.5", "loader.num_workers=2", "loader.batch_size=16"),
+    *("schedule=warmup_cosine", "trainer.ema_decay=0.98", "trainer.precision=auto", "trainer.accelerator=cpu"),
+    *("trainer.max_epochs=30", "tensorboard=false"),
+)
+
+
+def outcome(run: Path) -> dict[str, bytes]:
+    """What a run has come to, without the times that it took."""
+    history = [
+        {name: cell for name, cell in zip(header, line, strict=True) if name != "seconds"}
+        for header, *lines in [[line.split(",") for line in (run / "metrics.csv").read_text().splitlines()]]
+        for line in lines
+    ]
+    return {
+        "weights": (run / "model" / "model.safetensors").read_bytes(),
+        "predictions": (run / "report" / "predictions.csv").read_bytes(),
+        "history": json.dumps(history).encode(),
+    }
+
+
+def test_run_killed_at_random_moments_ends_in_the_same_bits(tmp_path):
+    words = ["train", *SETTINGS, f"data_dir={tmp_path}", "run_dir=run"]
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    for folder in (whole, stopped):
+        folder.mkdir()
+    succeed(*words, cwd=whole)
+    rng = np.random.default_rng(int.from_bytes(os.urandom(4), "little"))
+    moments: list[float] = []
+    while len(moments) < KILLS and RunFolder(stopped / "run").state != "finished":
+        told = stopped / str(len(moments))
+        told.mkdir()
+        begun = (stopped / "run" / "status.json").exists()
+        running = start(*(["train", "resume=run"] if begun else words), cwd=stopped, folder=told)
+        moment = float(rng.uniform(0.2, 5.0))
+        until = time.monotonic() + moment
+        while time.monotonic() < until and running.process.is_alive():
+            time.sleep(0.01)
+        if running.process.is_alive():
+            moments.append(round(moment, 2))
+            os.kill(running.process.pid, signal.SIGKILL)
+        done = running.wait()
+        assert done.returncode in (0, -signal.SIGKILL), f"after kills at {moments} s: {done.stderr}"
+    if RunFolder(stopped / "run").state != "finished":
+        succeed("train", "resume=run", cwd=stopped)
+    assert len(moments) >= 5
+    one, two = (outcome(folder / "run") for folder in (whole, stopped))
+    assert [name for name in one if one[name] != two[name]] == [], f"after kills at {moments} s"
+    assert not list((stopped / "run").rglob("*.part"))
