@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import os
 import subprocess
 import sys
@@ -40,7 +41,7 @@ def run(folder: Path, real_data: Path, *words: str) -> str:
 
 def test_real_words_are_learned_a_little_in_sixty_steps(trained):
     rows = list(csv.DictReader((trained / "run" / "metrics.csv").read_text().splitlines()))
-    assert float(rows[-1]["train_loss"]) < float(rows[0]["train_loss"]) < 2.3
+    assert float(rows[-1]["train_loss"]) < float(rows[0]["train_loss"]) < math.log(30)  # as many words are told apart
 
 
 def test_the_same_eight_clips_get_the_same_probabilities_everywhere(trained, real_data):
