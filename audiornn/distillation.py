@@ -97,7 +97,7 @@ def lessons_of(teacher: Teacher, tasks: Sequence[TaskSpec]) -> dict[str, Lesson]
         if found is not None:
             before = theirs[: theirs.index(found)]
             outputs = _places(own.labels, found.labels, found.num_outputs, sum(each.num_outputs for each in before))
-            parts, others = _parts(own), _parts(found)
+            parts, others = own.parts, found.parts
             is_alike = bool(parts) and set(parts) == set(others)
             units = _places(parts, others, len(others), sum(each.num_units for each in before)) if is_alike else None
             lessons[own.name] = Lesson(own.kind, outputs, units)
@@ -112,12 +112,6 @@ def lessons_of(teacher: Teacher, tasks: Sequence[TaskSpec]) -> dict[str, Lesson]
 
 def _places(own: Sequence[Hashable], theirs: Sequence[Hashable], size: int, start: int) -> Places:
     return Places(slice(start, start + size), [theirs.index(each) for each in own])
-
-
-def _parts(task: TaskSpec) -> list[tuple[str, str]]:
-    """What the units of a task with subclasses stand for: label and part of it."""
-    pairs = zip(task.labels, task.subclasses, strict=True) if task.subclasses else ()
-    return [(label, part) for label, parts in pairs for part in parts]
 
 
 def _check_same(own: TaskSpec, theirs: TaskSpec, folder: Path) -> None:

@@ -139,6 +139,12 @@ class TaskSpec:
         return 1 if self.kind == BINARY else len(self.labels)
 
     @property
+    def parts(self) -> list[tuple[str, str]]:
+        """Label and subclass of each unit; empty without subclasses."""
+        pairs = zip(self.labels, self.subclasses, strict=True) if self.subclasses else ()
+        return [(label, part) for label, parts in pairs for part in parts]
+
+    @property
     def num_units(self) -> int:
         """Units of the network's last layer that these outputs are made of, see `merged_units`."""
         return sum(map(len, self.subclasses)) or self.num_outputs

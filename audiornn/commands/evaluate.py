@@ -55,7 +55,6 @@ def run(command: EvaluateCommand) -> int:
     )
     from audiornn.commands.stores import store_for
     from audiornn.evaluation import SeveralEvaluations, evaluate, save_evaluation
-    from audiornn.evaluation.media import worst_media
     from audiornn.hub import find_model, is_hub_name
     from audiornn.runs import ONNX_SUFFIX, RunFolder
 
@@ -84,6 +83,8 @@ def run(command: EvaluateCommand) -> int:
         evaluation = evaluate(classifier, store, command.split, by=by, batch_size=command.batch_size, progress=progress)
     what = f"{command.split}-shifted" if command.shifts_ms is not None else command.split
     output = Path(command.output) if command.output else RunFolder(folder.parent).evaluation(corpus.name, what)
+    from audiornn.evaluation.media import worst_media  # matplotlib: not before it is needed
+
     parts = evaluation.tasks if isinstance(evaluation, SeveralEvaluations) else {evaluation.task.name: evaluation}
     media = {
         name: worst_media(part, classifier, store, count=command.clips_in_page)

@@ -59,8 +59,7 @@ class TorchEngine:
     @torch.inference_mode()
     def answer(self, signals: Sequence[Signals]) -> Answer:
         """Of one batch."""
-        waveforms, lengths = self._moved(*pad_rows([each.waveform for each in signals]))
-        sequences = {name: self._moved(*padded) for name, padded in pad_streams(signals, self._sequences).items()}
+        waveforms, lengths, sequences = self._padded(signals)
         # Asked here, where it costs nothing, and not on a GPU.
         has_gaps = any(bool(np.isnan(each.waveform.sum())) for each in signals)
         output = self.network(waveforms, lengths, sequences, has_gaps=has_gaps)
@@ -77,9 +76,7 @@ class TorchEngine:
     @torch.inference_mode()
     def attention(self, signals: Signals) -> Attention | None:
         """Of one recording; None for a pooling without attention."""
-        waveforms, lengths = self._moved(*pad_rows([signals.waveform]))
-        sequences = {name: self._moved(*padded) for name, padded in pad_streams([signals], self._sequences).items()}
-        found = self.network.attention(self.network.frames(waveforms, lengths, sequences))
+        found = self.network.attention(self.network.frames(*self._padded([signals])))
         if found is None:
             return None
         times, shares = found
@@ -106,6 +103,12 @@ class TorchEngine:
         finally:
             # It was set for the thread that asked, but for MKL, where it holds for all.
             torch.set_num_threads(before)
+
+    def _padded(self, signals: Sequence[Signals]) -> tuple[Tensor, Tensor, dict[str, tuple[Tensor, Tensor]]]:
+        """Waveforms, their lengths and all sequences, on the device."""
+        streams = pad_streams(signals, self._sequences).items()
+        sequences = {name: self._moved(*padded) for name, padded in streams}
+        return *self._moved(*pad_rows([each.waveform for each in signals])), sequences
 
     def _moved(self, values: Floats, lengths: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         return torch.from_numpy(values).to(self.device), torch.from_numpy(lengths).to(self.device)

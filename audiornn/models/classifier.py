@@ -176,8 +176,7 @@ class RecurrentClassifier(nn.Module):
 
     def classify(self, frames: Frames) -> ClassifierOutput:
         """What follows the front end."""
-        values = frames.values if self.projections is None else self.projections(frames.values)
-        x, lengths, missing = self.encoder(values, frames.lengths, frames.missing)
+        x, lengths, missing = self._encoded(frames)
         embedding = self.embedding(self.pooling(x, lengths, missing))
         logits = embedding.new_zeros(embedding.shape[0], 0) if self.head is None else self.head(embedding)
         units = None
@@ -198,9 +197,13 @@ class RecurrentClassifier(nn.Module):
         """
         if not isinstance(self.pooling, AttentionPooling | MultiheadAttentionPooling):
             return None
-        values = frames.values if self.projections is None else self.projections(frames.values)
-        x, lengths, missing = self.encoder(values, frames.lengths, frames.missing)
+        x, lengths, missing = self._encoded(frames)
         return self.frame_times(x), self.pooling.weights(x, lengths, missing).mean(dim=2)
+
+    def _encoded(self, frames: Frames) -> Frames:
+        values = frames.values if self.projections is None else self.projections(frames.values)
+        encoded: Frames = self.encoder(values, frames.lengths, frames.missing)
+        return encoded
 
     def frame_times(self, frames: Tensor) -> Tensor:
         """Middle of each frame that leaves the encoder. Shape: ``(batch, frames, ...)`` -> float64 ``(frames,)``, s."""

@@ -48,8 +48,7 @@ def subclass_targets(spec: TaskSpec, source: TargetSource, finer: str, rows: Int
 
     A subclass that the training split does not have (a word never heard) is such a case.
     """
-    places = ((label, part) for label, parts in zip(spec.labels, spec.subclasses, strict=True) for part in parts)
-    number = {place: unit for unit, place in enumerate(places)}
+    number = {place: unit for unit, place in enumerate(spec.parts)}
     classes, cells = read_cells(source, spec.columns[0]), read_cells(source, finer)
     alone = {label: label for label, parts in zip(spec.labels, spec.subclasses, strict=True) if parts == [label]}
     found = [number.get((classes[row], cells[row] or alone.get(classes[row], "")), MISSING_CLASS) for row in rows]
