@@ -26,6 +26,8 @@ _FIRST_WORDS = {"store": "action"}
 # The setting that words of a verb are which are none themselves: `audiornn compare runs/a runs/b`.
 _LISTED_WORDS = {"compare": "runs", "robustness": "models"}
 _LONGEST_LINE = 1_500
+SPINS = 2_000
+"""How often a thread of torch looks for something to do before it sleeps: for some 20 microseconds."""
 # What a write to standard output fails with; errors of files have been given their line where they arose.
 _OUTPUT_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 
@@ -94,6 +96,17 @@ def _complain(error: Exception) -> int:
     return 2
 
 
+def wait_briefly() -> None:
+    """Have threads of torch that wait for each other spin `SPINS` times, then sleep.
+
+    The steps of a recurrent layer are short. Threads that sleep at once (``OMP_WAIT_POLICY=PASSIVE``) take twice as
+    long for a training step on two idle cores; those that spin for milliseconds, as is the default, take the cores from
+    whatever else runs (``benchmarks/training_speed.md``). It is read when torch is loaded, which is later.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", str(SPINS))
+
+
 def run_verb(verb: str, words: Sequence[str]) -> int:
     """Compose the settings of a verb and carry it out; returns the exit code.
 
@@ -105,9 +118,7 @@ def run_verb(verb: str, words: Sequence[str]) -> int:
 
     if verb not in VERBS:
         raise ConfigError(f"expected a verb out of {', '.join(VERBS)}, got {verb!r}{nearest(verb, VERBS)}")
-    # Threads of torch that wait by spinning starve each other on a machine that does anything else: measured 7 times
-    # slower beside two busy processes on two cores. It is read when torch is loaded, which is later.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    wait_briefly()
     if not sys.stderr.isatty():  # of models that come from the hub
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     if verb in ("train", "predict", "embed"):

@@ -169,8 +169,9 @@ def _processor_seconds() -> float:
 
 def measure_here(program: str, model: Path, folder: Path, engine: str) -> dict[str, float]:
     """Milliseconds per file, by the wall's clock and by the processors' of all processes; most MiB of this one."""
-    from audiornn.cli import keep_memory
+    from audiornn.cli import keep_memory, wait_briefly
 
+    wait_briefly()
     if program != "loop":
         keep_memory()  # as the command line does
     clips = sorted(str(path) for path in folder.iterdir())
@@ -182,8 +183,7 @@ def measure_here(program: str, model: Path, folder: Path, engine: str) -> dict[s
 
 def measure(program: str, model: Path, folder: Path, engine: str) -> dict[str, float]:
     words = [sys.executable, __file__, "--measure-here", program, str(model), str(folder), engine]
-    environment = {**os.environ, "OMP_WAIT_POLICY": "PASSIVE"}  # as the command line sets it
-    answer = subprocess.run(words, capture_output=True, text=True, check=True, env=environment)
+    answer = subprocess.run(words, capture_output=True, text=True, check=True)
     result: dict[str, float] = json.loads(answer.stdout.splitlines()[-1])
     return result
 

@@ -7,7 +7,6 @@ length, the forms in turn in every round.
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import time
 from collections.abc import Callable
@@ -97,9 +96,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, default=0)
     arguments = parser.parse_args()
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from audiornn.cli import keep_memory
+    from audiornn.cli import keep_memory, wait_briefly
 
+    wait_briefly()
     keep_memory()
     import torch
 

@@ -27,7 +27,8 @@ _RUN = """
 import resource, sys, time
 from pathlib import Path
 import audiornn
-from audiornn.cli import keep_memory
+from audiornn.cli import keep_memory, wait_briefly
+wait_briefly()
 keep_memory()
 classifier = audiornn.load(sys.argv[1], device="cpu", engine=sys.argv[3])
 start, before = time.perf_counter(), time.process_time()
@@ -51,7 +52,7 @@ def write_hour(path: Path, seconds: int) -> None:
 
 def measure(model: Path, recording: Path, engine: str) -> list[float]:
     """Seconds by the clock, seconds of the processors, MiB."""
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_WAIT_POLICY": "PASSIVE"}
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     command = [sys.executable, "-c", _RUN, str(model), str(recording), engine]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     return [float(value) for value in done.stdout.split()]

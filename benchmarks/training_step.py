@@ -7,30 +7,51 @@ parts of a step run one after the other as in training, with none of them left o
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from pages import page
 
-CLIPS_PER_CLASS = 160
-CLASSES = 8
+CLIPS = 1_280
+WORDS = [f"word_{index:02d}" for index in range(30)]
+CLASSES = [*WORDS[:8], *["unknown"] * 22]
+"""Of the words, as SC-8u has them."""
 
 
-def write_clips(folder: Path) -> None:
-    """Class folders of noise, 16 bits at 16 kHz."""
+def write_corpus(folder: Path) -> Any:
+    """A corpus of noise, 16 bits at 16 kHz: ``manifest.csv`` with labels, words and, so that none leak, speakers."""
     import numpy as np
     import soundfile
 
+    from audiornn.corpora.manifest_file import ManifestCorpus
+
     rng = np.random.default_rng(0)
-    for index in range(CLASSES * CLIPS_PER_CLASS):
-        label = "unknown" if index % CLASSES == 0 else f"class_{index % CLASSES}"
-        path = folder / label / f"{index:05d}.wav"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        soundfile.write(path, rng.normal(0, 0.1, rng.integers(8_000, 16_001)), 16_000, subtype="PCM_16")
+    folder.mkdir()
+    rows = ["path,label,word,speaker"]
+    for index in range(CLIPS):
+        word = index % len(WORDS)
+        name = f"{index:05d}.wav"
+        samples = rng.normal(0, 0.1, rng.integers(8_000, 16_001))
+        soundfile.write(folder / name, samples, 16_000, subtype="PCM_16")
+        rows.append(f"{name},{CLASSES[word]},{WORDS[word]},{index // (2 * len(WORDS))}")
+    (folder / "manifest.csv").write_text("\n".join([*rows, ""]), "utf-8")
+    return ManifestCorpus(path=str(folder / "manifest.csv"))
+
+
+def precision(config: Any) -> Any:
+    """What passes of the network are computed in, as in training."""
+    import torch
+
+    from audiornn.engine.trainer import native_precision
+    from audiornn.trainer_config import AUTO
+
+    chosen = config.trainer.precision
+    found = native_precision("cpu") if chosen == AUTO else chosen
+    return torch.autocast("cpu", torch.bfloat16, enabled=found == "bf16")
 
 
 def measure(experiment: str, steps: int, overrides: Sequence[str] = ()) -> dict[str, list[float]]:
@@ -40,7 +61,6 @@ def measure(experiment: str, steps: int, overrides: Sequence[str] = ()) -> dict[
     from omegaconf import OmegaConf
 
     from audiornn.config import register
-    from audiornn.corpora.folder import FolderCorpus
     from audiornn.data import training_loader
     from audiornn.effects.mixing import mixed_waveforms
     from audiornn.help import conf_dir
@@ -53,8 +73,7 @@ def measure(experiment: str, steps: int, overrides: Sequence[str] = ()) -> dict[
         config = OmegaConf.to_object(compose("train", [f"experiment={experiment}", "run_dir=none", *overrides]))
     parts: dict[str, list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        write_clips(Path(folder) / "clips")
-        corpus = FolderCorpus(path=str(Path(folder) / "clips"))
+        corpus = write_corpus(Path(folder) / "clips")
         store = prepare(corpus, data_dir=Path(folder), sample_rate=config.features.sample_rate)
         objective = config.objective.build(store)
         module = build_module(config, store, objective)
@@ -89,11 +108,12 @@ def measure(experiment: str, steps: int, overrides: Sequence[str] = ()) -> dict[
                 frames = augmenter.filtered(frames, draws)
                 frames = frames._replace(values=augmenter.features(frames.values, frames.lengths, draws))
                 done("filter and masks")
-            output = network.classify(frames)
-            if mixture is None:
-                loss = module.objective(output, batch.targets)
-            else:
-                loss = module.objective.mixed(output, batch.targets, mixture)
+            with precision(config):
+                output = network.classify(frames)
+                if mixture is None:
+                    loss = module.objective(output, batch.targets)
+                else:
+                    loss = module.objective.mixed(output, batch.targets, mixture)
             done("network and loss, forward")
             loss.backward()
             done("network and loss, backward")
@@ -123,9 +143,9 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     # As the command line does, before torch is loaded.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from audiornn.cli import keep_memory
+    from audiornn.cli import keep_memory, wait_briefly
 
+    wait_briefly()
     keep_memory()
     tables = [
         line

@@ -18,6 +18,7 @@ from signals import noise, silence, tone, write_wav
 from toy import TINY_OVERRIDES, write_clip, write_corpus
 
 import audiornn
+from audiornn.cli import main
 
 
 @pytest.fixture(scope="module")
@@ -197,6 +198,20 @@ def test_debug_option_runs(workplace, option):
 def test_configuration_is_printed_not_run(workplace):
     text = succeed("train", "--cfg", "job", "data=folder", "data.path=nowhere", cwd=workplace)
     assert "hidden_size: 128" in text and "path: nowhere" in text
+
+
+@pytest.mark.parametrize(
+    ("own", "expected"),
+    [({}, "2000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "PASSIVE"}, None)],
+)
+def test_threads_spin_before_they_sleep_unless_the_user_says_otherwise(monkeypatch, own, expected):
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.setenv(name, "")  # so that it is put back afterwards
+        monkeypatch.delenv(name)
+    for name, value in own.items():
+        monkeypatch.setenv(name, value)
+    assert main(["store", "list", "data_dir=nowhere"]) in (0, 2)
+    assert os.environ.get("GOMP_SPINCOUNT") == expected
 
 
 def test_data_folder_comes_from_the_environment(tmp_path):

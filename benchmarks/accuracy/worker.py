@@ -180,10 +180,10 @@ def main() -> None:
     """Entry point."""
     end_with_parent()
     request = json.loads(Path(sys.argv[1]).read_text("utf-8"))
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from audiornn.cli import keep_memory
+    from audiornn.cli import keep_memory, wait_briefly
     from audiornn.files.atomic import write_text
 
+    wait_briefly()
     keep_memory()
     import torch
 
