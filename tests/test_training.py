@@ -133,6 +133,8 @@ def test_step_that_minds_sharpness_passes_twice_over_the_same(data_dir, tmp_path
     encoder = EncoderConfig(cell="gru", hidden_size=8, num_layers=1, dropout=0.5, stem=StemConfig(channels=[4]))
     model = ModelConfig(encoder=encoder, head=HeadConfig(dropout=0.5))
     original, passes = ClassifierTraining.training_step, []
+    prepare, prepared = ClassifierTraining.prepare, []
+    monkeypatch.setattr(ClassifierTraining, "prepare", lambda *arguments: prepared.append(1) or prepare(*arguments))
 
     def spy(module, batch, batch_index):
         norms = [buffer.clone() for name, buffer in module.network.named_buffers() if "running" in name]
@@ -143,6 +145,7 @@ def test_step_that_minds_sharpness_passes_twice_over_the_same(data_dir, tmp_path
 
     def trained(rho: float, name: str) -> TrainResult:
         passes.clear()
+        prepared.clear()
         plain = OptimizerConfig(name="sgd", beta1=0.0, learning_rate=0.5, sam_rho=rho)
         trainer = {"max_epochs": 1, "ema_decay": 0.0, "gradient_clip": 0.01}
         config = settings(data_dir, model=model, optimizer=plain, trainer=trainer)
@@ -156,6 +159,7 @@ def test_step_that_minds_sharpness_passes_twice_over_the_same(data_dir, tmp_path
     first = passes[0]
     nowhere = trained(1e-12, "nowhere")
     assert len(passes) == 2 * steps
+    assert len(prepared) == steps, "augmented once, heard by teachers once"
     assert [loss for loss, *_ in passes[::2]] == [loss for loss, *_ in passes[1::2]], "the same dropout and audio"
     assert untimed(nowhere.history) == untimed(once.history), "of the weights themselves"
     for name, value in weights(tmp_path / "once").items():

@@ -62,6 +62,21 @@ class _Heard(NamedTuple):
         return network.frames(*self[:3], origins=self.origins, has_gaps=self.has_gaps)
 
 
+class Prepared(NamedTuple):
+    """A batch up to where the network begins to learn from it."""
+
+    batch: Batch
+    targets: dict[str, Tensor]
+    """Of the batch, where its augmentation has moved them."""
+    mixture: Mixture | None
+    masked: Frames
+    """What is learned from."""
+    unmasked: Tensor
+    """The values that these had before they were masked, ``(batch, frames, features)``."""
+    taught: dict[str, Tensor] | None
+    """What teachers say, see `Teaching.probabilities`."""
+
+
 class ClassifierTraining(pl.LightningModule):
     """Augmentation, front end, network and loss of one training step.
 
@@ -100,6 +115,7 @@ class ClassifierTraining(pl.LightningModule):
         self.drawn_at_once = 0
         """Rows of the store, for which all draws of an epoch are made together, on the device; 0 = batch by batch."""
         self._drawn: tuple[int, Tensor] | None = None
+        self._prepared: Prepared | None = None
 
     def train(self, mode: bool = True) -> ClassifierTraining:
         """As `torch.nn.Module.train`, but for frozen parts, whose statistics don't move either."""
@@ -112,35 +128,45 @@ class ClassifierTraining(pl.LightningModule):
         if self.teaching is not None:
             self.teaching.prepare(self.network, self.device)
 
-    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
-        """Loss of a batch."""
+    @torch.no_grad()
+    def prepare(self, batch: Batch, batch_index: int) -> Prepared:
+        """What a batch is before the network learns from it: its augmented frames, and what teachers say of them."""
         # Dither follows from the step, not from what was drawn before.
-        position = [self._seed, self.current_epoch, batch_index, self.global_rank]
-        self._seed_torch(position)
+        self._seed_torch([self._seed, self.current_epoch, batch_index, self.global_rank])
         draws = self._draws_of(batch.utterances)
-        with torch.no_grad():
-            batch = self._with_unknown(batch, draws)
-            mixture = self.augmenter.mixture(draws)
-            heard = self._heard(batch, draws, mixture)
-            plain = heard.frames(self.network)
-            frames = self.augmenter.filtered(plain, draws)
-            if mixture is not None and self.augmenter.config.mixup_of == "frames":
-                frames = mixed_frames(frames, mixture)
-            if not batch.counts:
-                frames = frames._replace(lengths=torch.zeros_like(frames.lengths))
-            masked = frames._replace(values=self.augmenter.features(frames.values, frames.lengths, draws))
+        batch = self._with_unknown(batch, draws)
+        mixture = self.augmenter.mixture(draws)
+        heard = self._heard(batch, draws, mixture)
+        plain = heard.frames(self.network)
+        frames = self.augmenter.filtered(plain, draws)
+        if mixture is not None and self.augmenter.config.mixup_of == "frames":
+            frames = mixed_frames(frames, mixture)
+        if not batch.counts:
+            frames = frames._replace(lengths=torch.zeros_like(frames.lengths))
+        masked = frames._replace(values=self.augmenter.features(frames.values, frames.lengths, draws))
         targets = batch.targets
         if self.network.inputs.reads_audio:
             targets = self.objective.moved(targets, partial(self.augmenter.times, draws=draws))
+        taught = None
+        if self.teaching is not None:
+            taught = self.teaching.probabilities(heard.frames, {self.network: plain})
+        return Prepared(batch, targets, mixture, masked, frames.values, taught)
+
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        """Loss of a batch."""
+        prepared = self._prepared or self.prepare(batch, batch_index)
+        if self._optimizer_config.sam_rho:
+            self._prepared = prepared
+        batch, targets, mixture, masked, unmasked, taught = prepared
         # Weights that are left out follow from the step alone: they are the same in every process.
-        self._seed_torch(position[:3])
+        self._seed_torch([self._seed, self.current_epoch, batch_index])
         with drawing_by(self.network, utterance_keys(self._seed, self.current_epoch, batch.utterances)):
             output = self.network.classify(masked)
         if output.features is not None:  # what is to be foretold has no masks
-            output = output._replace(features=frames.values)
+            output = output._replace(features=unmasked)
         losses = self.objective.losses(output, targets, mixture, counts=batch.counts)
-        if self.teaching is not None:
-            taught = self.teaching.probabilities(heard.frames, {self.network: plain})
+        if taught is not None:
+            assert self.teaching is not None
             losses = self.teaching.losses(self.objective, output, losses, taught, counts=batch.counts)
         loss = total(losses)
         self._train_losses.append(loss.detach())
@@ -280,7 +306,7 @@ class ClassifierTraining(pl.LightningModule):
             torch.nn.utils.clip_grad_norm_(trained, gradient_clip_val)
 
     def _sharpness_aware(self, closure: Callable[[], Any], rho: float) -> Any:
-        """Forward and backward pass twice, with equal random numbers; clipping is of the second gradient.
+        """Forward and backward pass twice over what was prepared once; clipping is of the second gradient.
 
         What is recorded is of the weights themselves: the loss, and statistics of normalisation.
         """
@@ -288,6 +314,7 @@ class ClassifierTraining(pl.LightningModule):
         statistics = [buffer.clone() for buffer in self.network.buffers()]
         with sharpest_nearby(self.network.parameters(), rho):
             closure()
+        self._prepared = None
         self._train_losses.pop()
         for buffer, before in zip(self.network.buffers(), statistics, strict=True):
             buffer.copy_(before)
