@@ -29,6 +29,7 @@ from audiornn.corpora.speech_commands import SpeechCommands  # noqa: E402
 from audiornn.detection import detectable  # noqa: E402
 from audiornn.evaluation.detections import DetPoint, Track, det_curve, total  # noqa: E402
 from audiornn.evaluation.operating_point import choose_operating_point  # noqa: E402
+from audiornn.machine import processor  # noqa: E402
 from audiornn.mixtures import Mixture, MixtureConfig  # noqa: E402
 from audiornn.recordings import settings_for  # noqa: E402
 from audiornn.store import prepare  # noqa: E402
@@ -161,17 +162,9 @@ def render(lines: list[str]) -> str:
         "heard neither noise nor silence as a class of its own.",
         "",
     ]
-    processor = next(
-        (
-            line.partition(":")[2].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if "model name" in line
-        ),
-        platform.processor(),
-    )
     tail = [
         "",
-        f"{processor}, {available_cores()} cores, Python {platform.python_version()}, "
+        f"{processor()}, {available_cores()} cores, Python {platform.python_version()}, "
         + ", ".join(f"{package} {version(package)}" for package in ("numpy", "torch", "soxr")),
     ]
     return "\n".join([*head, *lines, *tail]) + "\n"

@@ -27,8 +27,9 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
-from front_end import processor
 from prepare import noise_like_speech
+
+from audiornn.machine import processor
 
 SAMPLE_RATE = 16_000
 LABELS = ("yes", "no", "up", "down", "left", "right", "on", "off")

@@ -19,6 +19,8 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
+from audiornn.machine import processor
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 SHAPES = {"64 x 1 s": (64, 1), "1 x 1 s": (1, 1), "1 x 60 s": (1, 60)}
 BOUND = "fastest hand-written torch"
@@ -172,12 +174,6 @@ def measure(repetitions: int) -> dict[str, dict[str, list[float]]]:
                 ratio = statistics.median(least / own for least, own in zip(bound, of, strict=True))
                 results[shape][name] = [batch * seconds / statistics.median(of), ratio]
     return results
-
-
-def processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
 
 
 def render(results: dict[str, dict[str, dict[str, list[float]]]], repetitions: int) -> str:

@@ -18,8 +18,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 from folder import write_model
-from front_end import processor
 from prepare import SAMPLE_RATE, noise_like_speech
+
+from audiornn.machine import processor
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 ENGINES = ("torch", "onnx")

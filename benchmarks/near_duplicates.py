@@ -38,6 +38,7 @@ from audiornn.doctor.fingerprint import (  # noqa: E402
     compute_fingerprint,
     find_candidates,
 )
+from audiornn.machine import processor  # noqa: E402
 from audiornn.store.decoding import Segment  # noqa: E402
 from audiornn.workers import available_cores  # noqa: E402
 
@@ -193,12 +194,6 @@ def time_search(folder: Path) -> str:
     pairs = find_candidates(drawn)
     wall, used = time.perf_counter() - wall, time.process_time() - used
     return f"{wall:.0f} s ({used:.0f} s of the processors) among {MANY:,} clips; {len(pairs.first):,} pairs"
-
-
-def processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
 
 
 def render(tables: dict[str, dict[str, str]], search: str, clips: int, copies: int) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 
-from front_end import processor
+from audiornn.machine import processor
 
 
 def page(script: Path, title: str, about: str, tables: Iterable[str]) -> str:

@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
-from front_end import processor
+from audiornn.machine import processor
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 SAMPLE_RATE = 16_000

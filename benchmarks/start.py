@@ -18,7 +18,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from folder import write_clips, write_model
-from front_end import processor
+
+from audiornn.machine import processor
 
 BY_HAND = """
 import numpy, onnxruntime, soundfile

@@ -20,7 +20,7 @@ from typing import Any
 
 os.environ["OPENBLAS_NUM_THREADS"] = "1"  # read when numpy is first imported
 
-from front_end import processor
+from audiornn.machine import processor
 
 SECONDS = 4.0
 FRAME_SECONDS = 0.01

@@ -27,6 +27,7 @@ class EvaluateCommand:
     output: str | None = None
     by: Any = None
     clips_in_page: int
+    cost: bool = True
     batch_size: int = 256
     device: str | None = None
     strict: bool = False
@@ -83,6 +84,7 @@ def run(command: EvaluateCommand) -> int:
         evaluation = evaluate(classifier, store, command.split, by=by, batch_size=command.batch_size, progress=progress)
     what = f"{command.split}-shifted" if command.shifts_ms is not None else command.split
     output = Path(command.output) if command.output else RunFolder(folder.parent).evaluation(corpus.name, what)
+    from audiornn.evaluation.costs import measure_cost
     from audiornn.evaluation.media import worst_media  # matplotlib: not before it is needed
 
     parts = evaluation.tasks if isinstance(evaluation, SeveralEvaluations) else {evaluation.task.name: evaluation}
@@ -91,12 +93,16 @@ def run(command: EvaluateCommand) -> int:
         for name, part in parts.items()
         if command.clips_in_page
     }
-    written = save_evaluation(evaluation, output, settings=classifier.settings, media=media)
+    rows = store.indices(command.split)
+    cost = measure_cost(classifier, store, rows, batch_size=command.batch_size) if command.cost else None
+    written = save_evaluation(evaluation, output, settings=classifier.settings, media=media, cost=cost)
     print_lines([f"model: {folder}"])
     print_published(store, corpus, data_dir)
     if store.num_rejected:
         print_lines([left_out_line(store)])
     print_evaluation(evaluation, written)
+    if cost is not None:
+        print_lines(cost.lines())
     if command.streaming:
         _evaluate_streams(command, classifier, store, evaluation, output)
     return 0

@@ -31,6 +31,7 @@ from audiornn.page.rendering import render_page
 from audiornn.tasks import BINARY
 
 if TYPE_CHECKING:
+    from audiornn.evaluation.costs import ModelCost
     from audiornn.evaluation.media import ClipMedia
 
 MAX_MATRIX_CLASSES = 60
@@ -48,6 +49,7 @@ def render_report(
     history: Sequence[Mapping[str, Any]] | None = None,
     settings: Mapping[str, Any] | None = None,
     media: Mapping[str, ClipMedia] | None = None,
+    cost: ModelCost | None = None,
 ) -> str:
     """The page as text.
 
@@ -57,6 +59,7 @@ def render_report(
         history: one row per epoch, see `audiornn.evaluation.pictures.draw_training_curves`.
         settings: what the model was trained with; mappings within are shown as dotted names.
         media: clips to be heard and seen, by utterance id.
+        cost: what the model costs.
     """
     template, own = (
         _parts_of_classes(evaluation) if isinstance(evaluation, Evaluation) else _parts_of_tables(evaluation)
@@ -84,6 +87,7 @@ def render_report(
         media_data=_script_json(
             {escape_text(name): [each.audio, each.picture] for name, each in (media or {}).items()}
         ),
+        cost=cost,
         curves=draw_training_curves(history or []),
         provenance=list(_flatten(evaluation.provenance)),
         settings=list(_flatten(settings or {})),

@@ -25,16 +25,18 @@ from audiornn.evaluation.segments import IntervalsEvaluation
 from audiornn.files.atomic import open_atomic, write_text
 from audiornn.files.tables import read_rows, write_rows
 from audiornn.predictions import PROBABILITY_PREFIX, VALUE_PREFIX
+from audiornn.runs import write_json
 from audiornn.targets import parse_intervals
 from audiornn.tasks import BINARY, FRAMES, MULTICLASS, NEXT_FRAME, REGRESSION, TaskSpec
 
 if TYPE_CHECKING:
+    from audiornn.evaluation.costs import ModelCost
     from audiornn.evaluation.media import ClipMedia
 
 FORMAT_VERSION = 2
 PREDICTIONS, MISTAKES, METRICS, REPORT = "predictions.csv", "worst_mistakes.csv", "metrics.json", "report.html"
 CONFUSION_PICTURE, REGRESSION_PICTURE = "confusion_matrix.png", "predicted_against_true.png"
-SUSPECTS, GROUPS = "suspect_labels.csv", "groups.csv"
+SUSPECTS, GROUPS, COST = "suspect_labels.csv", "groups.csv", "cost.json"
 FRAMES_PICTURE, RELIABILITY_PICTURE = "predicted_frames.png", "reliability.png"
 _CORNER = "target / prediction"
 
@@ -46,6 +48,7 @@ def save_evaluation(
     history: Sequence[Mapping[str, Any]] | None = None,
     settings: Mapping[str, Any] | None = None,
     media: Mapping[str, Mapping[str, ClipMedia]] | None = None,
+    cost: ModelCost | None = None,
 ) -> dict[str, Path]:
     """Write the numbers, the tables, the pictures and the page; each file appears whole or not at all.
 
@@ -55,6 +58,7 @@ def save_evaluation(
         history: one row per epoch, for training curves in the page.
         settings: what the model was trained with, nested as it likes, for the page.
         media: clips to be heard and seen in the page, by task and utterance id.
+        cost: what the model costs, which is no figure of its answers and has a file of its own.
 
     Returns:
         What was written, by its name in the folder; ``metrics.json`` is written last.
@@ -67,7 +71,7 @@ def save_evaluation(
             f"{name}/{file}": path
             for name, part in evaluation.tasks.items()
             for file, path in save_evaluation(
-                part, Path(folder) / name, history=history, settings=settings, media=media
+                part, Path(folder) / name, history=history, settings=settings, media=media, cost=cost
             ).items()
         }
     from audiornn.evaluation import report  # jinja2: not before it is needed
@@ -81,9 +85,18 @@ def save_evaluation(
     write_text(
         folder / REPORT,
         report.render_report(
-            evaluation, history=history, settings=settings, media=(media or {}).get(evaluation.task.name)
+            evaluation,
+            history=history,
+            settings=settings,
+            media=(media or {}).get(evaluation.task.name),
+            cost=cost,
         ),
     )
+    if cost is not None:
+        write_json(folder / COST, cost.document())
+        names.append(COST)
+    else:  # of an earlier evaluation
+        (folder / COST).unlink(missing_ok=True)
     document = json.dumps(metrics_document(evaluation), indent=2, ensure_ascii=False, default=str)
     write_text(folder / METRICS, document + "\n")
     return {name: folder / name for name in names}

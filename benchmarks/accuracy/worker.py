@@ -23,8 +23,7 @@ from typing import Any
 from ladder import Composer, digest
 from measured import packed
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from front_end import processor
+from audiornn.machine import processor
 
 HISTORY = ("train_loss", "validation_loss", "validation_accuracy")
 SHIFTS_MS = (-20, 0, 20)
