@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,9 @@ from scipy.stats import binomtest
 from toy import TINY_OVERRIDES, write_corpus
 
 from audiornn.errors import ConfigError
-from audiornn.evaluation import Evaluation, evaluate_predictions
+from audiornn.evaluation import Evaluation, comparison_page, evaluate_predictions
 from audiornn.evaluation.comparing import Compared, compare
+from audiornn.evaluation.comparison_page import render_comparison
 from audiornn.evaluation.label_sets import evaluate_label_sets
 from audiornn.evaluation.numbers import evaluate_numbers
 from audiornn.files.markdown import markdown_table
@@ -135,6 +137,54 @@ def test_what_can_not_be_compared_is_refused(targets):
         compare([one, Compared("two", [numbers])])
 
 
+def test_page_tells_models_classes_and_clips_and_takes_any_name():
+    rng = np.random.default_rng(1)
+    targets = rng.integers(2, size=60)
+    names = ["<script>alert(1)</script>", "two"]
+    labels = ["<b>yes</b>", "no"]
+    runs = []
+    for wrong in (5, 20):
+        answers = targets.copy()
+        answers[:wrong] = 1 - answers[:wrong]
+        runs.append(
+            evaluate_predictions(
+                labels=labels,
+                utterance_ids=[f"<i>{index}" for index in range(60)],
+                targets=targets,
+                probabilities=np.eye(2, dtype=np.float32)[answers] * 0.8 + 0.1,
+            )
+        )
+    found = compare([Compared(name, [each]) for name, each in zip(names, runs, strict=True)])
+    assert [(each.label, each.clips) for each in found.classes] == [
+        (label, int((targets == number).sum())) for number, label in enumerate(labels)
+    ]
+    total = sum(each.clips * np.array(each.right) for each in found.classes)
+    assert total.round(6).tolist() == [55, 40]
+    page = render_comparison(found, about=["corpus <toy>"])
+    assert "<script>alert" not in page and "<b>yes" not in page and "<i>" not in page and "<toy>" not in page
+    body = re.search(r'id="changed".*?<tbody>(.*?)</tbody>', page, re.DOTALL)
+    assert body is not None and body[1].count("<tr>") == 15 and body[1].count(" wrong") == 15
+    assert "−25.00" in page or "-25.00" in page
+
+
+def test_page_of_very_many_changed_clips_keeps_the_hardest(monkeypatch):
+    monkeypatch.setattr(comparison_page, "MAX_CHANGED", 10)
+    targets = np.zeros(60, dtype=np.int64)
+    runs = []
+    for wrong in (slice(0, 30), slice(0, 40), slice(0, 0)):
+        answers = targets.copy()
+        answers[wrong] = 1
+        probabilities = np.eye(2, dtype=np.float32)[answers]
+        ids = [f"clip {index}" for index in range(60)]
+        runs.append(
+            evaluate_predictions(labels=["a", "b"], utterance_ids=ids, targets=targets, probabilities=probabilities)
+        )
+    page = render_comparison(compare([Compared(str(number), [each]) for number, each in enumerate(runs)]))
+    body = re.search(r'id="changed".*?<tbody>(.*?)</tbody>', page, re.DOTALL)
+    assert body is not None and body[1].count("<tr>") == 10 and "clip 35" not in body[1]
+    assert "The first 10 are here, all are in changed.csv" in page
+
+
 def test_markdown_holds_what_is_said_as_text():
     lines = markdown_table([{"name": "<script>|`", "n": 1.5}, {"name": "\n", "n": None}])
     assert lines == ["| name | n |", "|---|---:|", r"| &lt;script&gt;\|` | 1.5 |", r"| \\n |  |"]
@@ -164,7 +214,7 @@ def test_command_prints_and_writes_the_comparison(workplace):
     page = (workplace / "found" / "comparison.md").read_text()
     assert "| runs/0 | runs/1 |" in page and "split test, clips " in page
     assert {path.name for path in (workplace / "found").iterdir()} == {
-        *("comparison.md", "models.csv", "pairs.csv", "changed.csv")
+        *("comparison.html", "comparison.md", "models.csv", "pairs.csv", "classes.csv", "changed.csv")
     }
     assert "runs/0,runs/1" in succeed("compare", "runs/0,runs/1", "runs/1", "split=validation", cwd=workplace)
 

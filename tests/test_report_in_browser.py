@@ -14,6 +14,8 @@ from selenium.webdriver.support.ui import WebDriverWait
 from signals import noise, tone
 
 from audiornn.evaluation import evaluate_predictions
+from audiornn.evaluation.comparing import Compared, compare
+from audiornn.evaluation.comparison_page import render_comparison
 from audiornn.evaluation.media import ClipMedia, drawn_clip, encoded_audio
 from audiornn.evaluation.report import render_report
 
@@ -145,4 +147,34 @@ def test_nothing_was_fetched_or_complained_of(browser):
         )
         == 0
     )
+    assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
+
+
+def test_a_comparison_is_sorted_and_readable_on_a_phone(browser, tmp_path):
+    rng = np.random.default_rng(5)
+    targets = rng.integers(len(LABELS), size=500)
+    models = []
+    for seed in range(6):
+        answers = np.where(rng.random(500) < 0.8, targets, rng.integers(len(LABELS), size=500))
+        probabilities = np.eye(len(LABELS))[answers]
+        ids = [f"{LABELS[target]}/{index:08x}.wav" for index, target in enumerate(targets)]
+        evaluation = evaluate_predictions(
+            labels=LABELS, utterance_ids=ids, targets=targets, probabilities=probabilities
+        )
+        models.append(Compared(f"runs/{seed}<br>", [evaluation]))
+    path = tmp_path / "comparison.html"
+    path.write_text(render_comparison(compare(models)), encoding="utf-8")
+    browser.get_log("browser")
+    browser.get(path.as_uri())
+    gains = "#pairs tbody td:nth-child(3)"
+    for reverse in (False, True):
+        browser.find_element(By.CSS_SELECTOR, "#pairs th:nth-child(3) button").click()
+        shown = [float(cell.text) for cell in browser.find_elements(By.CSS_SELECTOR, gains)]
+        assert shown == sorted(shown, reverse=reverse) and len(shown) == 15
+    assert len(browser.find_elements(By.CSS_SELECTOR, "#classes tbody tr")) == len(LABELS)
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride", {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
+    )
+    assert browser.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
     assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []

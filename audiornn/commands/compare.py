@@ -12,9 +12,10 @@ from audiornn.manifest import SPLITS
 from audiornn.runs import RunFolder
 
 if TYPE_CHECKING:
-    from audiornn.evaluation.comparing import Compared, Comparison, Pair
+    from audiornn.evaluation.comparing import ClassStanding, Compared, Comparison, Pair, Standing
 
-TABLE, PAIRS, CHANGED, PAGE = "models.csv", "pairs.csv", "changed.csv", "comparison.md"
+TABLE, PAIRS, CLASSES, CHANGED = "models.csv", "pairs.csv", "classes.csv", "changed.csv"
+MARKDOWN, PAGE = "comparison.md", "comparison.html"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +143,7 @@ def write(
     folder: Path,
 ) -> list[Path]:
     """The tables as files; each appears whole or not at all."""
+    from audiornn.evaluation.comparison_page import render_comparison
     from audiornn.files.atomic import write_text
     from audiornn.files.markdown import markdown_table
     from audiornn.files.tables import write_rows
@@ -149,12 +151,16 @@ def write(
     write_rows(folder / TABLE, rows)
     write_rows(folder / PAIRS, pairs)
     write_rows(folder / CHANGED, found.changed)
+    names = [PAGE, MARKDOWN, TABLE, PAIRS, CHANGED]
+    if found.classes:
+        write_rows(folder / CLASSES, (_class_row(each, found.standings) for each in found.classes))
+        names.append(CLASSES)
     method = found.pairs[0].difference.method
-    measured = {_measured_on(model) for model in models}
+    about = ["; ".join(sorted({_measured_on(model) for model in models})), *told]
     page = [
         "# Models compared",
         "",
-        f"{len(found.utterance_ids):,} clips: {'; '.join(sorted(measured))}.",
+        f"{len(found.utterance_ids):,} clips: {about[0]}.",
         *told,
         "",
         *markdown_table(rows),
@@ -164,8 +170,14 @@ def write(
         *markdown_table(pairs),
         "",
     ]
-    write_text(folder / PAGE, "\n".join(page))
-    return [folder / name for name in (PAGE, TABLE, PAIRS, CHANGED)]
+    write_text(folder / MARKDOWN, "\n".join(page))
+    write_text(folder / PAGE, render_comparison(found, about=about))
+    return [folder / name for name in names]
+
+
+def _class_row(each: ClassStanding, standings: Sequence[Standing]) -> dict[str, Any]:
+    shares = {f"right % of {model.name}": _percent(share) for model, share in zip(standings, each.right, strict=True)}
+    return {"label": each.label, "clips": each.clips, **shares}
 
 
 def _measured_on(model: Compared) -> str:

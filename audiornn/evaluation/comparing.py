@@ -57,6 +57,16 @@ class Standing:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ClassStanding:
+    """The clips of one class."""
+
+    label: str
+    clips: int
+    right: tuple[float, ...]
+    """Share of them, by model, the mean over its runs."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Comparison:
     """What `compare` finds."""
 
@@ -66,6 +76,8 @@ class Comparison:
     standings: list[Standing]
     pairs: list[Pair]
     """Every model with every later one."""
+    classes: list[ClassStanding]
+    """Those that clips are of; none for several labels."""
     changed: list[dict[str, Any]]
     """A row for each clip that not all have right, or wrong: its target, and each run's answer."""
 
@@ -110,6 +122,7 @@ def compare(models: Sequence[Compared], *, seed: int = 0, resamples: int = RESAM
             _pair(one, other, of_model[i], of_model[j], draws, over="clips" if groups is None else "groups")
             for (i, one), (j, other) in combinations(enumerate(models), 2)
         ],
+        classes=_classes(first, places[id(first)], of_model),
         changed=list(_changed(models, places, right)),
     )
 
@@ -206,6 +219,18 @@ def _pair(one: Compared, other: Compared, first: Floats, second: Floats, draws: 
         only_second=counts[1],
         p_value=counts[2],
     )
+
+
+def _classes(run: TaskEvaluation, places: NDArray[np.int64], of_model: Sequence[Floats]) -> list[ClassStanding]:
+    if not isinstance(run, Evaluation):
+        return []
+    targets = run.targets[places]
+    chosen = ((label, targets == number) for number, label in enumerate(run.labels))
+    return [
+        ClassStanding(label=label, clips=int(own.sum()), right=tuple(float(right[own].mean()) for right in of_model))
+        for label, own in chosen
+        if own.any()
+    ]
 
 
 def _changed(

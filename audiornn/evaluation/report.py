@@ -69,7 +69,7 @@ def render_report(
         "audiornn.evaluation",
         template,
         title=title or _title(evaluation),
-        script="report.js",
+        scripts=["report.js", "sorting.js"],
         filters={"percent": format_percent, "bare_percent": _bare_percent},
         evaluation=evaluation,
         seconds=None if evaluation.durations is None else float(evaluation.durations.sum()),

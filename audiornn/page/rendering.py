@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from typing import Any
 
@@ -25,7 +25,7 @@ def render_page(
     template: str,
     *,
     title: str,
-    script: str | None = None,
+    scripts: Sequence[str] = (),
     filters: Mapping[str, Callable[..., Any]] | None = None,
     **content: Any,
 ) -> str:
@@ -35,7 +35,7 @@ def render_page(
         package: its folder ``page`` holds the template and the script.
         template: file name; it extends ``layout.html.jinja``, which has the style sheet and the policy.
         title: any text.
-        script: file name; None = no script may run.
+        scripts: file names, there or in this package; without any no script may run.
         filters: beside ``plain`` (text without lone surrogates), ``short`` (a number) and ``duration`` (seconds).
         content: what the template shows.
     """
@@ -45,7 +45,7 @@ def render_page(
         undefined=StrictUndefined,
     )
     environment.filters |= {"plain": escape_text, "short": short_number, "duration": duration_text, **(filters or {})}
-    code = "" if script is None else resources.files(package).joinpath("page", script).read_text("utf-8")
+    code = "\n".join(_read_script(package, name) for name in scripts)
     digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
     return environment.get_template(template).render(
         title=escape_text(title),
@@ -54,6 +54,11 @@ def render_page(
         script_source=Markup(f"'sha256-{digest}'" if code else "'none'"),
         **content,
     )
+
+
+def _read_script(package: str, name: str) -> str:
+    own = resources.files(package).joinpath("page", name)
+    return (own if own.is_file() else resources.files(_SHARED).joinpath(name)).read_text("utf-8")
 
 
 def short_number(value: float) -> str:
