@@ -24,7 +24,7 @@ _MODEL_WORD = re.compile(r"^model=")
 # The setting that the first word of a verb is where it is none itself: `audiornn store list`.
 _FIRST_WORDS = {"store": "action"}
 # The setting that words of a verb are which are none themselves: `audiornn compare runs/a runs/b`.
-_LISTED_WORDS = {"compare": "runs", "robustness": "models"}
+_LISTED_WORDS = {"compare": "runs", "report": "runs", "robustness": "models"}
 _LONGEST_LINE = 1_500
 SPINS = 2_000
 """How often a thread of torch looks for something to do before it sleeps: for some 20 microseconds."""

@@ -18,6 +18,7 @@ VERBS = {
     "store": "list prepared corpora, verify their bytes, remove what is not wanted",
     "train": "train a classifier: a run folder with model, metrics and report",
     "evaluate": "measure a model on a corpus: accuracy with intervals, confusion matrix, report",
+    "report": "tell the state of runs, and make their pages anew from what they have saved",
     "compare": "tell models apart on the same clips: differences, exact tests, clips that changed sides",
     "robustness": "measure models in noise, in rooms, through codecs, at other levels and speeds",
     "calibrate": "choose a model's temperature and what it rejects, on data of your own",

@@ -152,6 +152,42 @@ class RunFolder:
         except (OSError, ValueError, KeyError, TypeError):
             return ""
 
+    @property
+    def state_now(self) -> str:
+        """`state`, but ``dead`` where it was running when its process went without a word."""
+        state = self.state
+        return "dead" if state == "running" and not self._is_worked_on() else state
+
+    def _is_worked_on(self) -> bool:
+        from filelock import FileLock, Timeout
+
+        path = self.path / ".lock"
+        try:
+            if path.is_file():
+                FileLock(path).acquire(blocking=False).lock.release()
+        except Timeout:
+            return True
+        except OSError:  # a folder of somebody else's
+            pass
+        return False
+
+    def history(self) -> list[dict[str, float]]:
+        """One row for each epoch that is done.
+
+        Raises:
+            ConfigError: it can't be read.
+        """
+        from audiornn.files.tables import read_rows
+
+        path = self.path / "metrics.csv"
+        if not path.is_file():
+            return []
+        rows = read_rows(path)
+        try:
+            return [{name: float(value) for name, value in row.items() if value != ""} for row in rows]
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"expected numbers in '{path}', got: {error}") from error
+
 
 def write_json(path: Path, document: Any) -> None:
     """Write a document as JSON; the file appears whole or not at all."""

@@ -63,6 +63,12 @@ class ModelSpec:
         return Clock(clock.first_seconds, clock.frame_rate / self.model.encoder.stem.frame_stride)
 
     @property
+    def settings(self) -> dict[str, Any]:
+        """What is heard, network and training, nested."""
+        spec = dataclasses.asdict(self)
+        return {name: spec[name] for name in ("audio", "features", "streams", "model", "training")}
+
+    @property
     def inputs(self) -> Inputs:
         """What the network hears."""
         return Inputs(audio=self.audio, features=self.features, streams=self.streams)

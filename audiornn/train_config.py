@@ -147,3 +147,22 @@ class TrainConfig:
             tasks = self.objective.build(UtteranceSource(rows)).specs
             for teacher in teachers:
                 lessons_of(teacher, tasks)
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """The settings of a `TrainConfig`, nested, of the file that the command line has kept of all of them.
+
+    Raises:
+        ConfigError: it can't be read.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError  # type: ignore[import-untyped]
+
+    try:
+        document = OmegaConf.to_container(OmegaConf.load(path))
+    except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
+        raise ConfigError(f"expected settings in '{path}', got: {str(error).splitlines()[0]}") from error
+    if not isinstance(document, dict):
+        raise ConfigError(f"expected settings in '{path}', got a {type(document).__name__}")
+    return {name: document[name] for name in TrainConfig.__dataclass_fields__ if name in document}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -98,8 +97,7 @@ class Classifier:
     @property
     def settings(self) -> dict[str, Any]:
         """What is heard, network and training, nested."""
-        spec = dataclasses.asdict(self.spec)
-        return {name: spec[name] for name in ("audio", "features", "streams", "model", "training")}
+        return self.spec.settings
 
     @property
     def tasks(self) -> list[TaskSpec]:
