@@ -155,14 +155,26 @@ def read_settings(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: it can't be read.
     """
+    try:
+        return parse_settings(path.read_text("utf-8"), f"'{path}'")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"expected settings in '{path}', got: {error}") from error
+
+
+def parse_settings(text: str, source: str) -> dict[str, Any]:
+    """`read_settings` of what the file holds.
+
+    Raises:
+        ConfigError: it holds anything else; names ``source``.
+    """
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
     from yaml import YAMLError  # type: ignore[import-untyped]
 
     try:
-        document = OmegaConf.to_container(OmegaConf.load(path))
-    except (OSError, ValueError, YAMLError, OmegaConfBaseException) as error:
-        raise ConfigError(f"expected settings in '{path}', got: {str(error).splitlines()[0]}") from error
+        document = OmegaConf.to_container(OmegaConf.create(text))
+    except (ValueError, YAMLError, OmegaConfBaseException) as error:
+        raise ConfigError(f"expected settings in {source}, got: {str(error).splitlines()[0]}") from error
     if not isinstance(document, dict):
-        raise ConfigError(f"expected settings in '{path}', got a {type(document).__name__}")
-    return {name: document[name] for name in TrainConfig.__dataclass_fields__ if name in document}
+        raise ConfigError(f"expected settings in {source}, got a {type(document).__name__}")
+    return {str(name): document[name] for name in TrainConfig.__dataclass_fields__ if name in document}

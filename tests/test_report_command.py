@@ -113,3 +113,23 @@ def test_state_is_told_where_the_folder_can_not_be_written(tmp_path):
     (tmp_path / ".lock").touch()
     (tmp_path / ".lock").chmod(0)
     assert RunFolder(tmp_path).state_now == "dead"
+
+
+def test_resuming_with_other_settings_is_refused_unless_it_is_meant(copied):
+    """What differs is told; where things lie, and what they are computed on, may differ."""
+    RunFolder(copied).write_status("failed")
+    resume = f"resume={copied}"
+    changes = ("trainer.max_epochs=3", "optimizer.weight_decay=0.5")
+    assert_refused(
+        *("train", resume, *changes),
+        cwd=copied.parent,
+        says=("trainer.max_epochs=3 (was 2)", "optimizer.weight_decay=0.5 (was ", "or say resume_changed=true"),
+    )
+    assert RunFolder(copied).state == "failed"
+    harmless = ("trainer.num_threads=1", "loader.eval_batch_size=7", "tensorboard=true")
+    assert "changed since" not in succeed("train", resume, *harmless, cwd=copied.parent)
+    printed = succeed("train", resume, *changes, "resume_changed=true", cwd=copied.parent)
+    assert "changed since the run was started: trainer.max_epochs=3 (was 2)" in printed
+    assert len(RunFolder(copied).history()) == 3
+    # The changed ones are those of the run from now on.
+    succeed("train", resume, cwd=copied.parent)

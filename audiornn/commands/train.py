@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,15 @@ from audiornn.evaluation import SplitEvaluation
 from audiornn.files.atomic import check_writable
 from audiornn.objectives import ObjectiveConfig
 from audiornn.runs import RunFolder
-from audiornn.train_config import TrainConfig
+from audiornn.train_config import TrainConfig, parse_settings, read_settings
 from audiornn.training import evaluate_test, take_part, train
+
+_WHERE = (
+    *("data.path", "init", "teacher", "strict", "tensorboard", "loader.num_workers", "loader.on_device"),
+    *("loader.eval_batch_size", "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.num_threads"),
+    *("trainer.strategy", "trainer.profiler"),
+)
+"""Settings of where things lie and what they are computed on; models to start from are known by their digests."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +42,7 @@ class TrainCommand(TrainConfig):
     runs_dir: str
     run_dir: str
     resume: str | None = None
+    resume_changed: bool = False
     folds: Any = None
     evaluate_test: bool = False
     download: bool = False
@@ -56,6 +65,13 @@ def run(command: TrainCommand, *, settings_yaml: str, overrides: list[str]) -> f
     settings = {field.name: getattr(command, field.name) for field in dataclasses.fields(TrainConfig)}
     run_folder = RunFolder(Path(command.run_dir))
     check_writable(run_folder.config)
+    told = _changes(run_folder, settings_yaml) if command.resume is not None else []
+    if told and not command.resume_changed:
+        raise ConfigError(
+            f"resume: expected the settings that '{run_folder.path}' was started with, got {', '.join(told)}; leave "
+            "them out, or say resume_changed=true to go on with them"
+        )
+    print_lines(f"changed since the run was started: {change}" for change in told)
     if command.trainer.num_nodes > 1 and command.folds is not None:
         raise ConfigError(f"folds: expected one machine, got trainer.num_nodes={command.trainer.num_nodes}")
     if command.download:
@@ -63,6 +79,28 @@ def run(command: TrainCommand, *, settings_yaml: str, overrides: list[str]) -> f
         fetch_corpus(command.data, data_dir, mirror=command.mirror, keep_archives=command.keep_archives)
     run_once = _run_once if command.folds is None else _run_folds
     return run_once(command, TrainConfig(**settings), run_folder, settings_yaml, overrides)
+
+
+def _changes(run_folder: RunFolder, settings_yaml: str) -> list[str]:
+    """What of a run's settings is other than when it was started, and may change what comes out."""
+    if not run_folder.config.is_file():
+        return []
+    earlier = _flat(read_settings(run_folder.config))
+    now = _flat(parse_settings(settings_yaml, "the settings"))
+    return [
+        f"{name}={now[name]} (was {earlier[name]})"
+        for name in now
+        # What is not in the file is of a version that had no such setting; then it can't have been another.
+        if name in earlier and now[name] != earlier[name] and not name.startswith(_WHERE)
+    ]
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Leaves by dotted names."""
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+    return found
 
 
 def _run_once(
