@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import pickle
 import shutil
 import uuid
+import warnings
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,14 +88,19 @@ class TrainingCheckpoint:
 
 
 def read_training_checkpoint(path: Path) -> TrainingCheckpoint:
-    """Read a checkpoint of a run, without running code from it.
+    """Read a checkpoint of a run, without running code from it; each of its parts must have its checksum.
 
     Raises:
         ModelError: missing, damaged or foreign.
     """
     prefix = "network."
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with zipfile.ZipFile(path) as archive:
+            if damaged := archive.testzip():  # torch reads past it
+                raise zipfile.BadZipFile(damaged)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pickles that it refuses right afterwards
+            content = torch.load(path, map_location="cpu", weights_only=True)
         state = content["state_dict"]
         return TrainingCheckpoint(
             network={name[len(prefix) :]: value for name, value in state.items() if name.startswith(prefix)},
@@ -102,8 +108,11 @@ def read_training_checkpoint(path: Path) -> TrainingCheckpoint:
             history=content["history"],
             identity=content["identity"],
         )
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, KeyError, TypeError) as error:
-        raise ModelError(f"expected a checkpoint of a run at '{path}', got none that can be read: {error}") from error
+    except Exception as error:  # of foreign bytes torch raises anything
+        what = error.strerror if isinstance(error, OSError) and error.filename else "a damaged or foreign file"
+        best = path.with_name("best.ckpt")
+        instead = f"; '{best}', of an earlier epoch, may be put in its place" if path != best and best.is_file() else ""
+        raise ModelError(f"expected a checkpoint of a run at '{path}', got {what}{instead}") from error
 
 
 def write_weights(path: Path, network: torch.nn.Module) -> None:

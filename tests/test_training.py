@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import math
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from badfiles import one_bit_changed
 from commandline import start, succeed
 from interrupting import pulled_plug
 from toy import TINY_FEATURES, TINY_MODEL, write_corpus
@@ -211,13 +213,20 @@ def test_run_is_not_resumed_with_other_data_or_another_network(data_dir, tmp_pat
         run(config, data_dir, tmp_path / "run", resume=True)
 
 
-def test_damaged_checkpoint_is_named(data_dir, tmp_path):
-    config = settings(data_dir, trainer={"max_epochs": 1})
-    run(config, data_dir, tmp_path / "run")
-    path = RunFolder(tmp_path / "run").last_checkpoint
-    path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(ModelError, match=r"expected a checkpoint of a run at .*last\.ckpt"):
-        run(config, data_dir, tmp_path / "run", resume=True)
+def test_damaged_checkpoint_is_named_and_an_earlier_one_takes_its_place(data_dir, tmp_path, monkeypatch):
+    """One bit is enough. What is gone on with from the earlier one ends as if nothing had happened."""
+    config = settings(data_dir, trainer={"max_epochs": 4})
+    whole = run(config, data_dir, tmp_path / "whole")
+    stopped = RunFolder(tmp_path / "stopped")
+    with pulled_plug(monkeypatch, epoch=2, batch=1):
+        run(config, data_dir, stopped.path)
+    stopped.last_checkpoint.write_bytes(one_bit_changed(stopped.last_checkpoint.read_bytes()))
+    says = r"expected a checkpoint of a run at .*last\.ckpt', got a damaged .*; '.*best\.ckpt', of an earlier epoch"
+    with pytest.raises(ModelError, match=says):
+        run(config, data_dir, stopped.path, resume=True)
+    shutil.copy(stopped.checkpoint("best"), stopped.last_checkpoint)
+    again = run(config, data_dir, stopped.path, resume=True)
+    assert_same_run(tmp_path / "whole", stopped.path, (whole, again))
 
 
 def test_automatic_precision_is_what_the_device_computes_in(monkeypatch):

@@ -164,7 +164,7 @@ def load_evaluation(folder: str | os.PathLike[str]) -> TaskEvaluation:
         seed = int(provenance["bootstrap"]["seed"])
     except OSError as error:
         raise ConfigError(f"expected to read '{path}', got: {error.strerror or error}") from error
-    except (ValueError, KeyError, TypeError, dacite.DaciteError, AudiornnError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, dacite.DaciteError, AudiornnError) as error:
         raise ConfigError(f"expected the figures of an evaluation in '{path}', got: {error!r}") from error
     rows = read_rows(table)
     try:
