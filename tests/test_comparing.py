@@ -12,6 +12,7 @@ from commandline import assert_refused, succeed
 from scipy.stats import binomtest
 from toy import TINY_OVERRIDES, write_corpus
 
+from audiornn.commands.compare import short_names
 from audiornn.errors import ConfigError
 from audiornn.evaluation import Evaluation, comparison_page, evaluate_predictions
 from audiornn.evaluation.comparing import Compared, compare
@@ -190,6 +191,12 @@ def test_markdown_holds_what_is_said_as_text():
     assert lines == ["| name | n |", "|---|---:|", r"| &lt;script&gt;\|` | 1.5 |", r"| \\n |  |"]
 
 
+def test_runs_of_a_model_are_named_by_what_they_share():
+    assert short_names(["runs/a-0,runs/a-1", "b"]) == ["runs/a (2 runs)", "b"]
+    for words in (["x0,x1", "x2,x3"], ["a,b", "c"]):
+        assert short_names(words) == words
+
+
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two models of a corpus, measured on its test split."""
@@ -216,7 +223,7 @@ def test_command_prints_and_writes_the_comparison(workplace):
     assert {path.name for path in (workplace / "found").iterdir()} == {
         *("comparison.html", "comparison.md", "models.csv", "pairs.csv", "classes.csv", "changed.csv")
     }
-    assert "runs/0,runs/1" in succeed("compare", "runs/0,runs/1", "runs/1", "split=validation", cwd=workplace)
+    assert "runs (2 runs)" in succeed("compare", "runs/0,runs/1", "runs/1", "split=validation", cwd=workplace)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +49,11 @@ def run(command: CompareCommand) -> int:
     from audiornn.evaluation import load_evaluation
     from audiornn.evaluation.comparing import Compared, compare
 
-    models = [Compared(word, [load_evaluation(folder) for folder in own]) for word, own in folders.items()]
+    names = short_names(list(folders))
+    models = [
+        Compared(name, [load_evaluation(folder) for folder in own])
+        for name, own in zip(names, folders.values(), strict=True)
+    ]
     found = compare(models, seed=command.seed)
     rows, pairs = standing_rows(found), [pair_row(pair) for pair in found.pairs]
     print_table(f"{len(found.utterance_ids):,} clips", rows)
@@ -60,6 +65,18 @@ def run(command: CompareCommand) -> int:
         for path in write(found, models, rows, pairs, told, Path(command.output)):
             print_lines([str(path)])
     return 0
+
+
+def short_names(words: Sequence[str]) -> list[str]:
+    """Several runs by what their names begin with, where that tells the models apart.
+
+    >>> short_names(["runs/a-0,runs/a-1", "runs/b"])
+    ['runs/a (2 runs)', 'runs/b']
+    """
+    parts = [word.split(",") for word in words]
+    shared = [os.path.commonprefix(own).rstrip("-_/. ") for own in parts]  # noqa: RUF071  # of characters: runs/a-0
+    short = [f"{begin} ({len(own)} runs)" if len(own) > 1 else own[0] for begin, own in zip(shared, parts, strict=True)]
+    return short if len(set(short)) == len(short) and all(shared) else list(words)
 
 
 def evaluation_folder(path: Path, split: str, task: str | None) -> Path:
