@@ -168,7 +168,11 @@ def parse_intervals(cell: str) -> list[Interval]:
             raise ValueError(f"{json.dumps(entry)} in it")
         if any(isinstance(value, bool) or not isinstance(value, int | float) for value in values[:2]):
             raise ValueError(f"{json.dumps(entry)} in it")
-        start, end, label = round(float(values[0]), 4), round(float(values[1]), 4), values[2].strip()
+        try:
+            start, end = (round(float(value), 4) for value in values[:2])
+        except OverflowError:
+            raise ValueError("a time in it that is no number of seconds") from None
+        label = values[2].strip()
         if not (0 <= start < end < math.inf and label):
             raise ValueError(f"{json.dumps(entry)} in it, which does not start before it ends")
         intervals.append((start, end, label))
