@@ -22,6 +22,7 @@ def render_comparison(found: Comparison, *, about: Sequence[str] = ()) -> str:
     """
     models = [escape_text(each.name) for each in found.standings]
     changed = sorted(found.changed, key=lambda row: row["right"])
+    low, high = min(each.figure.low for each in found.standings), max(each.figure.high for each in found.standings)
     answers = [name for name in (changed[0] if changed else {}) if name.startswith("answer of ")]
     return render_page(
         "audiornn.evaluation",
@@ -32,7 +33,11 @@ def render_comparison(found: Comparison, *, about: Sequence[str] = ()) -> str:
         found=found,
         about=[escape_text(line) for line in about],
         models=models,
-        standings=list(zip(models, found.standings, strict=True)),
+        standings=[
+            (name, each, *((edge - low) / max(high - low, 1e-9) for edge in (each.figure.low, each.figure.high)))
+            for name, each in zip(models, found.standings, strict=True)
+        ],
+        span=f"{format_percent(low, unit=False)} to {format_percent(high)}",
         pairs=[(escape_text(pair.first), escape_text(pair.second), pair) for pair in found.pairs],
         classes=[(escape_text(each.label), each) for each in found.classes],
         num_runs=sum(each.spread.count for each in found.standings),

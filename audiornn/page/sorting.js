@@ -23,7 +23,7 @@ function sortBy(heading) {
   body.append(...rows);
 }
 
-for (const heading of document.querySelectorAll("table.sortable th")) {
+for (const heading of document.querySelectorAll("table.sortable th:not(.unsorted)")) {
   const button = document.createElement("button");
   button.textContent = heading.textContent;
   heading.replaceChildren(button);
