@@ -7,6 +7,7 @@ memory grows. What it finds becomes a test of its own.
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import os
 import shutil
@@ -14,7 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -166,14 +167,21 @@ def targets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Target]:
     }
 
 
-def longest(name: str) -> settings:
-    count = 40 if name in ("archives", "recordings") else 80
-    return settings(
-        max_examples=10**6 if SECONDS else count,
-        deadline=None,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-    )
+def attack_again_and_again(attack: Callable[[Any], None], drawn: st.SearchStrategy[Any], count: int) -> None:
+    """With ``count`` files, and with so many others until the time is over."""
+    chosen = settings(max_examples=count, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    ends = time.monotonic() + SECONDS
+    for number in itertools.count():
+
+        @chosen
+        @seed(20261122 + number)
+        @given(drawn)
+        def once(value: Any) -> None:
+            attack(value)
+
+        once()
+        if time.monotonic() >= ends:
+            return
 
 
 @pytest.mark.parametrize(
@@ -182,21 +190,17 @@ def longest(name: str) -> settings:
 )
 def test_what_was_tampered_with_is_refused_or_read(targets, tmp_path, name):
     target = targets[name]
-    path, ends, tried = tmp_path / target.name, time.monotonic() + SECONDS, []
+    path, tried = tmp_path / target.name, []
 
-    @seed(int(time.time()) if SECONDS else 20261122)
-    @longest(name)
-    @given(st.sampled_from(target.examples).flatmap(tampered))
     def attack(content: bytes) -> None:
-        if SECONDS and time.monotonic() > ends:
-            return
         path.write_bytes(content)
         said = answer(lambda: target.read(path))
         assert said.strip() and len(said) < 5_000
         tried.append(peak_memory() or 0)
 
     with small_files(200_000_000):
-        attack()
+        drawn = st.sampled_from(target.examples).flatmap(tampered)
+        attack_again_and_again(attack, drawn, 40 if name in ("archives", "recordings") else 80)
     assert len(tried) >= 20
     grown = tried[-1] - tried[len(tried) // 2]
     assert grown < 50_000_000, f"memory grew by {grown} bytes over the second half of {len(tried)} files"
@@ -216,15 +220,13 @@ def test_saved_answers_that_were_tampered_with(tmp_path, rng):
     save_evaluation(evaluation, tmp_path)
     whole = {name: (tmp_path / name).read_bytes() for name in ("metrics.json", "predictions.csv")}
 
-    @seed(20261122)
-    @longest("answers")
-    @given(st.sampled_from(sorted(whole)).flatmap(lambda name: st.tuples(st.just(name), tampered(whole[name]))))
     def attack(change: tuple[str, bytes]) -> None:
         for name, content in {**whole, change[0]: change[1]}.items():
             (tmp_path / name).write_bytes(content)
         assert answer(lambda: load_evaluation(tmp_path)).strip()
 
-    attack()
+    drawn = st.sampled_from(sorted(whole)).flatmap(lambda name: st.tuples(st.just(name), tampered(whole[name])))
+    attack_again_and_again(attack, drawn, 80)
 
 
 def test_settings_of_a_loaded_model_that_were_tampered_with_as_json(tmp_path):
@@ -239,9 +241,6 @@ def test_settings_of_a_loaded_model_that_were_tampered_with_as_json(tmp_path):
         max_leaves=5,
     )
 
-    @seed(20261122)
-    @longest("settings")
-    @given(st.data())
     def attack(data: st.DataObject) -> None:
         changed = json.loads(json.dumps(document))
         place = changed
@@ -257,7 +256,7 @@ def test_settings_of_a_loaded_model_that_were_tampered_with_as_json(tmp_path):
             lambda: load(tmp_path / "model", device="cpu", engine="torch").predict(clip, sample_rate=16_000)
         ).strip()
 
-    attack()
+    attack_again_and_again(attack, st.data(), 80)
 
 
 def test_findings():
