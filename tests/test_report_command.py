@@ -121,9 +121,14 @@ def test_resuming_with_other_settings_is_refused_unless_it_is_meant(copied):
     resume = f"resume={copied}"
     changes = ("trainer.max_epochs=3", "optimizer.weight_decay=0.5")
     assert_refused(
-        *("train", resume, *changes),
+        *("train", resume, *changes, "teacher_weight=0.9"),
         cwd=copied.parent,
-        says=("trainer.max_epochs=3 (was 2)", "optimizer.weight_decay=0.5 (was ", "or say resume_changed=true"),
+        says=(
+            "trainer.max_epochs=3 (was 2)",
+            "teacher_weight=0.9 (was 0.5)",
+            "optimizer.weight_decay=0.5 (was ",
+            "or say resume_changed=true",
+        ),
     )
     assert RunFolder(copied).state == "failed"
     harmless = ("trainer.num_threads=1", "loader.eval_batch_size=7", "tensorboard=true")

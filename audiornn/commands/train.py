@@ -91,7 +91,7 @@ def _changes(run_folder: RunFolder, settings_yaml: str) -> list[str]:
         f"{name}={now[name]} (was {earlier[name]})"
         for name in now
         # What is not in the file is of a version that had no such setting; then it can't have been another.
-        if name in earlier and now[name] != earlier[name] and not name.startswith(_WHERE)
+        if name in earlier and now[name] != earlier[name] and name not in _WHERE
     ]
 
 
