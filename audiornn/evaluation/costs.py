@@ -94,9 +94,9 @@ def measure_cost(classifier: Classifier, store: Store, rows: NDArray[np.int64], 
     middle = int(rows[np.argsort(durations, kind="stable")[len(rows) // 2]])
     one = [store.signals(middle)]
     chosen = rows[np.linspace(0, len(rows) - 1, min(batch_size, len(rows))).round().astype(np.int64)]
+    while len(chosen) > 1 and store.num_samples[chosen].sum() > _MOST_AUDIO * store.sample_rate:
+        chosen = chosen[: len(chosen) // 2]
     many = [store.signals(row) for row in chosen.tolist()]
-    while len(many) > 1 and sum(each.seconds for each in many) > _MOST_AUDIO:
-        many = many[: len(many) // 2]
     parameters, operations = _size(classifier.spec)
     alone = _seconds(lambda: classifier.run(one))
     together = _seconds(lambda: classifier.run(many, batch_size=batch_size))
