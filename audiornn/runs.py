@@ -81,9 +81,19 @@ class RunFolder:
         return self.path / "overrides.json"
 
     @property
+    def metrics(self) -> Path:
+        """One row for each epoch that is done."""
+        return self.path / "metrics.csv"
+
+    @property
     def log(self) -> Path:
         """What was printed."""
         return self.path / "train.log"
+
+    @property
+    def _lock(self) -> Path:
+        """Held while the run is worked on."""
+        return self.path / ".lock"
 
     def write_status(self, state: str, **details: Any) -> None:
         """Record ``running``, ``finished`` or ``failed``, with the time."""
@@ -116,7 +126,7 @@ class RunFolder:
 
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.path / ".lock").acquire(blocking=False)
+            lock = FileLock(self._lock).acquire(blocking=False)
         except Timeout as error:
             raise ConfigError(
                 f"expected a run that nobody is working on, got '{self.path}', which is being trained"
@@ -161,10 +171,9 @@ class RunFolder:
     def _is_worked_on(self) -> bool:
         from filelock import FileLock, Timeout
 
-        path = self.path / ".lock"
         try:
-            if path.is_file():
-                FileLock(path).acquire(blocking=False).lock.release()
+            if self._lock.is_file():
+                FileLock(self._lock).acquire(blocking=False).lock.release()
         except Timeout:
             return True
         except OSError:  # a folder of somebody else's
@@ -172,21 +181,20 @@ class RunFolder:
         return False
 
     def history(self) -> list[dict[str, float]]:
-        """One row for each epoch that is done.
+        """What `metrics` holds; nothing before the first epoch.
 
         Raises:
             ConfigError: it can't be read.
         """
         from audiornn.files.tables import read_rows
 
-        path = self.path / "metrics.csv"
-        if not path.is_file():
+        if not self.metrics.is_file():
             return []
-        rows = read_rows(path)
+        rows = read_rows(self.metrics)
         try:
             return [{name: float(value) for name, value in row.items() if value != ""} for row in rows]
         except (TypeError, ValueError) as error:
-            raise ConfigError(f"expected numbers in '{path}', got: {error}") from error
+            raise ConfigError(f"expected numbers in '{self.metrics}', got: {error}") from error
 
 
 def write_json(path: Path, document: Any) -> None:

@@ -115,7 +115,8 @@ class ClassifierTraining(pl.LightningModule):
         self.drawn_at_once = 0
         """Rows of the store, for which all draws of an epoch are made together, on the device; 0 = batch by batch."""
         self._drawn: tuple[int, Tensor] | None = None
-        self._prepared: Prepared | None = None
+        self._kept: list[Prepared] | None = None
+        """What was prepared in the first pass of a step that takes two."""
 
     def train(self, mode: bool = True) -> ClassifierTraining:
         """As `torch.nn.Module.train`, but for frozen parts, whose statistics don't move either."""
@@ -154,9 +155,9 @@ class ClassifierTraining(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Loss of a batch."""
-        prepared = self._prepared or self.prepare(batch, batch_index)
-        if self._optimizer_config.sam_rho:
-            self._prepared = prepared
+        prepared = self._kept[0] if self._kept else self.prepare(batch, batch_index)
+        if self._kept is not None:
+            self._kept[:] = [prepared]
         batch, targets, mixture, masked, unmasked, taught = prepared
         # Weights that are left out follow from the step alone: they are the same in every process.
         self._seed_torch([self._seed, self.current_epoch, batch_index])
@@ -310,11 +311,14 @@ class ClassifierTraining(pl.LightningModule):
 
         What is recorded is of the weights themselves: the loss, and statistics of normalisation.
         """
-        loss = closure()
-        statistics = [buffer.clone() for buffer in self.network.buffers()]
-        with sharpest_nearby(self.network.parameters(), rho):
-            closure()
-        self._prepared = None
+        self._kept = []
+        try:
+            loss = closure()
+            statistics = [buffer.clone() for buffer in self.network.buffers()]
+            with sharpest_nearby(self.network.parameters(), rho):
+                closure()
+        finally:
+            self._kept = None
         self._train_losses.pop()
         for buffer, before in zip(self.network.buffers(), statistics, strict=True):
             buffer.copy_(before)

@@ -49,7 +49,7 @@ def build_trainer(
     figure, mode = monitor
     callbacks: list[Callback] = [
         OtherProcess(RunFolder(run_dir).log, config.num_threads),
-        HistoryTable(run_dir / "metrics.csv"),
+        HistoryTable(RunFolder(run_dir).metrics),
         MovableCheckpoint(folder, "best", monitor=figure, mode=mode, enable_version_counter=False),
         # Of its own: `save_last` of the one above writes nothing in an epoch that is not the best.
         MovableCheckpoint(folder, "last", enable_version_counter=False),
