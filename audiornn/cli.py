@@ -5,13 +5,17 @@ What a user can mend ends as one line on standard error and exit code 2; anythin
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
 import re
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from importlib import import_module
+from typing import NoReturn
 
 import audiornn
 from audiornn.errors import AudiornnError, ConfigError
@@ -37,7 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if sys.stdout is None:  # closed by the shell
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - until the end
     try:
-        code = _run(list(sys.argv[1:] if arguments is None else arguments))
+        with stoppable():
+            code = _run(list(sys.argv[1:] if arguments is None else arguments))
         sys.stdout.flush()  # here, where a reader that has gone is noticed, and a full disk
         return code
     except AudiornnError as error:
@@ -81,6 +86,23 @@ def _run(words: Sequence[str]) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr, force=True)
     logging.getLogger("audiornn").setLevel(logging.INFO)
     return run_verb(verb, rest)
+
+
+@contextlib.contextmanager
+def stoppable() -> Iterator[None]:
+    """Inside, SIGTERM is what Ctrl-C is: what is begun is put away, and what is done is kept."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(*_: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _drop_output() -> None:

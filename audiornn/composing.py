@@ -23,6 +23,7 @@ from audiornn.config import register
 from audiornn.errors import AudiornnError, ConfigError
 from audiornn.help import conf_dir
 from audiornn.overrides import listed_of, quoted, values_of
+from audiornn.runs import RunFolder, resolve_resume
 
 
 def run_composed(verb: str, overrides: Sequence[str]) -> int:
@@ -112,18 +113,39 @@ def _resumed(overrides: list[str]) -> list[str]:
     """With ``resume=...``: the overrides of the run that is gone on with, before those given now."""
     wanted = values_of(overrides, "resume")
     rest = [word for word in overrides if not word.startswith("resume=")]
-    if not wanted or wanted[-1].lower() in ("none", "false", ""):
+    if not wanted or wanted[-1].lower() in ("none", "null", "false", ""):
         return rest
-    from audiornn.runs import resolve_resume
-
+    if wanted[-1].lower() == "auto":
+        return _started_or_resumed(rest)
     run = resolve_resume(wanted[-1], _runs_dir(overrides))
-    path = run.overrides
+    return _going_on(run, rest)
+
+
+def _started_or_resumed(words: list[str]) -> list[str]:
+    """With ``resume=auto``: as they are where ``run_dir`` holds no run yet, else as for the run in it."""
+    named = values_of(words, "run_dir")
+    if not named:
+        raise ConfigError("resume=auto: expected run_dir=..., the folder to begin in and to go on with, got none")
+    run = RunFolder(Path(named[-1]))
+    if not run.state:
+        return words
+    # The same command was given before; what is a model's short name there is told in full in what was kept.
+    earlier = {word.partition("=")[0] for word in _told_before(run)} & {"init", "teacher"}
+    return _going_on(run, [word for word in words if word.partition("=")[0] not in {*earlier, "run_dir"}])
+
+
+def _going_on(run: RunFolder, words: Sequence[str]) -> list[str]:
+    earlier, folder = _told_before(run), quoted(str(run.path))
+    return [*earlier, *(word for word in words if word not in earlier), f"resume={folder}", f"run_dir={folder}"]
+
+
+def _told_before(run: RunFolder) -> list[str]:
     try:
-        earlier = json.loads(path.read_text("utf-8"))
+        return list(json.loads(run.overrides.read_text("utf-8")))
     except (OSError, ValueError) as error:
-        raise ConfigError(f"resume: could not read the settings of the earlier run from '{path}': {error}") from error
-    folder = quoted(str(run.path))
-    return [*earlier, *rest, f"resume={folder}", f"run_dir={folder}"]
+        raise ConfigError(
+            f"resume: could not read the settings of the earlier run from '{run.overrides}': {error}"
+        ) from error
 
 
 def _with_models(overrides: list[str]) -> list[str]:

@@ -144,13 +144,14 @@ class RunFolder:
 
     def _start(self, record: Mapping[str, Any]) -> None:
         try:
-            self.write_status("running")
             write_json(self.path / "environment.json", environment())
             for name, content in record.items():
                 if isinstance(content, str):
                     write_text(self.path / name, content)
                 else:
                     write_json(self.path / name, content)
+            # Last: it makes the folder a run, which can be gone on with.
+            self.write_status("running")
         except OSError as error:
             raise ConfigError(f"could not write the run folder '{self.path}': {error.strerror}") from error
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from audiornn.help import VERBS
 
-_PRELOADED = [f"audiornn.commands.{verb}" for verb in VERBS] + [
+PRELOADED = [f"audiornn.commands.{verb}" for verb in VERBS] + [
     "audiornn.engine",
     "audiornn.evaluation.report",
     "audiornn.evaluation.pictures",
@@ -53,7 +53,7 @@ class Running:
     """A command that has been started; its outputs go to files in ``folder``."""
 
     def __init__(self, words: Sequence[str], cwd: Path, environment: dict[str, str], folder: Path) -> None:
-        forkserver.set_forkserver_preload(_PRELOADED)
+        forkserver.set_forkserver_preload(PRELOADED)
         self._outputs = [folder / name for name in ("stdout", "stderr")]
         self._command = [sys.executable, "-m", "audiornn", *words]
         self.process = _context.Process(target=_child, args=(tuple(words), cwd, environment, self._outputs))

@@ -15,6 +15,7 @@ from pathlib import Path
 import soundfile
 from signals import noise
 
+from audiornn.corpora.public import Copy
 from audiornn.corpora.speech_commands import TEN_WORDS, WORDS
 from audiornn.splits import split_by_hash
 
@@ -181,6 +182,19 @@ def write_fluent_speech_commands(data_dir: Path) -> None:
         write_clips(folder, [str(row[1]) for row in rows])
 
 
+_TOPS = {
+    "AudioMNIST": "AudioMNIST-master/",
+    "ESC-50": "ESC-50-33c8ce9eb2cf0b1c2f8bcf322eb349b6be34dbb6/",
+    "UrbanSound8K": "UrbanSound8K/",
+    "arabic-speech-commands-dataset": "arabic-speech-commands-dataset-master/",
+    "fluent_speech_commands_dataset": "fluent_speech_commands_dataset/",
+    "free-spoken-digit-dataset": "free-spoken-digit-dataset-1.0.10/",
+    "speech_commands_v0.02": "./",
+    "speech_commands_test_set_v0.02": "./",
+}
+"""Of the archive of a corpus, the folder that all is in."""
+
+
 MINIATURES: dict[str, Callable[[Path], None]] = {
     "arabic_speech_commands": write_arabic_speech_commands,
     "audio_mnist": write_audio_mnist,
@@ -207,3 +221,10 @@ def pack(folder: Path, *, kind: str, top: str = "") -> bytes:
             for name in names:
                 archive.add(folder / name, f"{top}{name}")
     return file.getvalue()
+
+
+def archive_of(copy: Copy, minis: Path) -> tuple[str, bytes]:
+    """Name and bytes of an archive that holds the miniature of a copy."""
+    name = copy.archives[0].source.file_name
+    folder = copy.folders[0]
+    return name, pack(minis / folder, kind=name.partition(".")[2][-6:].removeprefix("."), top=_TOPS.get(folder, ""))

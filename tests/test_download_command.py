@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from commandline import assert_refused, run, succeed
 from hostile import zip_bytes
-from miniatures import pack
+from miniatures import archive_of
 from serving import Server, serving
 
 from audiornn.commands.console import print_published, published_lines
@@ -31,16 +31,6 @@ from audiornn.errors import CorpusError
 from audiornn.help import conf_dir, verb_help
 from audiornn.store import prepare
 
-TOPS = {
-    "AudioMNIST": "AudioMNIST-master/",
-    "ESC-50": "ESC-50-33c8ce9eb2cf0b1c2f8bcf322eb349b6be34dbb6/",
-    "UrbanSound8K": "UrbanSound8K/",
-    "arabic-speech-commands-dataset": "arabic-speech-commands-dataset-master/",
-    "fluent_speech_commands_dataset": "fluent_speech_commands_dataset/",
-    "free-spoken-digit-dataset": "free-spoken-digit-dataset-1.0.10/",
-    "speech_commands_v0.02": "./",
-    "speech_commands_test_set_v0.02": "./",
-}
 """The top folder of the archive that makes a folder, where it has one."""
 
 
@@ -48,13 +38,6 @@ TOPS = {
 def server() -> Iterator[Server]:
     with serving() as running:
         yield running
-
-
-def archive_of(copy: Copy, minis: Path) -> tuple[str, bytes]:
-    """Name and bytes of an archive that holds the miniature of a copy."""
-    name = copy.archives[0].source.file_name
-    folder = copy.folders[0]
-    return name, pack(minis / folder, kind=name.partition(".")[2][-6:].removeprefix("."), top=TOPS.get(folder, ""))
 
 
 def offer(corpus: PublicCorpus, minis: Path, server: Server) -> PublicCorpus:

@@ -555,6 +555,39 @@ def test_archives_go_when_they_are_not_to_be_kept(tmp_path: Path, archives: list
     assert list((tmp_path / "downloads").iterdir()) == []
 
 
+@pytest.mark.parametrize("moment", ["unpack_all", "remove_fetched"])
+def test_archives_that_a_killed_process_fetched_go_too(tmp_path: Path, server: Server, moment: str) -> None:
+    archive = archive_of(server, "clips.zip", {"1.wav": b"x"})
+    script = f"""
+        import os
+        from pathlib import Path
+        from audiornn.downloads import Archive, Source, install, installing
+        def die(*_):
+            os.kill(os.getpid(), 9)
+        setattr(installing, {"_unpack_all" if moment == "unpack_all" else moment!r}, die)
+        source = Source(file_name="clips.zip", urls=({archive.source.urls[0]!r},))
+        install([Archive(source=source)], Path("corpus"), downloads=Path("downloads"), keep_archives=False)
+    """
+    with running_script(script, tmp_path) as process:
+        process.wait()
+    downloads = tmp_path / "downloads"
+    assert (downloads / "clips.zip").is_file()
+    assert install([archive], tmp_path / "corpus", downloads=downloads, keep_archives=False).num_files == 1
+    assert list(downloads.iterdir()) == [] and len(server.requests) == 1
+
+
+def test_archive_put_there_by_hand_after_a_kill_stays(tmp_path: Path, server: Server) -> None:
+    archive = archive_of(server, "clips.zip", {"1.wav": b"x"})
+    target = tmp_path / "downloads" / "clips.zip"
+    fetch(archive.source, target, to_stay=False)
+    content = target.read_bytes()
+    target.unlink()
+    time.sleep(0.01)
+    target.write_bytes(content)
+    install([archive], tmp_path / "corpus", downloads=target.parent, keep_archives=False)
+    assert [path.name for path in target.parent.iterdir()] == ["clips.zip"]
+
+
 HALF_A_ZIP = zip_bytes(CLIPS)[:-40]
 WRONG = {
     "a web page": (b"\n<!DOCTYPE html><title>Log in</title>", "got a web page"),

@@ -27,8 +27,8 @@ from toy import TINY_FEATURES, TINY_MODEL
 import audiornn
 from audiornn.audio import list_files
 from audiornn.checkpoint import build_model, save_model
+from audiornn.cli import stoppable
 from audiornn.commands import embed, file_job, predict
-from audiornn.commands.file_job import stoppable
 from audiornn.errors import AudioError, ConfigError
 from audiornn.export import export_model
 from audiornn.files.embeddings import read_embeddings

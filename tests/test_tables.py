@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import csv
+import errno
 import gc
 import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
+import textwrap
 import tracemalloc
 
 import numpy as np
@@ -281,6 +284,70 @@ def test_open_atomic_discards_what_raised(tmp_path):
     assert list(tmp_path.iterdir()) == []
     atomic.write_text(tmp_path / "x.json", json.dumps("ü\udcff", ensure_ascii=False))
     assert json.loads((tmp_path / "x.json").read_text(encoding="utf-8")) == "ü\udcff"
+
+
+def half_written(path, number=signal.SIGKILL):
+    """A process that is killed while it writes to ``path``."""
+    code = f"""
+        import os
+        from audiornn.files.atomic import AtomicFile
+        half = AtomicFile({str(path)!r})
+        half.file.write(b"more than the next will write")
+        half.file.flush()
+        os.kill(os.getpid(), {int(number)})
+    """
+    assert subprocess.run([sys.executable, "-c", textwrap.dedent(code)]).returncode == -number
+
+
+@pytest.mark.parametrize("has_locks", [True, False])
+def test_what_a_killed_process_left_is_written_over(tmp_path, monkeypatch, has_locks):
+    for _ in range(2):
+        half_written(tmp_path / "x")
+        (left,) = tmp_path.iterdir()
+        assert left.name.startswith(".audiornn-")
+    if not has_locks:  # as on Windows, where an open file can't be removed
+        monkeypatch.setattr(atomic, "fcntl", None)
+    atomic.write_text(tmp_path / "x", "new")
+    assert [path.name for path in tmp_path.iterdir()] == ["x"] and (tmp_path / "x").read_text() == "new"
+
+
+def test_two_that_write_to_one_place_do_not_meet(tmp_path):
+    one, two = (atomic.AtomicFile(tmp_path / "x") for _ in range(2))
+    one.file.write(b"one")
+    two.file.write(b"two, later")
+    two.commit()
+    assert (tmp_path / "x").read_bytes() == b"two, later"
+    one.commit()
+    assert (tmp_path / "x").read_bytes() == b"one" and len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("kind", ["link", "second name", "folder"])
+def test_what_lies_under_the_hidden_name_and_is_no_file_of_ours_is_left_alone(tmp_path, kind):
+    half_written(tmp_path / "x")
+    (hidden,) = tmp_path.iterdir()
+    hidden.unlink()
+    theirs = tmp_path / "theirs"
+    theirs.write_text("theirs")
+    if kind == "folder":
+        hidden.mkdir()
+    else:
+        (hidden.symlink_to if kind == "link" else hidden.hardlink_to)(theirs)
+    atomic.write_text(tmp_path / "x", "mine")
+    assert (tmp_path / "x").read_text() == "mine" and theirs.read_text() == "theirs"
+    assert {path.name for path in tmp_path.iterdir()} == {"x", "theirs", hidden.name}
+
+
+def test_where_there_are_no_locks_what_is_there_is_left_alone(tmp_path, monkeypatch):
+    half_written(tmp_path / "x")
+    (left,) = tmp_path.iterdir()
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(atomic.fcntl, "flock", refuse)
+    atomic.write_text(tmp_path / "x", "new")
+    assert (tmp_path / "x").read_text() == "new"
+    assert {path.name for path in tmp_path.iterdir()} == {"x", left.name}
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".parquet"])

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from badfiles import one_bit_changed
-from commandline import start, succeed
+from commandline import assert_refused, start, succeed
 from interrupting import pulled_plug
 from toy import TINY_FEATURES, TINY_MODEL, write_corpus
 
@@ -326,6 +326,24 @@ def test_stopped_command_resumed_ends_in_the_same_bits(data_dir, tmp_path):
             assert torch.equal(value, weights(stopped)[name]), name
 
 
+def test_one_command_begins_goes_on_and_ends(data_dir, tmp_path):
+    words = ["train", "data=folder", f"data.path={data_dir / 'clips'}", f"data_dir={data_dir}", "features=logmel"]
+    words += ["model=gru", "model.encoder.hidden_size=16", "loader.batch_size=8", "trainer.accelerator=cpu"]
+    words += ["trainer.max_epochs=2", "tensorboard=false", "resume=auto"]
+    assert_refused(*words, cwd=tmp_path, says="resume=auto: expected run_dir=")
+    words += ["run_dir=run"]
+    run = RunFolder(tmp_path / "run")
+    (tmp_path / "run").mkdir()  # as when it was killed before there was a run
+    first = succeed(*words, cwd=tmp_path)
+    trained = run.last_checkpoint.stat().st_mtime_ns
+    assert run.state == "finished"
+    assert succeed(*words, cwd=tmp_path) == first
+    assert run.last_checkpoint.stat().st_mtime_ns == trained
+    told = "got optimizer.learning_rate=0.5 (was"
+    assert_refused(*words, "optimizer.learning_rate=0.5", cwd=tmp_path, says=told)
+    assert "changed since" in succeed(*words, "optimizer.learning_rate=0.5", "resume_changed=true", cwd=tmp_path)
+
+
 def test_first_loss_is_the_logarithm_of_the_classes(data_dir):
     config = settings(data_dir)
     store = prepare(config.data, data_dir=data_dir, sample_rate=16_000)
@@ -480,11 +498,15 @@ def test_last_checkpoint_is_of_the_last_epoch_and_the_best_of_the_best(data_dir,
     assert epochs == {"last": 3, "best": losses.index(min(losses))}
 
 
-def test_interrupt_stays_an_interrupt(data_dir, tmp_path, monkeypatch):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupt_stays_an_interrupt(data_dir, tmp_path, monkeypatch, number):
     from audiornn.engine import ClassifierTraining
 
+    step = ClassifierTraining.training_step
+
     def interrupted(module, batch, batch_index):
-        raise KeyboardInterrupt
+        os.kill(os.getpid(), number)
+        return step(module, batch, batch_index)
 
     monkeypatch.setattr(ClassifierTraining, "training_step", interrupted)
     with pytest.raises(KeyboardInterrupt):

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from audiornn.commands.console import print_lines, print_table, progress_bar
 from audiornn.commands.event_options import EventOptions
-from audiornn.commands.file_job import stoppable
 from audiornn.commands.inputs import InputCommand
 from audiornn.errors import AudioError
 
@@ -53,7 +52,7 @@ def run(command: DetectCommand) -> int:
     table = _Table()
     seconds, failed = 0.0, 0
     counts: Counter[str] = Counter()
-    with stoppable(), contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
         writer = table if command.output is None else stack.enter_context(open_events(command.output, paths))
         heard = _SecondsHeard(paths, stack.enter_context(progress_bar("detect, seconds of audio")))
         for path in paths:

@@ -7,14 +7,12 @@ import dataclasses
 import datetime
 import hashlib
 import json
-import signal
 import sys
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from audiornn.commands.console import progress_bar
 from audiornn.commands.inputs import InputCommand
@@ -121,13 +119,13 @@ def run_job(
 
     Raises:
         ConfigError: the output can't be written; what is done is kept.
-        KeyboardInterrupt: on Ctrl-C or SIGTERM, with a line that says what is kept.
+        KeyboardInterrupt: as it came, with a line that says what is kept.
     """
     from audiornn.files.parts import Part
 
     settings = {"verb": name, **command.shaping(classifier)}
     part = Part(output.path, settings, state_of=classifier.reader.state_of, head=output.head, resume=command.resume)
-    with stoppable(), part, progress_bar(name) as progress:
+    with part, progress_bar(name) as progress:
         if part.was_changed:
             kept = f"{part.num_done:,} of its rows are kept and the others done again"
             sys.stderr.write(f"audiornn: '{part.path}' is not what was written there; {kept}\n")
@@ -181,23 +179,6 @@ def _reports(progress: Progress, first: int) -> Progress:
             sys.stderr.write(f"audiornn: {done:,} of {total:,}, {rate:,.0f}/s, {left} left\n")
 
     return report
-
-
-@contextlib.contextmanager
-def stoppable() -> Iterator[None]:
-    """Inside, SIGTERM is what Ctrl-C is."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(*_: object) -> NoReturn:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _digest(classifier: Classifier) -> str:

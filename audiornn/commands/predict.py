@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audiornn.commands.console import print_table, progress_bar
-from audiornn.commands.file_job import RAY, FilesCommand, Tally, run_job, stoppable
+from audiornn.commands.file_job import RAY, FilesCommand, Tally, run_job
 from audiornn.commands.inputs import tell_without
 from audiornn.errors import ConfigError
 from audiornn.files.tables import check_output
@@ -96,7 +96,7 @@ def _print(command: PredictCommand, classifier: Classifier, paths: Sequence[str]
     total = failed = 0
     without: Counter[str] = Counter()
     groups = command.groups(classifier, paths)
-    with stoppable(), contextlib.closing(groups), progress_bar("predict") as progress:
+    with contextlib.closing(groups), progress_bar("predict") as progress:
         for result in chain.from_iterable(groups):
             failed += result.prediction is None
             without.update(result.without)

@@ -140,15 +140,12 @@ class PublicCorpus(Corpus):
                 done.append(Downloaded(folder=self.find(copy, data_dir), copy=copy))
                 continue
             folder = there or (data_dir / copy.folders[0]).absolute()
-            downloads = data_dir / DOWNLOADS
-            # Not ours to remove: somebody may have put it there.
-            found = any((downloads / archive.source.file_name).exists() for archive in copy.archives)
             installed = install(
                 copy.archives,
                 folder,
-                downloads=downloads,
+                downloads=data_dir / DOWNLOADS,
                 mirror=mirror,
-                keep_archives=keep_archives or found,
+                keep_archives=keep_archives,
                 progress=progress,
             )
             done.append(Downloaded(folder=folder, copy=copy, installed=installed, is_new=there is None))

@@ -30,6 +30,7 @@ def fetch(
     patience: Patience | None = None,
     progress: Progress | None = None,
     check: Callable[[Path], str] | None = None,
+    to_stay: bool = True,
 ) -> Fetched:
     """Have the file of ``source`` at ``target``, whose size and digest are compared before it gets that name.
 
@@ -43,6 +44,7 @@ def fetch(
         patience: by default that of `Patience`.
         progress: called with the bytes done and in all; as long as their number is not known, with the first twice.
         check: says what is wrong with the file, in words to follow "got", where no digest does; empty for nothing.
+        to_stay: false where `remove_fetched` is to remove it, in this process or another one.
 
     Raises:
         CorpusError: it could not be had, is not what it should be, or can't be written. What it says ends with where to
@@ -56,7 +58,11 @@ def fetch(
         target.parent.mkdir(parents=True, exist_ok=True)
         with one_at_a_time(target.with_name(f"{target.name}.lock"), target):
             there = _find(source, target, mismatch)
-            return there or _fetch(source, target, mirror, patience or Patience(), progress, mismatch)
+            if there is not None:
+                return there
+            found, part = _fetch(source, target, mirror, patience or Patience(), progress, mismatch)
+            part.finish(to_stay=to_stay)
+            return Fetched(path=target, num_bytes=found.num_bytes, sha256=found.sha256, md5=found.md5)
 
 
 def _mismatch(source: Source, check: Callable[[Path], str] | None, found: Fetched) -> str:
@@ -84,7 +90,8 @@ def _fetch(
     patience: Patience,
     progress: Progress | None,
     mismatch: Callable[[Fetched], str],
-) -> Fetched:
+) -> tuple[Fetched, Part]:
+    """The whole file under the name of a part."""
     places = source.urls if mirror is None else (_on_mirror(mirror, source.file_name),)
     failures = []
     for place in places:
@@ -102,8 +109,7 @@ def _fetch(
         except UnavailableError as error:
             failures.append(without_login(f"{error} from {place}"))
             continue
-        part.finish()
-        return Fetched(path=target, num_bytes=found.num_bytes, sha256=found.sha256, md5=found.md5)
+        return found, part
     page = f" (see {source.page})" if source.page else ""
     if not failures:
         raise CorpusError(

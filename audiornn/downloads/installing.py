@@ -14,6 +14,7 @@ from pathlib import Path
 from audiornn.downloads.archives import extract, inspect
 from audiornn.downloads.fetching import fetch, one_at_a_time, write_errors
 from audiornn.downloads.members import Limits
+from audiornn.downloads.part import keep_fetched, remove_fetched
 from audiornn.downloads.source import Fetched, Source
 from audiornn.downloads.transfer import Patience
 from audiornn.errors import CorpusError
@@ -87,32 +88,44 @@ def install(
         mirror: see `audiornn.downloads.fetch`.
         patience: see there.
         progress: opens the progress of fetching and of unpacking each archive.
-        keep_archives: whether they stay in ``downloads``.
+        keep_archives: whether they stay in ``downloads``; those that were put there by hand always do.
 
     Raises:
         CorpusError: something could not be fetched, was refused or can't be written, or there is a folder already that
             was not made from these archives. It is left alone, and nothing half done is left.
     """
     folder = folder.absolute()
+    targets = [downloads / archive.source.file_name for archive in archives]
     with write_errors(folder):
-        if (installed := _find(archives, folder)) is not None:
-            return installed
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with one_at_a_time(folder.with_name(f".{folder.name}.lock"), folder):
-            if (installed := _find(archives, folder)) is not None:
-                return installed
-            fetched = []
-            for archive in archives:
-                target = downloads / archive.source.file_name
-                check = partial(inspect, limits=archive.limits, holds=archive.holds, strip=archive.strip)
-                with _opened(progress, f"fetching {target.name}") as update:
-                    fetched.append(
-                        fetch(archive.source, target, mirror=mirror, patience=patience, progress=update, check=check)
-                    )
-            installed = _unpack_all(archives, fetched, folder, progress)
-            for one in () if keep_archives else fetched:
-                one.path.unlink(missing_ok=True)
-            return installed
+        if (installed := _find(archives, folder)) is None:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with one_at_a_time(folder.with_name(f".{folder.name}.lock"), folder):
+                if (installed := _find(archives, folder)) is None:
+                    fetched = [
+                        _fetch(archive, target, mirror, patience, progress, to_stay=keep_archives)
+                        for archive, target in zip(archives, targets, strict=True)
+                    ]
+                    installed = _unpack_all(archives, fetched, folder, progress)
+        # Also of a process that was killed before it came to this.
+        for target in targets:
+            (keep_fetched if keep_archives else remove_fetched)(target)
+        return installed
+
+
+def _fetch(
+    archive: Archive,
+    target: Path,
+    mirror: str | None,
+    patience: Patience | None,
+    progress: ProgressOf | None,
+    *,
+    to_stay: bool,
+) -> Fetched:
+    check = partial(inspect, limits=archive.limits, holds=archive.holds, strip=archive.strip)
+    with _opened(progress, f"fetching {target.name}") as update:
+        return fetch(
+            archive.source, target, mirror=mirror, patience=patience, progress=update, check=check, to_stay=to_stay
+        )
 
 
 def read_installed(folder: Path) -> Installed | None:

@@ -84,16 +84,41 @@ class Part:
 
             yield append
 
-    def finish(self) -> None:
-        """Give the file its name, on disk before it has it."""
+    def finish(self, *, to_stay: bool) -> None:
+        """Give the file its name, on disk before it has it; `remove_fetched` knows one again that is not to stay."""
         with self.path.open("rb+") as file:
             os.fsync(file.fileno())
+            if not to_stay:
+                found = os.fstat(file.fileno())
+                _fetched(self._target).write_text(json.dumps([found.st_size, found.st_mtime_ns]), encoding="utf-8")
         self.path.replace(self._target)
         self._note.unlink(missing_ok=True)
 
     def discard(self) -> None:
         self._note.unlink(missing_ok=True)
         self.path.unlink(missing_ok=True)
+
+
+def remove_fetched(target: Path) -> None:
+    """Remove a file that was fetched not to stay, by whichever process; one that was put there by hand stays."""
+    note = _fetched(target)
+    try:
+        known = json.loads(note.read_text(encoding="utf-8"))
+        found = target.stat()
+        if known == [found.st_size, found.st_mtime_ns]:
+            target.unlink()
+    except (FileNotFoundError, ValueError, RecursionError):
+        pass
+    note.unlink(missing_ok=True)
+
+
+def keep_fetched(target: Path) -> None:
+    """Have a file stay, however it was fetched."""
+    _fetched(target).unlink(missing_ok=True)
+
+
+def _fetched(target: Path) -> Path:
+    return target.with_name(f"{target.name}.fetched")
 
 
 def version_of(url: str, headers: Mapping[str, str], num_bytes: int | None) -> Version:

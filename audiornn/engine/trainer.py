@@ -20,6 +20,7 @@ from lightning.pytorch.callbacks import Callback, EarlyStopping, RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.profilers import AdvancedProfiler, Profiler, SimpleProfiler
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from audiornn.engine.callbacks import AveragedWeights, HistoryTable, KeptWeights, MovableCheckpoint, OtherProcess
 from audiornn.engine.steps import ClassifierTraining, StoreLoaders
@@ -145,7 +146,11 @@ def _build_profiler(name: str, run_dir: Path) -> Profiler | None:
 
 
 def fit(trainer: Trainer, module: ClassifierTraining, loaders: StoreLoaders, *, resume_from: Path | None) -> None:
-    """Train, from a checkpoint when given."""
+    """Train, from a checkpoint when given.
+
+    Raises:
+        KeyboardInterrupt: on Ctrl-C or SIGTERM.
+    """
     with warnings.catch_warnings():
         # Few-core machines load fastest without workers, and small corpora have few batches: both are meant.
         warnings.filterwarnings("ignore", message=".*does not have many workers.*")
@@ -158,8 +163,8 @@ def fit(trainer: Trainer, module: ClassifierTraining, loaders: StoreLoaders, *, 
         try:
             trainer.fit(module, datamodule=loaders, ckpt_path=resume_from, weights_only=True)
         except SystemExit as error:
-            # Lightning turns Ctrl-C into an exit of its own, and leaves the signal ignored.
-            if isinstance(error.__context__, KeyboardInterrupt):
+            # Lightning turns Ctrl-C into an exit of its own and leaves the signal ignored, and SIGTERM into a success.
+            if isinstance(error, SIGTERMException) or isinstance(error.__context__, KeyboardInterrupt):
                 signal.signal(signal.SIGINT, signal.default_int_handler)
                 raise KeyboardInterrupt from None
             raise

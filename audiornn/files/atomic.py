@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import importlib.util
+import itertools
 import os
-import secrets
 import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
 from audiornn.errors import ConfigError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 _ALLOW = "allow it to be written"
 
@@ -28,7 +34,8 @@ class AtomicFile:
     """A file that is written under a hidden name beside its place and renamed by `commit`.
 
     Missing parent folders are made. A link is followed, not replaced. The hidden name is short, whatever the target's
-    length.
+    length, and what a killed process has left under it is written over by the next that writes to the same place; two
+    at once have different ones.
 
     Args:
         path: where the file shall appear.
@@ -45,9 +52,9 @@ class AtomicFile:
             if self._target.is_dir():
                 raise IsADirectoryError(0, "Is a directory")
             self._target.parent.mkdir(parents=True, exist_ok=True)
-            self._temporary = self._target.with_name(f".audiornn-{secrets.token_hex(6)}.tmp")
+            self._temporary, number = open_hidden(self._target)
             self.file: IO[Any] = (
-                self._temporary.open("xb") if binary else self._temporary.open("x", encoding="utf-8", newline="")
+                os.fdopen(number, "wb") if binary else os.fdopen(number, "w", encoding="utf-8", newline="")
             )
             # Also for a signal before anybody has hold of it. Not at exit, where a forked process would remove it too.
             self._remove = weakref.finalize(self, _remove, self.file, self._temporary)
@@ -67,8 +74,10 @@ class AtomicFile:
         with self.errors():
             self.file.flush()
             os.fsync(self.file.fileno())
-            self.file.close()
+            if fcntl is None:  # where an open file can't be renamed
+                self.file.close()
             self._temporary.replace(self._target)
+            self.file.close()
 
     def discard(self) -> None:
         """Leave no trace; what stood at the place before stays. Does nothing after `commit`."""
@@ -76,10 +85,77 @@ class AtomicFile:
 
 
 def _remove(file: IO[Any], temporary: Path) -> None:
+    """Nothing where it has been renamed; before it is closed, from when on it may be another's."""
+    if file.closed:
+        return
+    if fcntl is not None:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         file.close()  # flushes: on a full disk that fails again
-    with contextlib.suppress(OSError):
-        temporary.unlink(missing_ok=True)
+    if fcntl is None:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def open_hidden(target: Path) -> tuple[Path, int]:
+    """An empty file beside ``target`` to be renamed to it, and its descriptor: one that nobody else is writing to.
+
+    It may be one that a process has left behind when it was killed: a lock that ends with its process tells.
+
+    Raises:
+        OSError: none can be made.
+    """
+    name = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:12]
+    for number in itertools.count():
+        path = target.with_name(f".audiornn-{name}-{number}.tmp")
+        found = _open_unused(path)
+        if found is not None:
+            return path, found
+    raise AssertionError  # it counts on
+
+
+def _open_unused(path: Path) -> int | None:
+    """Descriptor of the file, made or emptied, or None where it is in use."""
+    if fcntl is None:
+        with contextlib.suppress(PermissionError):  # refused while a process has it open
+            path.unlink(missing_ok=True)
+    new = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    try:
+        found, is_new = os.open(path, new, 0o666), True
+    except FileExistsError:
+        if fcntl is None:
+            return None
+        try:
+            found, is_new = os.open(path, os.O_WRONLY | os.O_NOFOLLOW), False
+        except OSError:  # gone meanwhile, a link, somebody else's
+            return None
+    try:
+        if _is_ours(path, found, is_new=is_new):
+            os.truncate(found, 0)
+            return found
+    except BaseException:
+        os.close(found)
+        raise
+    os.close(found)
+    return None
+
+
+def _is_ours(path: Path, opened: int, *, is_new: bool) -> bool:
+    """Whether nobody else has the file open, from now on."""
+    if fcntl is None:
+        return is_new
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return is_new
+    try:
+        # Since it was opened it may have been renamed or removed. One of two names is no file of ours.
+        return os.path.samestat(os.fstat(opened), os.lstat(path)) and os.fstat(opened).st_nlink == 1
+    except FileNotFoundError:
+        return False
 
 
 @contextlib.contextmanager
