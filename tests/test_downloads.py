@@ -555,16 +555,19 @@ def test_archives_go_when_they_are_not_to_be_kept(tmp_path: Path, archives: list
     assert list((tmp_path / "downloads").iterdir()) == []
 
 
-@pytest.mark.parametrize("moment", ["unpack_all", "remove_fetched"])
+@pytest.mark.parametrize("moment", ["forget", "_unpack_all", "remove_fetched"])
 def test_archives_that_a_killed_process_fetched_go_too(tmp_path: Path, server: Server, moment: str) -> None:
     archive = archive_of(server, "clips.zip", {"1.wav": b"x"})
     script = f"""
         import os
         from pathlib import Path
         from audiornn.downloads import Archive, Source, install, installing
-        def die(*_):
+        def die(*_, **options):
             os.kill(os.getpid(), 9)
-        setattr(installing, {"_unpack_all" if moment == "unpack_all" else moment!r}, die)
+        if {moment!r} == "forget":
+            os.fsync = lambda file: setattr(Path, "unlink", die)
+        else:
+            setattr(installing, {moment!r}, die)
         source = Source(file_name="clips.zip", urls=({archive.source.urls[0]!r},))
         install([Archive(source=source)], Path("corpus"), downloads=Path("downloads"), keep_archives=False)
     """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import signal
 import sys
@@ -12,7 +13,6 @@ from functools import cache
 from pathlib import Path
 
 import faults
-import numpy as np
 import pytest
 from faults import Commands, Struck
 from miniatures import archive_of, write_fsdd
@@ -24,8 +24,8 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not sys.platform.startswith("linux") or not shutil.which("gcc"), reason="needs Linux and gcc"),
 ]
-MOMENTS = int(os.environ.get("AUDIORNN_FAULT_MOMENTS", "6"))
-"""Of each kind for each command, spread over all it does to files, 0 for every one."""
+MOMENTS = int(os.environ.get("AUDIORNN_FAULT_MOMENTS", "3"))
+"""Of each kind for each command, by chance out of all it does to files; 0 for every one."""
 FAULTS = (faults.KILL, faults.TERM, faults.INT, faults.FULL, faults.READ_ONLY, faults.IO)
 
 CORPUS = ("data=folder", "data.path=clips", "data_dir=.", "features=logmel")
@@ -132,8 +132,8 @@ class Trial:
 
     def moments(self) -> list[int]:
         """Counts at which to strike."""
-        number = MOMENTS or self.count
-        return sorted({round(at) for at in np.linspace(1, self.count, number)})
+        number = min(MOMENTS or self.count, self.count)
+        return sorted(random.sample(range(1, self.count + 1), number))
 
     def strike(self, fault: str, at: int) -> None:
         """Strike, look at what is there, and let the same command finish."""
@@ -198,6 +198,54 @@ def test_same_command_finishes_what_was_struck(name, fault, trials):
         except AssertionError as error:
             failures.append(str(error))
     assert not failures, f"{len(failures)} of {len(trial.moments())}: " + "\n\n".join(failures)
+
+
+READERS = ("prepare", "predict", "embed", "detect", "doctor")
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_recording_that_vanishes_costs_only_itself(name, trials):
+    """Whichever it is; when it is back, the same command has it too."""
+    trial = trials(JOBS[name])
+    for at in (1, 10, 20):
+        trial.begin()
+        before = content_of(trial.folder)
+        struck = trial.commands.run(*trial.job.words, cwd=trial.folder, fault=faults.GONE, at=at)
+        told = f"{at}, {struck}"
+        assert "Traceback" not in struck.stderr and not struck.left, told
+        if struck.what:
+            (gone,) = before.keys() - content_of(trial.folder).keys()
+            assert struck.returncode in (trial.code, 1, 2), told
+            shutil.copy2(trial.materials / gone, trial.folder / gone)
+        again = trial.commands.run(*trial.job.words, cwd=trial.folder)
+        assert again.returncode == trial.code, f"{told}, then {again}"
+        # A store without it is another store, which stays.
+        assert not {*trial.differences(content_of(trial.folder))} & trial.expected.keys(), told
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_clock_that_is_set_back_changes_nothing(name, trials):
+    trial = trials(JOBS[name])
+    for at in trial.moments():
+        trial.begin()
+        struck = trial.commands.run(*trial.job.words, cwd=trial.folder, fault=faults.CLOCK, at=at)
+        assert struck.returncode == trial.code, struck
+        assert trial.differences(content_of(trial.folder)) == [], struck
+        assert trial.commands.run(*trial.job.words, cwd=trial.folder).returncode == trial.code
+
+
+@pytest.mark.parametrize("name", [name for name in JOBS if "workers" not in name and "processes" not in name])
+def test_two_at_once_end_with_what_one_gives(name, trials):
+    """Either both do their work, or one says that another is at it."""
+    trial = trials(JOBS[name])
+    trial.begin()
+    one, two = trial.commands.run_both(*trial.job.words, cwd=trial.folder)
+    ended = sorted((one, two), key=lambda each: each.returncode == 2)
+    assert ended[0].returncode == trial.code, ended
+    if ended[1].returncode != trial.code:
+        assert ended[1].returncode == 2 and "Traceback" not in ended[1].stderr, ended
+        assert any(word in ended[1].stderr for word in ("another run", "nobody is working on", "at work")), ended
+    assert trial.differences(content_of(trial.folder)) == [], ended
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import logging
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -182,11 +182,22 @@ def progress_bar(description: str, *, in_bytes: bool = False) -> Iterator[Progre
 
 
 class _DeferredFileHandler(logging.FileHandler):
-    """Opens its file at the first line after the folder exists: a command refused early leaves no folder behind."""
+    """Opens its file at the first line after the folder exists: a command refused early leaves no folder behind.
+
+    Lines that the system refuses, as on a full disk, are lost: what matters more is written there too, and will tell.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
         if Path(self.baseFilename).parent.is_dir():
             super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name in the standard library
+        if not isinstance(sys.exception(), OSError):
+            super().handleError(record)
+
+    def close(self) -> None:
+        with suppress(OSError):
+            super().close()
 
 
 @contextmanager

@@ -77,6 +77,7 @@ def _find(source: Source, target: Path, mismatch: Callable[[Fetched], str]) -> F
         return None
     if target.is_dir():
         raise CorpusError(f"expected {source.file_name}, got a folder at '{target}'; move it away")
+    Part(target).forget()
     found = source.measure(target)
     if wrong := mismatch(found):
         raise CorpusError(f"expected {source.file_name}, got {wrong} at '{target}'; remove it to have it fetched again")

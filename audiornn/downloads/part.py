@@ -94,6 +94,11 @@ class Part:
         self.path.replace(self._target)
         self._note.unlink(missing_ok=True)
 
+    def forget(self) -> None:
+        """Remove the note where the file has its name already, as when a process was killed just then."""
+        if not self.path.exists():
+            self._note.unlink(missing_ok=True)
+
     def discard(self) -> None:
         self._note.unlink(missing_ok=True)
         self.path.unlink(missing_ok=True)

@@ -14,8 +14,11 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 KILL, TERM, INT = "kill", "term", "int"
 """The process is sent the signal at the count. A write at which it is killed is done by half."""
@@ -68,10 +71,11 @@ def compile_shim(folder: Path) -> Path:
 
 
 class Commands:
-    """Runs commands one after the other, each forked from a process that has imported what they need."""
+    """Runs commands, each forked from a process that has imported what they need."""
 
     def __init__(self, shim: Path) -> None:
         self._place = tempfile.TemporaryDirectory()
+        self._started: deque[Path] = deque()
         self._process = subprocess.Popen(
             [sys.executable, str(Path(__file__).with_name("server.py")), str(shim)],
             env={**os.environ, "LD_PRELOAD": str(shim), "OMP_NUM_THREADS": "1"},
@@ -80,33 +84,50 @@ class Commands:
             text=True,
         )
 
-    def run(self, *words: str, cwd: Path, fault: str = COUNT, at: int = 0, below: Path | None = None) -> Struck:
-        """``audiornn WORDS`` in ``cwd``, struck by ``fault`` at count ``at`` of what it does ``below`` (``cwd``)."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        folder = Path(self._place.name)
-        state = folder / "state"
+    def run(self, *words: str, cwd: Path, fault: str = COUNT, at: int = 0) -> Struck:
+        """``audiornn WORDS`` in ``cwd``, struck by ``fault`` at the count ``at`` of what it does to files in it."""
+        self._start(words, cwd, f"{fault}:{at}:{cwd.resolve()}")
+        return self._end()
+
+    def run_both(self, *words: str, cwd: Path) -> tuple[Struck, Struck]:
+        """The same command twice at the same time."""
+        for _ in range(2):
+            self._start(words, cwd, f"{COUNT}:0:{cwd.resolve()}")
+        return self._end(), self._end()
+
+    def _start(self, words: Sequence[str], cwd: Path, fault: str) -> None:
+        folder = Path(tempfile.mkdtemp(dir=self._place.name))
+        state, out, err = (folder / name for name in ("state", "stdout", "stderr"))
         state.write_bytes(bytes(ctypes.sizeof(State)))
         request = {
             "words": words,
             "cwd": str(cwd),
-            "outputs": [str(folder / "stdout"), str(folder / "stderr")],
-            "fault": f"{fault}:{at}:{(below or cwd).resolve()}",
+            "outputs": [str(out), str(err)],
+            "fault": fault,
             "state": str(state),
-            "seconds": _TIMEOUT_SECONDS,
         }
+        self._say({**request, "seconds": _TIMEOUT_SECONDS})
+        self._started.append(folder)
+
+    def _end(self) -> Struck:
+        """What became of the command that was started first."""
+        assert self._process.stdout is not None
+        folder = self._started.popleft()
+        self._say({"end": str(folder / "state")})
+        ended = json.loads(self._process.stdout.readline())
+        found = State.from_buffer_copy((folder / "state").read_bytes())
+        out, err = ((folder / name).read_text("utf-8") for name in ("stdout", "stderr"))
+        return Struck(**ended, stdout=out, stderr=err, count=found.count, what=found.what.decode("utf-8", "replace"))
+
+    def _say(self, request: dict[str, Any]) -> None:
+        assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
-        ended = json.loads(self._process.stdout.readline())
-        found = State.from_buffer_copy(state.read_bytes())
-        out, err = (Path(path).read_text("utf-8") for path in request["outputs"])
-        return Struck(**ended, stdout=out, stderr=err, count=found.count, what=found.what.decode("utf-8", "replace"))
 
     def close(self) -> None:
         """End the process that the commands are forked from."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait()
+        with self._process:  # whose end closes its pipes
+            pass
         self._place.cleanup()
 
 

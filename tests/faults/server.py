@@ -1,4 +1,4 @@
-"""Forks a process for every command that is asked for on standard input; answers with its exit code."""
+"""Forks a process for every command that is asked for on standard input; answers with its exit code when asked."""
 
 from __future__ import annotations
 
@@ -32,13 +32,17 @@ def main() -> None:
     # A handful of clips then takes a command to every moment that thousands would.
     importlib.import_module("audiornn.inference.files").WINDOW_FILES = 8
     importlib.import_module("audiornn.store.cutting")._PART_ROWS = 8
+    running: dict[str, tuple[int, float]] = {}
     for line in sys.stdin:
         request = json.loads(line)
+        if "end" in request:
+            sys.stdout.write(json.dumps(end_of(*running.pop(request["end"]))) + "\n")
+            sys.stdout.flush()
+            continue
         pid = os.fork()
         if pid == 0:
             carry_out(request, shim)
-        sys.stdout.write(json.dumps(end_of(pid, request["seconds"])) + "\n")
-        sys.stdout.flush()
+        running[request["state"]] = pid, request["seconds"]
 
 
 def carry_out(request: dict[str, Any], shim: ctypes.CDLL) -> None:
