@@ -79,7 +79,8 @@ def read_sequence(path: str | os.PathLike[str], *, start: int = 0, count: int | 
         # Mapped: a header that claims more than the file holds is refused before there is memory for it, and only the
         # part is read.
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # of sizes that overflow
+            # Of sizes that overflow, of files from before Python 3.
+            warnings.simplefilter("ignore")
             values = np.load(path, mmap_mode="r", allow_pickle=False)
     except _DAMAGED:
         raise AudioError(f"expected a NumPy file of numbers, got a damaged or another one from {name!r}") from None

@@ -10,34 +10,29 @@ import io
 import itertools
 import json
 import os
-import shutil
 import sys
 import time
+import warnings
+from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
-import soundfile
-from hostile import tar_bytes, zip_bytes
+from fuzzing import Target, answer, make_targets
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 from limits import small_files
 from signals import noise
 from toy import TINY_FEATURES, TINY_MODEL
 
-from audiornn.audio import read_audio
-from audiornn.audio.blocks import read_blocks
-from audiornn.checkpoint import build_model, load_model, save_model
-from audiornn.corpora.folder.label_tracks import read_label_track
-from audiornn.downloads import Limits, extract
-from audiornn.errors import AudiornnError
+from audiornn.checkpoint import build_model, save_model
+from audiornn.errors import AudioError
 from audiornn.evaluation import load_evaluation
 from audiornn.inference import load
 from audiornn.machine import peak_memory
-from audiornn.manifest.reading import read_manifest
-from audiornn.spec import ModelSpec, read_spec
+from audiornn.sequences import read_sequence
+from audiornn.spec import ModelSpec
 from audiornn.targets import parse_intervals
 from audiornn.tasks import multiclass_task
 
@@ -47,15 +42,6 @@ TOKENS = [
     *(b"nan", b"inf", b"1e400", b"-1", b"-", b"null", b"{}", b"[]", b"0x"),
     *(b"\x7f\xff\xff\xff", b"\xff\xff\xff\xff", b"\0\0\0\x80"),
 ]
-
-
-def answer(read: Callable[[], object]) -> str:
-    """What a reader says where it refuses; other errors are none of its own."""
-    try:
-        read()
-    except AudiornnError as error:
-        return str(error)
-    return "read"
 
 
 @st.composite
@@ -83,88 +69,9 @@ def tampered(draw: st.DrawFn, whole: bytes) -> bytes:
     return bytes(content)
 
 
-class Target(NamedTuple):
-    """What is tampered with, and who reads it."""
-
-    name: str
-    """Of the file."""
-    examples: tuple[bytes, ...]
-    read: Callable[[Path], object]
-
-
-def sound(container: str, coding: str, rate: int = 8_000) -> bytes:
-    file = io.BytesIO()
-    soundfile.write(file, noise(1_500, seed=1), rate, format=container, subtype=coding)
-    return file.getvalue()
-
-
-def heard(path: Path) -> None:
-    """Both ways of reading, which are to agree on how much there is."""
-    whole = read_audio(str(path), sample_rate=8_000)
-    assert whole.ndim == 1 and whole.dtype == np.float32 and len(whole) < 10_000_000
-    blocks = sum(len(block.waveform) for block in read_blocks(str(path), sample_rate=8_000))
-    assert blocks == len(whole)
-
-
-def parsed(path: Path) -> None:
-    try:
-        parse_intervals(path.read_bytes().decode("utf-8", "replace"))
-    except ValueError as error:  # as it promises
-        raise AudiornnError(str(error)) from error
-
-
-def unpacked(path: Path) -> None:
-    folder = path.parent / "unpacked"
-    try:
-        extract(path, folder, limits=Limits(max_bytes=10_000_000, max_members=100))
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 @pytest.fixture(scope="module")
 def targets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Target]:
-    folder = tmp_path_factory.mktemp("fuzz")
-    spec = ModelSpec(features=TINY_FEATURES, model=TINY_MODEL, tasks=[multiclass_task(["a", "b"])])
-    save_model(folder / "model", build_model(spec), spec)
-    model = {name: (folder / "model" / name).read_bytes() for name in ("config.json", "model.safetensors")}
-
-    def in_model(name: str, reader: Callable[[Path], object]) -> Callable[[Path], object]:
-        def read(path: Path) -> None:
-            for other, content in model.items():
-                if other != name:
-                    (path.parent / other).write_bytes(content)
-            reader(path.parent)
-
-        return read
-
-    manifest = b'path,label,start,end,gaps,split\na.wav,yes,0.1,0.5,"[[0.2, 0.3]]",train\n"b, c.wav",no,,,,test\n'
-    lines = b'{"path": "a.wav", "label": "x", "start": 0, "more": [1, {"a": null}]}\n{"path": "b.wav", "label": "y"}\n'
-    track = b"0.5\t1.25\tyes\n\\\t100.0\t4000.0\n1,5\t2.0\tno\n3\t3\tpoint\n"
-    clips = {"a/x.wav": bytes(100), "b/long name \xc3\xa4.txt": b"hello" * 50, "c": b""}
-    audio = tuple(
-        sound(*each)
-        for each in (
-            *(("WAV", "PCM_16"), ("WAV", "PCM_24"), ("WAV", "FLOAT"), ("WAV", "MS_ADPCM"), ("FLAC", "PCM_16")),
-            *(("OGG", "VORBIS"), ("AIFF", "PCM_16"), ("MP3", "MPEG_LAYER_III"), ("AU", "ULAW")),
-        )
-    )
-    packed = (zip_bytes(clips), *(tar_bytes(clips, kind) for kind in ("tar", "tar.gz")))
-    return {
-        "manifests": Target("m.csv", (manifest,), read_manifest),
-        "lines": Target("m.jsonl", (lines,), read_manifest),
-        "label tracks": Target("a.txt", (track,), lambda path: read_label_track(str(path))),
-        "recordings": Target("a.wav", audio, heard),
-        "archives": Target("a.zip", packed, unpacked),
-        "settings": Target("config.json", (model["config.json"],), in_model("config.json", read_spec)),
-        "weights": Target(
-            "model.safetensors", (model["model.safetensors"],), in_model("model.safetensors", load_model)
-        ),
-        "intervals": Target(
-            "a.txt",
-            (b'[[0.5, 1.0, "yes"], [2, 3.5, "no"]]',),
-            parsed,
-        ),
-    }
+    return make_targets(tmp_path_factory.mktemp("fuzz"))
 
 
 def attack_again_and_again(attack: Callable[[Any], None], drawn: st.SearchStrategy[Any], count: int) -> None:
@@ -184,23 +91,30 @@ def attack_again_and_again(attack: Callable[[Any], None], drawn: st.SearchStrate
             return
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["manifests", "lines", "label tracks", "recordings", "archives", "settings", "weights", "intervals"],
+TARGETS = (
+    *("manifests", "lines", "label tracks", "intervals", "recordings", "archives", "sequences", "settings", "weights"),
+    *("ONNX metadata", "stores", "checkpoints", "journals"),
 )
-def test_what_was_tampered_with_is_refused_or_read(targets, tmp_path, name):
-    target = targets[name]
-    path, tried = tmp_path / target.name, []
 
-    def attack(content: bytes) -> None:
-        path.write_bytes(content)
+
+def test_all_targets_are_tried(targets):
+    assert set(TARGETS) == set(targets)
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_what_was_tampered_with_is_refused_or_read(targets, tmp_path, name):
+    target, tried = targets[name], []
+
+    def attack(changed: tuple[str, bytes]) -> None:
+        path = tmp_path / changed[0]
+        path.write_bytes(changed[1])
         said = answer(lambda: target.read(path))
         assert said.strip() and len(said) < 5_000
         tried.append(peak_memory() or 0)
 
     with small_files(200_000_000):
-        drawn = st.sampled_from(target.examples).flatmap(tampered)
-        attack_again_and_again(attack, drawn, 40 if name in ("archives", "recordings") else 80)
+        drawn = st.sampled_from(target.examples).flatmap(lambda each: st.tuples(st.just(each[0]), tampered(each[1])))
+        attack_again_and_again(attack, drawn, 40 if name in ("archives", "recordings", "stores") else 80)
     assert len(tried) >= 20
     grown = tried[-1] - tried[len(tried) // 2]
     assert grown < 50_000_000, f"memory grew by {grown} bytes over the second half of {len(tried)} files"
@@ -259,7 +173,38 @@ def test_settings_of_a_loaded_model_that_were_tampered_with_as_json(tmp_path):
     attack_again_and_again(attack, st.data(), 80)
 
 
-def test_findings():
+def test_findings(tmp_path):
     """What the tests above have found, in their words."""
     with pytest.raises(ValueError, match="no number of seconds"):
         parse_intervals(f'[[0, 1{"0" * 400}, "x"]]')
+    file = io.BytesIO()
+    np.save(file, np.arange(6))
+    (tmp_path / "a.npy").write_bytes(file.getvalue().replace(b"(6,)", b"(6L"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(AudioError, match="damaged"):
+            read_sequence(tmp_path / "a.npy")
+
+
+@pytest.mark.parametrize("name", ["utterances.arrow", "files.arrow", "part-00000000.arrow"])
+@pytest.mark.parametrize("byte", [0, 255])
+def test_tables_of_a_store_that_lead_anywhere_are_refused(targets, tmp_path, name, byte):
+    """A finding: Arrow reads where a damaged file tells it to, and the process ends there."""
+    target = targets["stores"]
+    whole = dict(target.examples)[name]
+    places = range(0, len(whole), 32)
+    said = Counter()
+    for place in [*places[:100], *places[-100:]]:
+        (tmp_path / name).write_bytes(whole[:place] + bytes([byte] * 16) + whole[place + 16 :])
+        told = answer(lambda: target.read(tmp_path / name))
+        assert told == "read" or "prepare" in told
+        said[told == "read"] += 1
+    assert said[False] > 10, "some are refused"
+
+
+def test_column_that_lost_its_name_is_told(targets, tmp_path):
+    target = targets["stores"]
+    whole = dict(target.examples)["utterances.arrow"]
+    assert whole.count(b"utterance_id") >= 2  # at the beginning and at the end
+    (tmp_path / "utterances.arrow").write_bytes(whole.replace(b"utterance_id", b"utterance_xx"))
+    assert "expected a column 'utterance_id'" in answer(lambda: target.read(tmp_path / "utterances.arrow"))

@@ -207,7 +207,9 @@ def read_file_index(folder: Path, *, check: bool = False) -> FileIndex | None:
 
     try:
         with pa.memory_map(str(folder / FILES_NAME)) as source:
-            table = pa.ipc.open_file(source).read_all().combine_chunks()
+            table = pa.ipc.open_file(source).read_all()
+            table.validate(full=True)  # Arrow believes a file, and would read anywhere
+            table = table.combine_chunks()
         if check and int((table.schema.metadata or {}).get(b"crc32", -1)) != _checksum(table):
             return None
         keys = table["path"].combine_chunks()

@@ -10,6 +10,8 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from audiornn.errors import CorpusError
+
 Number = TypeVar("Number", bound=np.generic)
 
 
@@ -31,12 +33,21 @@ class Mapped:
     buffers: list[Any]
     """The file that each batch is in, all of it."""
 
+    def columns(self, name: str) -> list[Any]:
+        """A column of each batch.
+
+        Raises:
+            CorpusError: there is none of this name.
+        """
+        if self.batches and name not in self.schema.names:
+            raise CorpusError(f"expected a column {name!r} in a prepared corpus, got a damaged one; prepare it again")
+        return [batch.column(name) for batch in self.batches]
+
     def lists(self, name: str, kind: type[Number]) -> Lists[Number]:
         """A column of lists of numbers."""
         found: Lists[Number] = Lists([], [], [])
         size = np.dtype(kind).itemsize
-        for batch, buffer in zip(self.batches, self.buffers, strict=True):
-            column = batch.column(name)
+        for column, buffer in zip(self.columns(name), self.buffers, strict=True):
             # Arrow aligns every column in a file to 8 bytes at least.
             values = np.frombuffer(buffer, dtype=kind, count=buffer.size // size)
             base = (column.values.buffers()[1].address - buffer.address) // size if len(column.values) else 0
@@ -48,15 +59,30 @@ class Mapped:
 
 
 def map_files(paths: Sequence[Path]) -> Mapped:
-    """Map Arrow files of one schema."""
+    """Map Arrow files of one schema.
+
+    Raises:
+        CorpusError: one of them is damaged, as far as lengths and positions in it tell; what they lead to is not read.
+    """
     import pyarrow as pa
 
-    schema, batches, buffers = pa.schema([]), [], []
+    schema = pa.schema([])
+    batches: list[Any] = []
+    buffers: list[Any] = []
     for path in paths:
-        with pa.memory_map(str(path)) as source:
-            buffer = source.read_buffer()
-        reader = pa.ipc.open_file(pa.BufferReader(buffer))
+        try:
+            with pa.memory_map(str(path)) as source:
+                buffer = source.read_buffer()
+            reader = pa.ipc.open_file(pa.BufferReader(buffer))
+            found = [reader.get_batch(number) for number in range(reader.num_record_batches)]
+            for batch in found:
+                batch.validate(full=True)  # Arrow believes a file, and would read anywhere
+        except (OSError, pa.ArrowException) as error:
+            what = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise CorpusError(f"expected a whole file at '{path}', got a damaged one ({what}); prepare again") from None
+        if batches and reader.schema != schema:
+            raise CorpusError(f"expected the columns of the files beside it in '{path}', got others; prepare again")
         schema = reader.schema
-        batches += [reader.get_batch(number) for number in range(reader.num_record_batches)]
-        buffers += [buffer] * reader.num_record_batches
+        batches += found
+        buffers += [buffer] * len(found)
     return Mapped(schema, batches, buffers)

@@ -282,8 +282,8 @@ class Store:
         return {split: np.flatnonzero(splits == split) for split in (*SPLITS, NOISE)}
 
     def _column(self, name: str) -> list[Any]:
-        batches = self._table.batches if name in self._table.schema.names else self._parts.batches
-        return [value for batch in batches for value in batch.column(name).to_pylist()]
+        mapped = self._table if name in self._table.schema.names else self._parts
+        return [value for column in mapped.columns(name) for value in column.to_pylist()]
 
     @cached_property
     def _table(self) -> Mapped:
