@@ -5,21 +5,18 @@ What a user can mend ends as one line on standard error and exit code 2; anythin
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import logging
 import os
 import re
-import signal
 import sys
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from importlib import import_module
-from typing import NoReturn
 
 import audiornn
 from audiornn.errors import AudiornnError, ConfigError
 from audiornn.overrides import names_as_text, quoted, with_home
+from audiornn.stopping import stoppable
 
 # `model` is a group of option files, in which Hydra would look the word up under every verb; where it names a trained
 # model instead, the setting goes by another name inside.
@@ -86,23 +83,6 @@ def _run(words: Sequence[str]) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr, force=True)
     logging.getLogger("audiornn").setLevel(logging.INFO)
     return run_verb(verb, rest)
-
-
-@contextlib.contextmanager
-def stoppable() -> Iterator[None]:
-    """Inside, SIGTERM is what Ctrl-C is: what is begun is put away, and what is done is kept."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def stop(*_: object) -> NoReturn:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _drop_output() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from multiprocessing import resource_tracker
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from audiornn.errors import ConfigError
 from audiornn.objectives import Objective
 from audiornn.sequences import pad_rows
 from audiornn.splits import hash_order
+from audiornn.stopping import interrupts_held_back
 from audiornn.store import Store
 
 
@@ -313,7 +315,7 @@ def _loader(
     store: Store, config: LoaderConfig, targets: Targets, batches: BucketBatchSampler | list[list[int]]
 ) -> DataLoader[Batch]:
     dataset = StoreDataset(store, targets)
-    loader: DataLoader[Batch] = DataLoader(
+    return _Loader(
         dataset,  # type: ignore[arg-type]  # collate turns row numbers into batches
         batch_sampler=batches,
         collate_fn=dataset.collate,
@@ -322,7 +324,17 @@ def _loader(
         multiprocessing_context="spawn" if config.num_workers else None,
         pin_memory=torch.cuda.is_available(),
     )
-    return loader
+
+
+class _Loader(DataLoader[Batch]):
+    """Its processes leave Ctrl-C to this one."""
+
+    def __iter__(self) -> Any:
+        if self.num_workers == 0:
+            return super().__iter__()
+        resource_tracker.ensure_running()  # which would let signals through again
+        with interrupts_held_back():
+            return super().__iter__()
 
 
 def training_share(store: Store, share: float, objective: Objective) -> Store:

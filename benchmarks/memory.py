@@ -159,7 +159,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         write_clips(folder / "many", chosen.files)
-        write_clips(folder / "few", 2_000)
+        write_clips(folder / "few", 500)
         write_model(folder / "model")
         told = ["input=many", "model=model"]
         train = ["train", "data=folder", f"data.path={folder / 'few'}", "data_dir=.", "model=gru", "features=logmel"]

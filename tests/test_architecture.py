@@ -19,7 +19,7 @@ from audiornn.tasks import multiclass_task
 PACKAGE = Path(audiornn.__file__).parent
 
 RUNGS = (
-    {"errors", "labels", "card", "clock", "collector", "machine", "progress"},
+    {"errors", "labels", "card", "clock", "collector", "machine", "progress", "stopping"},
     {"padding", "replicas", "workers", "philox", "gathering"},
     {"effects"},
     {"audio", "files", "augment", "optimization", "trainer_config", "help", "overrides"},

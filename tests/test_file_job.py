@@ -27,7 +27,6 @@ from toy import TINY_FEATURES, TINY_MODEL
 import audiornn
 from audiornn.audio import list_files
 from audiornn.checkpoint import build_model, save_model
-from audiornn.cli import stoppable
 from audiornn.commands import embed, file_job, predict
 from audiornn.errors import AudioError, ConfigError
 from audiornn.export import export_model
@@ -341,13 +340,6 @@ def test_stopped_run_says_in_one_line_what_is_kept(model, many, tmp_path, number
     assert done.returncode == 130
     assert re.fullmatch(r"interrupted: [\d,]+ of 1,636 are kept in '.*o\.csv\.part'; .*\n", done.stderr), done.stderr
     assert done.stdout == "" and not (tmp_path / "o.csv").exists()
-
-
-def test_signals_mean_afterwards_what_they_meant_before():
-    before = signal.getsignal(signal.SIGTERM)
-    with stoppable():
-        assert signal.getsignal(signal.SIGTERM) is not before
-    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_second_run_does_what_is_missing_and_what_has_changed(model, tmp_path, monkeypatch, capsys):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -68,3 +70,45 @@ def test_run_killed_at_random_moments_ends_in_the_same_bits(tmp_path):
     one, two = (outcome(folder / "run") for folder in (whole, stopped))
     assert [name for name in one if one[name] != two[name]] == [], f"after kills at {moments} s"
     assert not list((stopped / "run").rglob("*.part"))
+
+
+def begin_with_workers(folder: Path) -> subprocess.Popen[str]:
+    """A training in a group of processes of its own, that has come to its second epoch."""
+    words = ["train", *SETTINGS, f"data_dir={folder}", "run_dir=run", "resume=auto"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "audiornn", *words],
+        cwd=folder,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("epoch 2 "):
+            break
+    return process
+
+
+def test_ctrl_c_goes_to_all_processes_and_one_of_them_tells(tmp_path):
+    process = begin_with_workers(tmp_path)
+    os.killpg(process.pid, signal.SIGINT)
+    told = process.communicate()[1]
+    assert process.returncode == 130 and told.splitlines()[-1] == "interrupted", told
+    assert "KeyboardInterrupt" not in told
+    succeed("train", "resume=run", cwd=tmp_path)
+
+
+def test_loader_process_that_is_killed_is_told_in_a_line(tmp_path):
+    process = begin_with_workers(tmp_path)
+    tasks = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    workers = [pid for pid in tasks if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    os.kill(int(workers[0]), signal.SIGKILL)
+    told = process.communicate()[1].splitlines()
+    assert process.returncode == 2
+    assert told[-1].startswith("audiornn: ConfigError: expected the training to go on, got a loader's process that"), (
+        told
+    )
+    assert [line for line in told if not line.startswith("epoch ")] == told[-1:]
+    succeed("train", "resume=run", cwd=tmp_path)

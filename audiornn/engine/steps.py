@@ -40,6 +40,7 @@ from audiornn.optimization import OptimizerConfig, ScheduleConfig, build_optimiz
 from audiornn.padding import Frames
 from audiornn.replicas import mean_over_replicas
 from audiornn.resident import Batches, ResidentLoader, ResidentSplit, is_resident
+from audiornn.stopping import stop_if_asked
 from audiornn.store import Store
 from audiornn.trainer_config import PRECISIONS
 
@@ -155,6 +156,7 @@ class ClassifierTraining(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         """Loss of a batch."""
+        stop_if_asked()
         prepared = self._kept[0] if self._kept else self.prepare(batch, batch_index)
         if self._kept is not None:
             self._kept[:] = [prepared]

@@ -26,6 +26,7 @@ from audiornn.engine.callbacks import AveragedWeights, HistoryTable, KeptWeights
 from audiornn.engine.steps import ClassifierTraining, StoreLoaders
 from audiornn.errors import ConfigError
 from audiornn.runs import RunFolder
+from audiornn.stopping import stop_if_asked
 from audiornn.trainer_config import AUTO, PRECISIONS, TrainerConfig
 
 
@@ -160,11 +161,27 @@ def fit(trainer: Trainer, module: ClassifierTraining, loaders: StoreLoaders, *, 
         # Each direction runs on a copy of its own few weights: see `RecurrentLayer`.
         warnings.filterwarnings("ignore", message=".*not part of single contiguous chunk of memory.*")
         warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+        handler = signal.getsignal(signal.SIGINT)
         try:
             trainer.fit(module, datamodule=loaders, ckpt_path=resume_from, weights_only=True)
         except SystemExit as error:
             # Lightning turns Ctrl-C into an exit of its own and leaves the signal ignored, and SIGTERM into a success.
             if isinstance(error, SIGTERMException) or isinstance(error.__context__, KeyboardInterrupt):
-                signal.signal(signal.SIGINT, signal.default_int_handler)
+                signal.signal(signal.SIGINT, handler)
                 raise KeyboardInterrupt from None
             raise
+        except (RuntimeError, MemoryError) as error:
+            stop_if_asked()  # a signal to all processes ends those of a loader first
+            if (reason := _failure(error)) is None:
+                raise
+            raise ConfigError(f"expected the training to go on, got {reason}; then resume it") from error
+
+
+def _failure(error: RuntimeError | MemoryError) -> str | None:
+    """What the machine refused, and what to do; None for an error of another kind."""
+    text = str(error)
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in text:
+        return "no memory left; set a smaller loader.batch_size, or fewer loader.num_workers"
+    if text.startswith("DataLoader worker"):
+        return f"a loader's process that ended ({text.strip(' .')}); set loader.num_workers=0, or free memory"
+    return None
