@@ -53,10 +53,12 @@ def fetch(
     target = target.absolute()
     mismatch = partial(_mismatch, source, check)
     with write_errors(target):
-        if (there := _find(source, target, mismatch)) is not None:
+        lock_path = target.with_name(f"{target.name}.lock")
+        # With a lock beside it another process is at it, or was killed.
+        if not lock_path.exists() and (there := _find(source, target, mismatch)) is not None:
             return there
         target.parent.mkdir(parents=True, exist_ok=True)
-        with one_at_a_time(target.with_name(f"{target.name}.lock"), target):
+        with one_at_a_time(lock_path, target):
             there = _find(source, target, mismatch)
             if there is not None:
                 return there

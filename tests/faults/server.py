@@ -100,4 +100,5 @@ def is_alive(group: int) -> bool:
     return True
 
 
-main()
+if __name__ == "__main__":
+    main()
