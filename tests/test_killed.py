@@ -94,7 +94,7 @@ def begin_with_workers(folder: Path) -> subprocess.Popen[str]:
 def test_ctrl_c_goes_to_all_processes_and_one_of_them_tells(tmp_path):
     process = begin_with_workers(tmp_path)
     os.killpg(process.pid, signal.SIGINT)
-    told = process.communicate()[1]
+    told = process.communicate(timeout=120)[1]
     assert process.returncode == 130 and told.splitlines()[-1] == "interrupted", told
     assert "KeyboardInterrupt" not in told
     succeed("train", "resume=run", cwd=tmp_path)
@@ -105,7 +105,7 @@ def test_loader_process_that_is_killed_is_told_in_a_line(tmp_path):
     tasks = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     workers = [pid for pid in tasks if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
     os.kill(int(workers[0]), signal.SIGKILL)
-    told = process.communicate()[1].splitlines()
+    told = process.communicate(timeout=120)[1].splitlines()
     assert process.returncode == 2
     assert told[-1].startswith("audiornn: ConfigError: expected the training to go on, got a loader's process that"), (
         told
