@@ -51,7 +51,7 @@ def stop_if_asked() -> None:
 
 @contextlib.contextmanager
 def interrupts_held_back() -> Iterator[None]:
-    """Processes started inside never get Ctrl-C, which a terminal sends to all; this one gets it at the end."""
+    """Processes started inside never get Ctrl-C, which a terminal sends to all; this one does, if later."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return

@@ -223,6 +223,17 @@ def test_recording_that_vanishes_costs_only_itself(name, trials):
         assert not {*trial.differences(content_of(trial.folder))} & trial.expected.keys(), told
 
 
+@pytest.mark.parametrize("name", ["prepare", "download", "split", "export"])
+def test_work_that_is_done_needs_nothing_written(name, trials):
+    """Or is refused in a line where it is done anew."""
+    trial = trials(JOBS[name])
+    trial.whole()
+    found = content_of(trial.folder)
+    again = trial.commands.run(*trial.job.words, cwd=trial.folder, fault=faults.READ_ONLY, at=1)
+    assert again.returncode == (trial.code if name in ("prepare", "download") else 2), again
+    assert "Traceback" not in again.stderr and content_of(trial.folder) == found
+
+
 @pytest.mark.parametrize("name", JOBS)
 def test_clock_that_is_set_back_changes_nothing(name, trials):
     trial = trials(JOBS[name])

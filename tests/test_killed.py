@@ -42,20 +42,15 @@ def outcome(run: Path) -> dict[str, bytes]:
     }
 
 
-def test_run_killed_at_random_moments_ends_in_the_same_bits(tmp_path):
-    words = ["train", *SETTINGS, f"data_dir={tmp_path}", "run_dir=run"]
-    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    for folder in (whole, stopped):
-        folder.mkdir()
-    succeed(*words, cwd=whole)
+def kill_again_and_again(words: list[str], place: Path, kills: int, longest: float) -> list[float]:
+    """Have a training end that is killed at moments by chance; returns the seconds that it was given each time."""
     rng = np.random.default_rng(int.from_bytes(os.urandom(4), "little"))
     moments: list[float] = []
-    while len(moments) < KILLS and RunFolder(stopped / "run").state != "finished":
-        told = stopped / str(len(moments))
+    while len(moments) < kills and RunFolder(place / "run").state != "finished":
+        told = place / str(len(moments))
         told.mkdir()
-        begun = (stopped / "run" / "status.json").exists()
-        running = start(*(["train", "resume=run"] if begun else words), cwd=stopped, folder=told)
-        moment = float(rng.uniform(0.2, 5.0))
+        running = start(*words, "resume=auto", cwd=place, folder=told)
+        moment = float(rng.uniform(0.2, longest))
         until = time.monotonic() + moment
         while time.monotonic() < until and running.process.is_alive():
             time.sleep(0.01)
@@ -64,12 +59,39 @@ def test_run_killed_at_random_moments_ends_in_the_same_bits(tmp_path):
             os.kill(running.process.pid, signal.SIGKILL)
         done = running.wait()
         assert done.returncode in (0, -signal.SIGKILL), f"after kills at {moments} s: {done.stderr}"
-    if RunFolder(stopped / "run").state != "finished":
-        succeed("train", "resume=run", cwd=stopped)
-    assert len(moments) >= 5
-    one, two = (outcome(folder / "run") for folder in (whole, stopped))
+    succeed(*words, "resume=auto", cwd=place)
+    return moments
+
+
+def assert_nothing_told(whole: Path, stopped: Path, moments: list[float]) -> None:
+    """What was killed ended in the bits of what was not, and left nothing else."""
+    one, two = outcome(whole), outcome(stopped)
     assert [name for name in one if one[name] != two[name]] == [], f"after kills at {moments} s"
-    assert not list((stopped / "run").rglob("*.part"))
+    assert not [path for path in stopped.rglob("*") if path.suffix in (".part", ".tmp")]
+
+
+def test_run_killed_at_random_moments_ends_in_the_same_bits(tmp_path):
+    words = ["train", *SETTINGS, f"data_dir={tmp_path}", "run_dir=run"]
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    for folder in (whole, stopped):
+        folder.mkdir()
+    succeed(*words, cwd=whole)
+    moments = kill_again_and_again(words, stopped, KILLS, longest=5)
+    assert len(moments) >= 5
+    assert_nothing_told(whole / "run", stopped / "run", moments)
+
+
+def test_run_on_real_recordings_killed_at_random_moments_ends_in_the_same_bits(real_data, tmp_path):
+    """With all that a recipe has: augmentation, words that nobody says, subclasses, balance, averaged weights, bf16."""
+    words = ["train", "experiment=sc8u_stream", f"data_dir={real_data}", "run_dir=run", "trainer.max_epochs=2"]
+    words += ["loader.num_workers=1", "trainer.accelerator=cpu", "tensorboard=false"]
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    for folder in (whole, stopped):
+        folder.mkdir()
+    succeed(*words, cwd=whole)
+    moments = kill_again_and_again(words, stopped, KILLS // 2, longest=20)
+    assert moments
+    assert_nothing_told(whole / "run", stopped / "run", moments)
 
 
 def begin_with_workers(folder: Path) -> subprocess.Popen[str]:

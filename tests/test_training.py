@@ -505,7 +505,7 @@ def test_interrupt_stays_an_interrupt(data_dir, tmp_path, monkeypatch, number):
     step = ClassifierTraining.training_step
 
     def interrupted(module, batch, batch_index):
-        os.kill(os.getpid(), number)
+        signal.raise_signal(number)
         return step(module, batch, batch_index)
 
     monkeypatch.setattr(ClassifierTraining, "training_step", interrupted)

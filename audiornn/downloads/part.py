@@ -96,7 +96,7 @@ class Part:
 
     def forget(self) -> None:
         """Remove the note where the file has its name already, as when a process was killed just then."""
-        if not self.path.exists():
+        if self._note.exists() and not self.path.exists():  # elsewhere it may be that nothing can be written
             self._note.unlink(missing_ok=True)
 
     def discard(self) -> None:
@@ -107,19 +107,20 @@ class Part:
 def remove_fetched(target: Path) -> None:
     """Remove a file that was fetched not to stay, by whichever process; one that was put there by hand stays."""
     note = _fetched(target)
-    try:
+    if not note.exists():
+        return
+    with contextlib.suppress(FileNotFoundError, ValueError, RecursionError):
         known = json.loads(note.read_text(encoding="utf-8"))
         found = target.stat()
         if known == [found.st_size, found.st_mtime_ns]:
             target.unlink()
-    except (FileNotFoundError, ValueError, RecursionError):
-        pass
     note.unlink(missing_ok=True)
 
 
 def keep_fetched(target: Path) -> None:
     """Have a file stay, however it was fetched."""
-    _fetched(target).unlink(missing_ok=True)
+    if _fetched(target).exists():
+        _fetched(target).unlink(missing_ok=True)
 
 
 def _fetched(target: Path) -> Path:
