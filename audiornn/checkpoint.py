@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import shutil
-import uuid
 import warnings
 import zipfile
 from collections.abc import Sequence
@@ -24,6 +23,7 @@ import torch
 
 from audiornn.card import model_card
 from audiornn.errors import ModelError
+from audiornn.files.unfinished import remove_abandoned, unfinished_folder
 from audiornn.inputs import Inputs
 from audiornn.models.classifier import RecurrentClassifier
 from audiornn.models.config import ModelConfig
@@ -54,23 +54,22 @@ def save_model(folder: Path, network: RecurrentClassifier, spec: ModelSpec) -> N
     """
     if folder.exists() and not (folder / CONFIG_FILE).is_file():
         raise ModelError(f"expected a new folder or an older model to replace, got '{folder}', which is neither")
-    temporary = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    payload = safetensors.torch.save(weights, metadata={"format": "pt"})
+    saved = dataclasses.replace(spec, weights_sha256=hashlib.sha256(payload).hexdigest())
+    document = document_of(saved, num_parameters=sum(parameter.numel() for parameter in network.parameters()))
+    hidden = f".{folder.name}"
     try:
-        temporary.mkdir(parents=True)
-        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-        payload = safetensors.torch.save(weights, metadata={"format": "pt"})
-        (temporary / WEIGHTS_FILE).write_bytes(payload)
-        saved = dataclasses.replace(spec, weights_sha256=hashlib.sha256(payload).hexdigest())
-        document = document_of(saved, num_parameters=sum(parameter.numel() for parameter in network.parameters()))
-        (temporary / CONFIG_FILE).write_text(config_text(document), "utf-8")
-        (temporary / CARD_FILE).write_text(model_card(document), "utf-8")
-        if folder.exists():
-            shutil.rmtree(folder)
-        temporary.rename(folder)
+        remove_abandoned(folder.parent, f"{hidden}.*")
+        with unfinished_folder(folder.parent, hidden) as temporary:
+            (temporary / WEIGHTS_FILE).write_bytes(payload)
+            (temporary / CONFIG_FILE).write_text(config_text(document), "utf-8")
+            (temporary / CARD_FILE).write_text(model_card(document), "utf-8")
+            if folder.exists():
+                shutil.rmtree(folder)
+            temporary.rename(folder)
     except OSError as error:
         raise ModelError(f"could not write the model folder '{folder}': {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 @dataclass(frozen=True, kw_only=True)

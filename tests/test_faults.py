@@ -24,7 +24,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not sys.platform.startswith("linux") or not shutil.which("gcc"), reason="needs Linux and gcc"),
 ]
-MOMENTS = int(os.environ.get("AUDIORNN_FAULT_MOMENTS", "3"))
+MOMENTS = int(os.environ.get("AUDIORNN_FAULT_MOMENTS", "2"))
 """Of each kind for each command, by chance out of all it does to files; 0 for every one."""
 FAULTS = (faults.KILL, faults.TERM, faults.INT, faults.FULL, faults.READ_ONLY, faults.IO)
 

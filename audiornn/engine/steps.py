@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader
 from audiornn.augment import Augmenter
 from audiornn.data import (
     Batch,
+    BucketBatchSampler,
     LoaderConfig,
     Targets,
     evaluation_batches,
@@ -387,7 +388,11 @@ class StoreLoaders(pl.LightningDataModule):
         }
         if self._is_resident:
             return self._resident("train", training_batches(self._store, self._config, **settings))
-        return training_loader(self._store, self._config, self._targets, **settings)
+        loader = training_loader(self._store, self._config, self._targets, **settings)
+        # Lightning announces the epoch of a run that goes on when processes have been told the first batches already.
+        assert isinstance(loader.batch_sampler, BucketBatchSampler)
+        loader.batch_sampler.set_epoch(len(module.history))
+        return loader
 
     def val_dataloader(self) -> DataLoader[Batch] | ResidentLoader:
         if self._is_resident:
