@@ -135,8 +135,10 @@ def _started_or_resumed(words: list[str]) -> list[str]:
 
 
 def _going_on(run: RunFolder, words: Sequence[str]) -> list[str]:
-    earlier, folder = _told_before(run), quoted(str(run.path))
-    return [*earlier, *(word for word in words if word not in earlier), f"resume={folder}", f"run_dir={folder}"]
+    folder = quoted(str(run.path))
+    # A word told again counts where it is told last; kept twice, each resume would lengthen what the run records.
+    earlier = [word for word in _told_before(run) if word not in words]
+    return [*earlier, *words, f"resume={folder}", f"run_dir={folder}"]
 
 
 def _told_before(run: RunFolder) -> list[str]:

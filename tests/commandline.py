@@ -56,7 +56,7 @@ class Running:
         forkserver.set_forkserver_preload(PRELOADED)
         self._outputs = [folder / name for name in ("stdout", "stderr")]
         self._command = [sys.executable, "-m", "audiornn", *words]
-        self.process = _context.Process(target=_child, args=(tuple(words), cwd, environment, self._outputs))
+        self.process = _context.Process(target=be_command, args=(tuple(words), cwd, environment, self._outputs))
         self.process.start()
 
     def wait(self) -> subprocess.CompletedProcess[str]:
@@ -91,9 +91,10 @@ def assert_refused(*words: str, cwd: Path, says: str | Sequence[str], env: dict[
     assert done.stdout == ""
 
 
-def _child(words: tuple[str, ...], cwd: Path, environment: dict[str, str], outputs: list[Path]) -> None:
+def be_command(words: Sequence[str], cwd: Path, environment: dict[str, str], outputs: Sequence[Path]) -> None:
+    """Have this process, which has been forked for it, be ``audiornn WORDS``."""
     for number, path in enumerate(outputs, start=1):
-        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), number)
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.chdir(cwd)
     os.environ.clear()

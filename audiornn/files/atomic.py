@@ -77,6 +77,7 @@ class AtomicFile:
             if fcntl is None:  # where an open file can't be renamed
                 self.file.close()
             self._temporary.replace(self._target)
+            self._remove.detach()
             self.file.close()
 
     def discard(self) -> None:
@@ -85,17 +86,13 @@ class AtomicFile:
 
 
 def _remove(file: IO[Any], temporary: Path) -> None:
-    """Nothing where it has been renamed; before it is closed, from when on it may be another's."""
-    if file.closed:
-        return
-    if fcntl is not None:
+    if fcntl is None:  # where an open file can't be removed; elsewhere it may be another's once it is closed
         with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+            file.close()
+    with contextlib.suppress(OSError):
+        temporary.unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         file.close()  # flushes: on a full disk that fails again
-    if fcntl is None:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 def open_hidden(target: Path) -> tuple[Path, int]:

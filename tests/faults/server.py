@@ -7,7 +7,6 @@ import ctypes
 import importlib
 import json
 import os
-import runpy
 import signal
 import sys
 import time
@@ -17,7 +16,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from commandline import PRELOADED
+from commandline import PRELOADED, be_command
 
 from faults import open_state
 
@@ -48,17 +47,11 @@ def main() -> None:
 def carry_out(request: dict[str, Any], shim: ctypes.CDLL) -> None:
     """In the forked process: what ``python -m audiornn`` does."""
     os.setpgid(0, 0)
-    for number, path in enumerate(request["outputs"], start=1):
-        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    os.chdir(request["cwd"])
     open_state(request["state"]).main_pid = os.getpid()
     os.environ.update(AUDIORNN_FAULT=request["fault"], AUDIORNN_FAULT_STATE=request["state"])
-    sys.argv = ["audiornn", *request["words"]]
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     shim.fault_arm()
     try:
-        runpy.run_module("audiornn", run_name="__main__", alter_sys=True)
+        be_command(request["words"], request["cwd"], dict(os.environ), request["outputs"])
         code = 0
     except SystemExit as end:
         code = int(end.code or 0)
