@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 import audiornn
-from audiornn.errors import AudiornnError, ConfigError
+from audiornn.errors import AudiornnError, ConfigError, lacks_memory
 from audiornn.overrides import names_as_text, quoted, with_home
 from audiornn.stopping import stoppable
 
@@ -57,11 +57,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader (`| head`) has gone: leave quietly
         _drop_output()
         return 141
-    except OSError as error:
-        if error.errno not in _OUTPUT_ERRORS or error.filename is not None:
+    except Exception as error:
+        if (refused := _refused_by_machine(error)) is None:
             raise
-        _drop_output()
-        return _complain(ConfigError(f"expected to write to standard output, got: {error.strerror}"))
+        return _complain(refused)
 
 
 def _run(words: Sequence[str]) -> int:
@@ -83,6 +82,16 @@ def _run(words: Sequence[str]) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr, force=True)
     logging.getLogger("audiornn").setLevel(logging.INFO)
     return run_verb(verb, rest)
+
+
+def _refused_by_machine(error: Exception) -> ConfigError | None:
+    """What the machine had none of, as far as a user can mend it."""
+    if isinstance(error, OSError) and error.errno in _OUTPUT_ERRORS and error.filename is None:
+        _drop_output()
+        return ConfigError(f"expected to write to standard output, got: {error.strerror}")
+    if lacks_memory(error):
+        return ConfigError("expected memory for the work, found none left; free some, or set a smaller batch_size")
+    return None
 
 
 def _drop_output() -> None:

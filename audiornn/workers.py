@@ -58,15 +58,18 @@ def map_in_processes(
             raised here too.
         items: sent through a pipe, as are the results: the larger an item, the less that costs.
         num_workers: processes. Where none can be started, a warning is logged and the work is done in this one.
-        split: the parts of an item whose process died (a crash in a decoder, no memory left), to be tried again one by
-            one; their results come in its place. One part or none: the item can't be split.
+        split: the parts of an item whose process died (a crash in a decoder, no memory left) or that this one had no
+            memory for, to be tried again one by one; their results come in its place. One part or none: the item can't
+            be split.
         lost: result of an item that can't be split, from it and the exit status: negative for a signal.
 
     Raises:
+        MemoryError: too little in this process for an item that can't be split.
         RuntimeError: any other error of ``work`` in a process, with its traceback.
     """
     if num_workers == 0 or not sys.executable:
-        yield from map(work, items)
+        for item in items:
+            yield from _here(work, item, split)
         return
     workers = _Workers(work, split, lost)
     pending: deque[Future[list[Result]]] = deque()
@@ -82,6 +85,21 @@ def map_in_processes(
             for future in pending:
                 future.cancel()
             workers.close()
+
+
+def _here(
+    work: Callable[[Item], Result], item: Item, split: Callable[[Item], Sequence[Item]]
+) -> Generator[Result, None, None]:
+    """In this process, where a lack of memory is the only end that one comes back from."""
+    try:
+        result = work(item)
+    except MemoryError:
+        if len(parts := split(item)) < 2:
+            raise
+        for part in parts:
+            yield from _here(work, part, split)
+    else:
+        yield result
 
 
 class _Workers(Generic[Item, Result]):
@@ -103,7 +121,7 @@ class _Workers(Generic[Item, Result]):
         """One result, or one per part of an item that had to be split."""
         process = self._process()
         if process is None:
-            return [self._work(item)]
+            return list(_here(self._work, item, self._split))
         try:
             error, result = _ask(process, item)
         except (EOFError, OSError, pickle.UnpicklingError):

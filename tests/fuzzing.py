@@ -222,14 +222,16 @@ def main() -> None:
         parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
         parser.add_argument("target", choices=targets)
         parser.add_argument("--seconds", type=int, default=3_600)
+        parser.add_argument("--keep", type=Path, help="folder for what is found, to go on from; else it is forgotten")
         chosen = parser.parse_args()
         target = targets[chosen.target]
         names = sorted({name for name, _ in target.examples})
-        place, corpus = folder / "place", folder / "corpus"
+        place, kept = folder / "place", (chosen.keep or folder / "kept").resolve()
+        corpus = kept / chosen.target
         place.mkdir()
-        corpus.mkdir()
+        corpus.mkdir(parents=True, exist_ok=True)
         for number, (name, content) in enumerate(target.examples):
-            (corpus / str(number)).write_bytes(bytes([names.index(name)]) + content)
+            (corpus / f"given-{number}").write_bytes(bytes([names.index(name)]) + content)
 
         def attack(content: bytes) -> None:
             """The first byte says which of the files it is."""
@@ -238,7 +240,13 @@ def main() -> None:
             said = answer(lambda: target.read(path))
             assert said.strip() and len(said) < 5_000
 
-        limits = [f"-max_total_time={chosen.seconds}", "-timeout=20", "-rss_limit_mb=4096", "-print_final_stats=1"]
+        limits = [
+            f"-artifact_prefix={kept}/{chosen.target}-",
+            f"-max_total_time={chosen.seconds}",
+            "-timeout=20",
+            "-rss_limit_mb=4096",
+            "-print_final_stats=1",
+        ]
         atheris.instrument_all()
         atheris.Setup([sys.argv[0], *limits, "-max_len=65536", str(corpus)], attack)
         atheris.Fuzz()

@@ -24,6 +24,18 @@ def small_files(num_bytes: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def little_memory(num_bytes: int) -> Iterator[None]:
+    """Inside, this process gets so many more bytes and no others."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + num_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+@contextlib.contextmanager
 def read_only_folder() -> Iterator[Path]:
     """Inside, this process may not write to the folder, whoever it runs as."""
     folder = Path(tempfile.mkdtemp())

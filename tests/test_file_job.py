@@ -17,9 +17,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from commandline import Running, run, start
-from deadly import DeadlyReader
+from deadly import DeadlyReader, PoorReader
 from limits import small_files
 from signals import noise, tone, utterances, write_wav
 from toy import TINY_FEATURES, TINY_MODEL
@@ -153,6 +154,18 @@ def test_file_that_kills_its_decoder_is_a_row_and_the_rest_is_done(classifier, t
     assert [bool(result.prediction) for result in results] == [True, False, True, False, True]
     assert "crashed or ran out of memory (7)" in results[1].error and "b deadly.wav" in results[1].error
     assert "IndexError: out of range" in results[3].error
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits of memory are told there")
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_file_too_long_for_the_memory_is_a_row_and_the_rest_is_done(classifier, tmp_path, num_workers):
+    for name in ("a", "c"):
+        write_wav(tmp_path / f"{name}.wav", tone(300, 0.1))
+    soundfile.write(tmp_path / "b.wav", np.zeros(2 * 3600 * 8_000, np.int16), 8_000)
+    classifier.reader = PoorReader(classifier.inputs)
+    results = list(classifier.predict_folder(tmp_path, num_workers=num_workers))
+    assert [bool(result.prediction) for result in results] == [True, False, True]
+    assert results[1].error == f"expected memory to read {str(tmp_path / 'b.wav')!r}, found too little"
 
 
 def test_file_that_vanishes_is_a_row(classifier, some):

@@ -24,7 +24,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from audiornn.engine.callbacks import AveragedWeights, HistoryTable, KeptWeights, MovableCheckpoint, OtherProcess
 from audiornn.engine.steps import ClassifierTraining, StoreLoaders
-from audiornn.errors import ConfigError
+from audiornn.errors import ConfigError, lacks_memory
 from audiornn.runs import RunFolder
 from audiornn.stopping import stop_if_asked
 from audiornn.trainer_config import AUTO, PRECISIONS, TrainerConfig
@@ -170,17 +170,17 @@ def fit(trainer: Trainer, module: ClassifierTraining, loaders: StoreLoaders, *, 
                 signal.signal(signal.SIGINT, handler)
                 raise KeyboardInterrupt from None
             raise
-        except (RuntimeError, MemoryError) as error:
+        except Exception as error:
             stop_if_asked()  # a signal to all processes ends those of a loader first
             if (reason := _failure(error)) is None:
                 raise
             raise ConfigError(f"expected the training to go on, got {reason}; then resume it") from error
 
 
-def _failure(error: RuntimeError | MemoryError) -> str | None:
+def _failure(error: Exception) -> str | None:
     """What the machine refused, and what to do; None for an error of another kind."""
     text = str(error)
-    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate memory" in text:
+    if lacks_memory(error):
         return "no memory left; set a smaller loader.batch_size, or fewer loader.num_workers"
     if text.startswith("DataLoader worker"):
         return f"a loader's process that ended ({text.strip(' .')}); set loader.num_workers=0, or free memory"

@@ -149,11 +149,15 @@ class SignalReader:
 
 
 def read_files(reader: SignalReader, paths: Sequence[str]) -> list[Read]:
-    """Read files one by one; whatever is wrong with one is its reason."""
-    return [_read_file(reader, path) for path in paths]
+    """Read files one by one; whatever is wrong with one is its reason.
+
+    Raises:
+        MemoryError: too little for all of several, which may be enough for each.
+    """
+    return [_read_file(reader, path, alone=len(paths) == 1) for path in paths]
 
 
-def _read_file(reader: SignalReader, path: str) -> Read:
+def _read_file(reader: SignalReader, path: str, *, alone: bool) -> Read:
     state = reader.state_of(path)
     try:
         heard = reader.hear(path)
@@ -161,6 +165,10 @@ def _read_file(reader: SignalReader, path: str) -> Read:
             raise AudioError(f"expected a file at rest, got one that changed while it was read: {path!r}")
     except AudioError as error:
         return Read(path, str(error), state)
+    except MemoryError:
+        if not alone:
+            raise
+        return Read(path, f"expected memory to read {path!r}, found too little", state)
     except Exception as error:  # of a decoder, which is no reason to lose the other files
         return Read(path, f"expected audio that decodes, got {type(error).__name__}: {error} from {path!r}", state)
     return Read(path, heard, state)

@@ -10,7 +10,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from audiornn.errors import CorpusError
+from audiornn.errors import CorpusError, lacks_memory
 
 Number = TypeVar("Number", bound=np.generic)
 
@@ -78,6 +78,8 @@ def map_files(paths: Sequence[Path]) -> Mapped:
             for batch in found:
                 batch.validate(full=True)  # Arrow believes a file, and would read anywhere
         except (OSError, pa.ArrowException) as error:
+            if isinstance(error, OSError) and lacks_memory(error):
+                raise
             what = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise CorpusError(f"expected a whole file at '{path}', got a damaged one ({what}); prepare again") from None
         if batches and reader.schema != schema:

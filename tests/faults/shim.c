@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 #include <sys/uio.h>
@@ -78,6 +79,26 @@ static void note(const char *name, const char *path)
         snprintf(state->what, sizeof state->what, "%s %s", name, path + strlen(below));
 }
 
+/* Small objects of the interpreter still find room, as they would on a machine that runs short. */
+#define MORE_BYTES (2 << 20)
+
+/* From here on this process gets little more memory than it has. */
+static void no_more_memory(void)
+{
+    long pages = 0;
+    FILE *file = fopen("/proc/self/statm", "r");
+    if (file) {
+        if (fscanf(file, "%ld", &pages) != 1)
+            pages = 0;
+        fclose(file);
+    }
+    struct rlimit limit;
+    if (pages && getrlimit(RLIMIT_AS, &limit) == 0) {
+        limit.rlim_cur = (rlim_t)pages * (rlim_t)sysconf(_SC_PAGESIZE) + MORE_BYTES;
+        setrlimit(RLIMIT_AS, &limit);
+    }
+}
+
 /* 0, or the error that the call is to fail with; -1 for a write that is to stop half way. */
 static int verdict(enum kind kind, const char *name, const char *path)
 {
@@ -93,7 +114,7 @@ static int verdict(enum kind kind, const char *name, const char *path)
         }
         return 0;
     }
-    if (kind == READ)
+    if (kind == READ && strcmp(mode, "memory"))
         return 0;
     long count = __atomic_add_fetch(&state->count, 1, __ATOMIC_SEQ_CST);
     if (count < at)
@@ -109,6 +130,11 @@ static int verdict(enum kind kind, const char *name, const char *path)
     }
     if (count > at)
         return 0;
+    if (!strcmp(mode, "memory")) {
+        note(name, path);
+        no_more_memory();
+        return 0;
+    }
     if (!strcmp(mode, "io") && kind != REMOVE) {
         note(name, path);
         return EIO;
