@@ -88,6 +88,7 @@ def _sounds() -> dict[str, Target]:
     codings = (
         *(("WAV", "PCM_16"), ("WAV", "PCM_24"), ("WAV", "FLOAT"), ("WAV", "MS_ADPCM"), ("FLAC", "PCM_16")),
         *(("OGG", "VORBIS"), ("AIFF", "PCM_16"), ("MP3", "MPEG_LAYER_III"), ("AU", "ULAW")),
+        *(("W64", "PCM_16"), ("CAF", "ALAC_16"), ("RF64", "PCM_16"), ("OGG", "OPUS")),
     )
     clips = {"a/x.wav": bytes(100), "b/long name \xc3\xa4.txt": b"hello" * 50, "c": b""}
     packed = (zip_bytes(clips), *(tar_bytes(clips, kind) for kind in ("tar", "tar.gz")))

@@ -190,6 +190,9 @@ def test_wav_with_other_chunks_around_the_samples_is_read(tmp_path: Path) -> Non
     np.testing.assert_array_equal(read_int16(path, sample_rate=16_000), expected)
 
 
+_W64 = bytes.fromhex("726966662e91cf11a5d628db04c10000") + struct.pack("<Q", 1000) + b"wave" + bytes(12)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
@@ -207,6 +210,9 @@ def test_wav_with_other_chunks_around_the_samples_is_read(tmp_path: Path) -> Non
         ("magic.ogg", b"OggS", ""),
         ("magic.mp3", b"ID3\x04\0\0\0\0\x7f\x7f", "no MP3 frame"),
         ("sync.mp3", b"\xff\xfb\x90\x64" + bytes(range(256)) * 40, "no MP3 frame"),
+        ("sizes.wav", b"RIFF\xff\0\0\0WAVEds64\x10\0\0\0" + bytes(9), ""),
+        ("jump.w64", _W64 + b"abcd" + bytes(12) + b"\xff" * 8, "truncated"),
+        ("jump.caf", b"caff\0\x01\0\0desc\x7f" + b"\xff" * 7, "truncated"),
     ],
 )
 def test_what_is_not_audio_is_refused_in_one_line(

@@ -59,8 +59,8 @@ def _wav(file: BinaryIO, size: int) -> tuple[int | None, Pcm16Layout | None]:
     while len(header := file.read(8)) == 8:
         kind, length = struct.unpack("<4sI", header)
         start = file.tell()
-        if kind == b"ds64" and length >= 16:
-            data_size = struct.unpack("<QQ", file.read(16))[1]
+        if kind == b"ds64" and len(sizes := file.read(16)) == 16:
+            data_size = struct.unpack("<QQ", sizes)[1]
         elif kind == b"fmt ":
             form = file.read(16)
         elif kind == b"data":
@@ -110,17 +110,19 @@ def _caf_end(file: BinaryIO, size: int) -> int | None:
             return None if length < 0 else file.tell() + int(length)
         if length < 0:
             return None
-        file.seek(length, os.SEEK_CUR)
+        if (end := file.tell() + int(length)) > size:
+            return end
+        file.seek(end)
     # The sample data are the one chunk a whole file must have, and they usually come last.
     return size + 1
 
 
-def _w64_end(file: BinaryIO, _: int) -> int | None:
+def _w64_end(file: BinaryIO, size: int) -> int | None:
     file.seek(40)
     while len(header := file.read(24)) == 24:
         start = file.tell() - 24
         length = struct.unpack("<Q", header[16:])[0]
-        if header[:4] == b"data":
+        if header[:4] == b"data" or start + length > size:
             return start + int(length)
         if length < 24:
             return None
