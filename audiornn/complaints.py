@@ -55,10 +55,15 @@ def _options(text: str, verb: str, group: str) -> list[str]:
 
 
 def _hint(name: str) -> str:
-    """The whole name of the setting that is likely to be meant: of those with the nearest last part, the nearest."""
+    """The whole name of the setting that is likely to be meant: of those with the nearest last part, the nearest.
+
+    A last part that is spelt otherwise is looked for in the same group alone.
+    """
+    group, dot, _ = name.partition(".")
     known: dict[str, set[str]] = {}
     for setting in _names():
-        known.setdefault(setting.rpartition(".")[2], set()).add(setting)
+        if not dot or setting.startswith(f"{group}.") or setting.rpartition(".")[2] == name.rpartition(".")[2]:
+            known.setdefault(setting.rpartition(".")[2], set()).add(setting)
     last = difflib.get_close_matches(name.rpartition(".")[2], known, n=1)
     meant = difflib.get_close_matches(name, known[last[0]], n=1, cutoff=0) if last else []
     return f"; did you mean {meant[0]!r}?" if meant else ""

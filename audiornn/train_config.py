@@ -66,7 +66,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if self.seed < 0:
             raise ConfigError(f"seed must be at least 0, got {self.seed}")
-        if self.encoder_learning_rate <= 0:
+        if not 0 < self.encoder_learning_rate < math.inf:
             raise ConfigError(f"encoder_learning_rate must be above 0, got {self.encoder_learning_rate}")
         object.__setattr__(self, "streams", parse_streams(self.streams))
         self.inputs  # noqa: B018  # whatever contradicts itself is refused now

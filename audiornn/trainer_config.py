@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 
@@ -9,6 +10,10 @@ from audiornn.errors import ConfigError
 
 PRECISIONS = {"32": "32-true", "bf16": "bf16-mixed", "16": "16-mixed"}
 AUTO = "auto"
+_LEAST = {
+    **dict.fromkeys(("max_epochs", "accumulate_batches", "num_nodes"), 1),
+    **dict.fromkeys(("max_batches", "gradient_clip", "early_stopping_patience", "num_threads"), 0),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,12 +60,8 @@ class TrainerConfig:
     """One batch of training and validation, to see that everything fits together."""
 
     def __post_init__(self) -> None:
-        if self.max_epochs < 1 or self.accumulate_batches < 1 or self.max_batches < 0:
-            raise ConfigError("max_epochs and accumulate_batches must be at least 1, max_batches at least 0")
-        if self.num_nodes < 1:
-            raise ConfigError(f"num_nodes must be at least 1, got {self.num_nodes}")
-        for name, least in (("gradient_clip", 0), ("early_stopping_patience", 0), ("num_threads", 0)):
-            if getattr(self, name) < least:
+        for name, least in _LEAST.items():
+            if not least <= getattr(self, name) < math.inf:
                 raise ConfigError(f"{name} must be at least {least}, got {getattr(self, name)}")
         if not 0 <= self.ema_decay < 1:
             raise ConfigError(f"ema_decay must be in [0, 1), got {self.ema_decay}")

@@ -336,6 +336,8 @@ def test_listed_files_that_are_not_there_are_counted_and_the_rest_is_used(workpl
         (["predict", "input=take (1).wav"], "quotes"),
         (["embed", "input=x.wav", "output=x.csv"], ".npz"),
         (["evaluate", "split=test", "model=nowhere"], "nowhere"),
+        (["robustness", "model=last"], "got 'model'; did you mean 'models'?"),
+        (["compare", "model=last"], "got 'model'; see"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, list) else None,
 )
@@ -348,6 +350,10 @@ def test_bad_command_is_refused_in_a_line(tmp_path, words, says):
     ("words", "says"),
     [
         (["model.hiden_size=3"], "got 'model.hiden_size'; did you mean 'model.encoder.hidden_size'?"),
+        (["features.num_bands=3"], "got 'features.num_bands'; see"),
+        (["trainer.learning_rate=1"], "did you mean 'optimizer.learning_rate'?"),
+        (["optimizer.learning_rate=nan"], "learning_rate must be above 0, got nan"),
+        (["trainer.max_epochs=0"], "max_epochs must be at least 1, got 0"),
         (["features.n_mfcc=90"], "n_mfcc must be at most n_mels"),
         (["features.f_max=9000"], "f_max must be at most half the sample rate"),
         (["model.encoder.cell=cnn"], "got 'cnn'"),
@@ -364,6 +370,18 @@ def test_bad_training_setting_is_refused_before_any_audio_is_read(tmp_path, word
 def test_empty_split_is_refused(workplace, broken, tmp_path):
     words = ["data=folder", f"data.path={broken / 'no_validation'}", f"data_dir={tmp_path}"]
     assert_refused("evaluate", "model=last", "split=test", *words, cwd=workplace, says="test")
+
+
+def test_evaluation_of_a_model_outside_a_run_is_not_written_beside_it(workplace, tmp_path):
+    """Where several lie, one would take the place of another's."""
+    import shutil
+
+    (model,) = workplace.glob("runs/folder/*/model")
+    shutil.copytree(model, tmp_path / "models" / "a")
+    words = ["evaluate", "model=models/a", "data=folder", f"data.path={workplace / 'clips'}", f"data_dir={tmp_path}"]
+    assert_refused(*words, cwd=tmp_path, says="expected output=FOLDER beside model=models/a")
+    assert [path.name for path in (tmp_path / "models").iterdir()] == ["a"]
+    assert "accuracy" in succeed(*words, "output=here", cwd=tmp_path)
 
 
 @pytest.mark.parametrize("damage", ["config.json", "model.safetensors"])

@@ -8,7 +8,7 @@ import tomllib
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 import pytest
@@ -240,3 +240,26 @@ def test_every_package_of_the_tree_is_in_the_wheel():
     listed = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
     found = {".".join(path.parent.relative_to(root).parts) for path in (root / "audiornn").rglob("__init__.py")}
     assert set(listed) == found | {"audiornn.conf"}
+
+
+@pytest.mark.parametrize("words", [("data=speech_commands",), ("data=folder", "data.path=x", "objective=regression")])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")], ids=str)
+def test_setting_that_is_no_finite_number_is_refused(words, value):
+    needed = NEEDED["objective"].get("regression", ()) if "objective=regression" in words else ()
+    owners = list(dataclasses_in(train_command(*words, *needed)))
+    tried = 0
+    for owner in owners:
+        hints = get_type_hints(type(owner))
+        for name in (each.name for each in dataclasses.fields(owner) if hints[each.name] in (float, float | None)):
+            with pytest.raises(ConfigError):
+                dataclasses.replace(owner, **{name: value})
+            tried += 1
+    assert tried > 30
+
+
+def dataclasses_in(config: Any) -> Iterator[Any]:
+    """It and all settings in it."""
+    yield config
+    for each in dataclasses.fields(config):
+        if dataclasses.is_dataclass(child := getattr(config, each.name)):
+            yield from dataclasses_in(child)

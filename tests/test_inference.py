@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +100,11 @@ def test_tensor_is_heard_as_its_array_and_numbers_are_told_from_arrays(classifie
     for odd in (torch.from_numpy(clip).requires_grad_(), torch.empty(3, device="meta")):
         with pytest.raises(AudioError, match="expected an array of samples, got Tensor"):
             classifier.predict(odd, sample_rate=16_000)
+    for nothing in (None, b"RIFF", io.BytesIO(b"RIFF")):
+        with pytest.raises(AudioError, match=f"expected a path or an array, got {type(nothing).__name__}"):
+            classifier.predict(nothing)
+    with pytest.raises(AudioError, match="sample_rate as a whole number of Hz, got '16000'"):
+        classifier.predict(clip, sample_rate="16000")
 
 
 def test_prediction_names_the_most_probable_class(classifier, clips):

@@ -75,6 +75,7 @@ BAD: list[tuple[str, str | bytes, dict[str, Any], list[str]]] = [
     ("m.csv", "file,word\na.wav,yes\n", {}, ["'path'", "'file', 'word'", "data.path_column=file"]),
     ("m.csv", "Path,Label\na.wav,yes\n", {}, ["data.path_column=Path"]),
     ("m.csv", "wav_name,x\na.wav,yes\n", {}, ["data.path_column=wav_name"]),
+    ("m.csv", "pitch,file\n9,a.wav\n", {}, ["data.path_column=file"]),
     ("m.csv", "x,y\na.wav,yes\n", {}, ["got 'x', 'y' in"]),
     ("m.csv", "path,lable\na,yes\n", {"columns": ManifestColumns(label="labl")}, ["data.label_column=lable"]),
     ("m.csv", "path;label\na.wav;yes\n", {}, ["'path;label'", "data.separator=semicolon"]),

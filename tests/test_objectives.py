@@ -406,7 +406,7 @@ def test_thresholds_are_chosen_on_what_is_known():
 @pytest.mark.parametrize(
     ("config", "rows", "message"),
     [
-        (MulticlassConfig(), source("a"), "at least 2 classes in column 'label', got []"),
+        (MulticlassConfig(), source("a"), "at least 2 classes in column 'label', got none; a folder for each class"),
         (
             MulticlassConfig(target="word"),
             source("a"),

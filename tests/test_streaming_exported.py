@@ -34,6 +34,7 @@ from audiornn.export import export_model
 from audiornn.inference import Classifier
 from audiornn.inference.onnx_engine import STREAMING_KEY, packed_weights
 from audiornn.runs import ONNX_FILE
+from audiornn.tasks import TaskSpec
 
 
 def saved(classifier: Classifier, folder: Path) -> Path:
@@ -80,6 +81,14 @@ def test_stream_of_a_file_normalises_between_layers_as_its_whole(tmp_path):
     classifier = audiornn.load(tmp_path / "model" / ONNX_FILE)
     for seed in range(2):
         assert_as_offline(classifier, signal(), cuts(9_000, seed))
+
+
+def test_file_that_answers_in_large_numbers_is_compared_in_the_unit_of_its_output(tmp_path):
+    """Float32 has seven digits, whatever they count."""
+    task = TaskSpec(name="f", kind="regression", labels=["hz"], columns=["hz"], mean=[7e5], std=[2e5])
+    folder = saved(classifier_of(tasks=(task,)), tmp_path / "model")
+    (exported,) = export_model(folder)
+    assert exported.streamed is not None and exported.streamed < 1e-4
 
 
 def test_engines_tell_the_same_frames_and_go_on_with_each_others_states(folder):

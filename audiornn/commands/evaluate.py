@@ -66,16 +66,17 @@ def run(command: EvaluateCommand) -> int:
         raise ConfigError(f"clips_in_page must be at least 0, got {command.clips_in_page}")
     if not command.streaming and (command.window_seconds is not None or command.hop_seconds is not None):
         raise ConfigError("expected streaming=true beside window_seconds and hop_seconds, got false")
-    in_run = not is_hub_name(command.model_path) and Path(command.model_path).suffix != ONNX_SUFFIX
-    if command.output is None and not in_run:
-        raise ConfigError(
-            f"expected output=FOLDER beside model={command.model_path}, which has no run folder, got none"
-        )
+    needs_output = f"expected output=FOLDER beside model={command.model_path}, which has no run folder, got none"
+    fetched = is_hub_name(command.model_path) or Path(command.model_path).suffix == ONNX_SUFFIX
+    if command.output is None and fetched:
+        raise ConfigError(needs_output)
     folder = find_model(command.model_path, Path(command.runs_dir))
 
     from audiornn.inference import load  # torch: after everything that can be refused without it
 
     classifier = load(folder, device=command.device)
+    if command.output is None and not RunFolder(folder.parent).state:
+        raise ConfigError(needs_output)
     if command.shifts_ms is not None:
         classifier = classifier.with_shifts(command.shifts_ms)
     data_dir = Path(command.data_dir)

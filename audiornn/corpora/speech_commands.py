@@ -140,7 +140,8 @@ class SpeechCommands(PublicCorpus):
         if len(set(self.words)) < len(self.words):
             raise ConfigError(f"words must be distinct, got {self.words}")
         self._check_held_out()
-        if (self.unknown_percent is not None and self.unknown_percent <= 0) or self.silence_percent <= 0:
+        shares = [share for share in (self.unknown_percent, self.silence_percent) if share is not None]
+        if not all(0 < share < math.inf for share in shares):
             raise ConfigError(
                 "unknown_percent and silence_percent must be above 0, "
                 f"got {self.unknown_percent} and {self.silence_percent}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from audiornn.effects.colours import EXPONENTS
@@ -76,11 +77,11 @@ class AugmentConfig:
         if not 0 <= self.noise_volume <= 1:
             raise ConfigError(f"noise_volume must be in [0, 1], got {self.noise_volume}")
         for name in ("shift_ms", "gain_db", "time_masks", "time_mask_frames", "feature_masks", "feature_mask_bins"):
-            if getattr(self, name) < 0:
+            if not 0 <= getattr(self, name) < math.inf:
                 raise ConfigError(f"{name} must be at least 0, got {getattr(self, name)}")
         if not 0 <= self.noise_probability <= 1:
             raise ConfigError(f"noise_probability must be in [0, 1], got {self.noise_probability}")
-        if self.noise_snr_db_min > self.noise_snr_db_max:
+        if not -math.inf < self.noise_snr_db_min <= self.noise_snr_db_max < math.inf:
             raise ConfigError(
                 f"noise_snr_db_min must be at most noise_snr_db_max, "
                 f"got {self.noise_snr_db_min} and {self.noise_snr_db_max}"
@@ -92,7 +93,7 @@ class AugmentConfig:
             if not 0 <= getattr(self, name) <= 1:
                 raise ConfigError(f"{name} must be in [0, 1], got {getattr(self, name)}")
         lowest, highest = self.coloured_noise_snr_db_min, self.coloured_noise_snr_db_max
-        if lowest > highest:
+        if not -math.inf < lowest <= highest < math.inf:
             raise ConfigError(
                 f"coloured_noise_snr_db_min must be at most coloured_noise_snr_db_max, got {lowest} and {highest}"
             )
@@ -101,7 +102,7 @@ class AugmentConfig:
         if not 1 <= self.reverb_ms_max <= 2000:
             raise ConfigError(f"reverb_ms_max must be in [1, 2000], got {self.reverb_ms_max}")
         for name in ("filter_db", "mixup"):
-            if not 0 <= getattr(self, name) < float("inf"):
+            if not 0 <= getattr(self, name) < math.inf:
                 raise ConfigError(f"{name} must be at least 0, got {getattr(self, name)}")
         if not self.unknown_kinds or not set(self.unknown_kinds) <= set(KINDS):
             raise ConfigError(f"unknown_kinds must be some of {', '.join(KINDS)}, got {self.unknown_kinds}")

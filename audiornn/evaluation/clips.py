@@ -47,6 +47,8 @@ class TaskEvaluation:
 
     rows_title: ClassVar[str]
     """Over `label_rows`."""
+    loss_name: ClassVar[str] = "mean loss"
+    """Of `mean_loss`."""
 
     @property
     @abstractmethod
@@ -102,7 +104,7 @@ class TaskEvaluation:
     def summary_rows(self) -> list[tuple[str, str]]:
         """(name, text) of the headline figures, for a terminal."""
         figures = [(name, str(figure)) for name, figure in self.figures.items()]
-        return [*figures, ("mean loss", f"{self.mean_loss:.4f}"), *self.further_rows]
+        return [*figures, (self.loss_name, f"{self.mean_loss:.4f}"), *self.further_rows]
 
     def summary_lines(self) -> list[str]:
         """`summary_rows` as aligned text."""

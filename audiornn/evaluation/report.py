@@ -141,7 +141,7 @@ def _parts_of_tables(evaluation: TaskEvaluation) -> tuple[str, dict[str, Any]]:
     elif isinstance(evaluation, IntervalsEvaluation):
         parts |= {
             "what": f"{size - 1} labels and {evaluation.task.labels[0]}",
-            "loss_unit": "share of wrong moments",
+            "loss_unit": "share of all",
             "labels_title": "Labels: moments 10 ms apart, and intervals, in per cent",
             "pictures": [],
             "pictures_title": "",

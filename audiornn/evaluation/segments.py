@@ -49,6 +49,7 @@ class IntervalsEvaluation(TaskEvaluation):
         return dict(self.found)
 
     rows_title: ClassVar[str] = "per label"
+    loss_name: ClassVar[str] = "wrong moments"
 
     @property
     def mean_loss(self) -> float:
@@ -97,7 +98,7 @@ class IntervalsEvaluation(TaskEvaluation):
     def document(self) -> dict[str, Any]:
         return {
             **{name.replace(" ", "_"): share_document(figure) for name, figure in self.figures.items()},
-            "mean_loss": rounded(self.mean_loss),
+            "wrong_moments": rounded(self.mean_loss),
             "labels": list(self.task.labels),
             "per_label": self.label_rows(),
             "confusion_matrix_10ms": self.confusion.sum(axis=0).tolist(),

@@ -209,18 +209,23 @@ def agreement_of(reference: Engine, engine: Engine, signals: Sequence[Signals]) 
 
 
 def _streamed(classifier: Classifier, signals: Sequence[Signals]) -> float:
-    """How far streams are from the whole.
+    """How far streams are from the whole: probabilities, and numbers in the unit of their output.
 
     Raises:
-        ModelError: farther than `TOLERANCE`.
+        ModelError: farther than `TOLERANCE`, times the largest of them if that is over 1.
     """
     heard = [_of_16_bits(each.waveform) for each in signals]
     streamed, whole = StreamedClassifier(classifier).run(heard).scores, classifier.run(heard).scores
-    tasks = [task.name for task in classifier.spec.tasks if task.num_outputs]
-    difference = max((float(np.abs(streamed[name] - whole[name]).max(initial=0.0)) for name in tasks), default=0.0)
-    if not difference <= TOLERANCE:
-        raise ModelError(f"expected streams within {TOLERANCE:.1e} of the whole, got {difference:.1e}")
-    return difference
+    differences, sizes = [0.0], [1.0]
+    for task in classifier.spec.tasks:
+        if task.num_outputs:
+            unit = np.array(task.std or 1.0)
+            differences.append(float(np.abs((streamed[task.name] - whole[task.name]) / unit).max(initial=0.0)))
+            sizes.append(float(np.abs(whole[task.name] / unit).max(initial=0.0)))
+    allowed = TOLERANCE * max(sizes)
+    if not max(differences) <= allowed:
+        raise ModelError(f"expected streams within {allowed:.1e} of the whole, got {max(differences):.1e}")
+    return max(differences)
 
 
 def _of_16_bits(waveform: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -133,7 +133,7 @@ class FeaturesConfig:
         check(0 <= self.dither < float("inf"), "dither must not be negative", "dither")
         check(0 <= self.pre_emphasis <= 1, "pre_emphasis must be between 0 and 1", "pre_emphasis")
         check(0 < self.log_floor < LARGEST, "log_floor must be positive", "log_floor")
-        check(self.top_db is None or self.top_db > 0, "top_db must be positive", "top_db")
+        check(self.top_db is None or 0 < self.top_db < math.inf, "top_db must be positive", "top_db")
         check(self.top_db is None or self.kind in (MFCC, LOGMEL), "top_db needs mel bands", "top_db", "kind")
 
         if self.kind == PITCH:

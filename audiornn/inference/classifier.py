@@ -333,7 +333,9 @@ class Classifier:
     def _signals(self, audio: AudioInput | AudioInputs, sample_rate: int | None) -> tuple[list[Signals], bool]:
         given: Any = audio
         # A tensor is an array too; a number is refused where it is read.
-        is_one = isinstance(given, str | os.PathLike | Mapping) or hasattr(given, "__array__")
+        # Bytes, and files line by line, could be gone through too, as what they are not.
+        is_one = isinstance(given, str | bytes | bytearray | os.PathLike | Mapping)
+        is_one = is_one or hasattr(given, "__array__") or hasattr(given, "read")
         items = [given] if is_one or not isinstance(given, Iterable) else given
         return [self.reader.prepare(item, sample_rate) for item in items], items is not given
 

@@ -119,6 +119,12 @@ class SignalReader:
             raise AudioError(
                 "expected a path or an array, got a single number; several samples go together as numpy.array(samples)"
             )
+        if audio is None or isinstance(audio, bytes | bytearray) or hasattr(audio, "read"):
+            raise AudioError(
+                f"expected a path or an array, got {type(audio).__name__}; soundfile.read gives the samples of a file"
+            )
+        if sample_rate is not None and not isinstance(sample_rate, int | np.integer):
+            raise AudioError(f"expected sample_rate as a whole number of Hz, got {sample_rate!r}")
         if not isinstance(audio, Mapping):
             # An array alone is what the model hears first.
             audio = {"audio" if self.inputs.reads_audio else next(iter(self.inputs.sequences)): audio}

@@ -49,10 +49,11 @@ def missing_column(missing: str, header: list[str], columns: ManifestColumns, pa
 
 
 def nearest_column(missing: str, header: Sequence[str]) -> str | None:
-    """The name that was probably meant: one spelt alike, or for ``path`` one that sounds like audio files."""
-    lowered = {name.lower(): name for name in reversed(header) if name}
-    if close := difflib.get_close_matches(missing.lower(), lowered, n=1):
-        return lowered[close[0]]
+    """The name that was probably meant: for ``path`` one that sounds like audio files, else one spelt alike."""
     if missing == ManifestColumns.path:
-        return next((name for name in header if any(word in name.lower() for word in _FILE_WORDS)), None)
-    return None
+        for word in _FILE_WORDS:
+            if found := next((name for name in header if word in name.lower()), None):
+                return found
+    lowered = {name.lower(): name for name in reversed(header) if name}
+    close = difflib.get_close_matches(missing.lower(), lowered, n=1)
+    return lowered[close[0]] if close else None

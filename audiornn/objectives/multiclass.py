@@ -76,7 +76,10 @@ class MulticlassConfig(TaskConfig):
     def task(self, source: TargetSource, name: str | None = None) -> MulticlassObjective:
         labels = known_labels(source, self.target)
         if len(labels) < 2:
-            raise CorpusError(f"expected at least 2 classes in column {self.target!r}, got {labels}")
+            raise CorpusError(
+                f"expected at least 2 classes in column {self.target!r}, got {', '.join(labels) or 'none'}; a folder "
+                "for each class, data.label_pattern or a manifest tells them; objective=next_frame learns without"
+            )
         spec = multiclass_task(labels, column=self.target, name=name)
         targets = read_targets(spec, source, source.indices("train"), complete=False)
         auxiliary = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -31,7 +32,7 @@ class RegressionConfig(TaskConfig):
     def __post_init__(self) -> None:
         if self.loss not in LOSSES:
             raise ConfigError(f"objective.loss must be one of {', '.join(LOSSES)}, got {self.loss!r}")
-        if self.huber_delta <= 0:
+        if not 0 < self.huber_delta < math.inf:
             raise ConfigError(f"huber_delta must be above 0, got {self.huber_delta}")
 
     def task(self, source: TargetSource, name: str | None = None) -> RegressionObjective:
