@@ -378,6 +378,19 @@ def test_autocast_and_lower_precision_change_nothing(extractor):
     assert torch.equal(extractor(waveforms.double(), lengths)[0], expected)
 
 
+@pytest.mark.parametrize(
+    ("shape", "lengths", "says"),
+    [
+        ((1_600,), [1_600], r"got \(1600,\) and \(1,\)"),
+        ((2, 1_600), [1_600], r"got \(2, 1600\) and \(1,\)"),
+        ((2, 1_600), [1_600, 1_601], "lengths of at most 1600 samples, got 1601"),
+    ],
+)
+def test_shapes_that_do_not_fit_are_refused(shape, lengths, says):
+    with pytest.raises(AudioError, match=says):
+        FeatureExtractor(FeaturesConfig())(torch.zeros(shape), torch.tensor(lengths))
+
+
 def test_integers_are_refused():
     with pytest.raises(AudioError, match=r"expected floating-point waveforms in \[-1, 1\], got torch.int16"):
         FeatureExtractor(FeaturesConfig())(torch.zeros(1, 1_600, dtype=torch.int16), torch.tensor([1_600]))

@@ -132,6 +132,9 @@ class FeatureExtractor(KeepsPrecision):
             waveforms: ``(batch, samples)`` at :attr:`sample_rate`.
             lengths: ``(batch,)`` int64, valid samples.
             generator: of the dither, on the waveforms' device; torch's global one if None. Unused unless dithering.
+
+        Raises:
+            AudioError: other shapes or types, or on the CPU a length beyond the samples.
         """
         frames = self.frames(waveforms, lengths, generator=generator)
         return frames.values, frames.lengths
@@ -154,8 +157,7 @@ class FeatureExtractor(KeepsPrecision):
         """
         if self.config.kind == NONE:
             return Frames(waveforms.new_zeros(waveforms.shape[0], 0, 0), torch.zeros_like(lengths))
-        if not waveforms.is_floating_point():
-            raise AudioError(f"expected floating-point waveforms in [-1, 1], got {waveforms.dtype}")
+        _check_input(waveforms, lengths)
         if torch.is_autocast_enabled(waveforms.device.type):
             with torch.autocast(waveforms.device.type, enabled=False):
                 return self.frames(waveforms, lengths, normalise=normalise, has_gaps=has_gaps, generator=generator)
@@ -305,3 +307,15 @@ def _frame_transform(config: FeaturesConfig) -> FrameTransform | PitchTransform 
     if config.kind == PITCH:
         return PitchTransform(config)
     return EnergyTransform(config) if config.kind == ENERGY else FrameTransform(config)
+
+
+def _check_input(waveforms: Tensor, lengths: Tensor) -> None:
+    if not waveforms.is_floating_point():
+        raise AudioError(f"expected floating-point waveforms in [-1, 1], got {waveforms.dtype}")
+    if waveforms.dim() != 2 or lengths.shape != waveforms.shape[:1]:
+        shapes = f"{tuple(waveforms.shape)} and {tuple(lengths.shape)}"
+        raise AudioError(f"expected waveforms (batch, samples) and lengths (batch,), got {shapes}")
+    if is_captured() or lengths.device.type != "cpu":  # where looking would stall
+        return
+    if len(lengths) and int(lengths.max()) > waveforms.shape[1]:
+        raise AudioError(f"expected lengths of at most {waveforms.shape[1]} samples, got {int(lengths.max())}")
