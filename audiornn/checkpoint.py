@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import shutil
 import warnings
 import zipfile
 from collections.abc import Sequence
@@ -65,9 +64,17 @@ def save_model(folder: Path, network: RecurrentClassifier, spec: ModelSpec) -> N
             (temporary / WEIGHTS_FILE).write_bytes(payload)
             (temporary / CONFIG_FILE).write_text(config_text(document), "utf-8")
             (temporary / CARD_FILE).write_text(model_card(document), "utf-8")
-            if folder.exists():
-                shutil.rmtree(folder)
-            temporary.rename(folder)
+            if not folder.exists():
+                temporary.rename(folder)
+                return
+            # An older one goes whole, and when the new one is ready: half removed, it would be no model to replace.
+            with unfinished_folder(folder.parent, hidden) as older:
+                folder.rename(older / folder.name)
+                try:
+                    temporary.rename(folder)
+                except OSError:
+                    (older / folder.name).rename(folder)
+                    raise
     except OSError as error:
         raise ModelError(f"could not write the model folder '{folder}': {error.strerror or error}") from error
 

@@ -12,7 +12,7 @@ _TRAIN_GROUPS = {
     "audio": "audiornn.audio.steps:AudioConfig",
     "features": "audiornn.features.config:FeaturesConfig",
     "augment": "audiornn.effects.config:AugmentConfig",
-    "model": "audiornn.models.classifier:ModelConfig",
+    "model": "audiornn.models.config:ModelConfig",
     "optimizer": "audiornn.optimization:OptimizerConfig",
     "schedule": "audiornn.optimization:ScheduleConfig",
     "loader": "audiornn.data:LoaderConfig",

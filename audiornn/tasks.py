@@ -90,7 +90,11 @@ class TaskSpec:
             self.size > 0 and self.steps_ahead > 0 and len(self.predictor) == self.size
         ):
             raise ModelError(f"expected size, steps_ahead and a predictor per feature for {self.kind}, got others")
-        if len({len(row) for row in self.predictor}) > 1 or not np.isfinite([sum(row) for row in self.predictor]).all():
+        if (
+            not all(self.predictor)
+            or len({len(row) for row in self.predictor}) > 1
+            or not np.isfinite([sum(row) for row in self.predictor]).all()
+        ):
             raise ModelError(f"expected a predictor of finite rows of one length in {self.name!r}, got others")
         sizes = {
             MULTICLASS: (0, 0),
@@ -105,8 +109,10 @@ class TaskSpec:
                 f"expected {num_thresholds} thresholds and {num_scales} means and deviations for {self.kind}, "
                 f"got {len(self.thresholds)}, {len(self.mean)} and {len(self.std)}"
             )
-        if not all(math.isfinite(value) for value in (*self.thresholds, *self.mean, *self.std)) or 0 in self.std:
+        if not all(math.isfinite(value) for value in (*self.thresholds, *self.mean, *self.std)):
             raise ModelError(f"expected finite thresholds, means and deviations of {self.name!r}, got others")
+        if not all(value > 0 for value in self.std):
+            raise ModelError(f"expected deviations above 0 of {self.name!r}, got others")
         if self.subclasses and (
             self.kind != MULTICLASS or len(self.subclasses) != len(self.labels) or not all(self.subclasses)
         ):

@@ -43,7 +43,7 @@ class TrainerConfig:
     precision: str = "32"
     """``32``, ``bf16`` or ``16`` (mixed); ``auto`` is ``bf16`` on devices that compute in it, and else ``32``."""
     accelerator: str = "auto"
-    """Lightning's: ``auto``, ``cpu``, ``gpu``, ..."""
+    """Lightning's: ``cpu``, ``gpu``, ...; ``auto`` is CUDA where there is some, else ``cpu``."""
     devices: str = "1"
     """Lightning's: how many, or which; of each machine."""
     num_nodes: int = 1

@@ -17,6 +17,7 @@ from audiornn.mixtures import Clips, Mixture, MixtureConfig, Waveform
 from audiornn.progress import Progress
 from audiornn.recordings import moments, scored_windows, settings_for, smoothed
 from audiornn.store import Store
+from audiornn.targets import label_sets
 from audiornn.tasks import MULTILABEL, TaskSpec
 
 OTHERS_SECONDS = 10.0
@@ -160,7 +161,8 @@ def clips_of(store: Store, task: TaskSpec, settings: DetectionSettings, split: s
         raise CorpusError(f"expected labels in one column, got {len(task.columns)} of task {task.name!r}")
     cells = store.column(task.columns[0])
     wanted = set(task.labels) - set(settings.background or ())
-    labels = [[label for label in _labels(task, cells[int(row)]) if label in wanted] for row in rows]
+    said = _labels(task, [cells[int(row)] for row in rows])
+    labels = [[label for label in each if label in wanted] for each in said]
     if not any(labels):
         raise CorpusError(
             f"expected clips of {', '.join(sorted(wanted))} in the {split} split of '{store.folder}', found none"
@@ -169,10 +171,10 @@ def clips_of(store: Store, task: TaskSpec, settings: DetectionSettings, split: s
     return Clips(labels, lambda index: from_int16(store.waveform(int(rows[index]))), int(lengths.max()))
 
 
-def _labels(task: TaskSpec, cell: str) -> Sequence[str]:
+def _labels(task: TaskSpec, cells: Sequence[str]) -> list[list[str]]:
     if task.kind == MULTILABEL and task.separator:
-        return [label.strip() for label in cell.split(task.separator)]
-    return [cell]
+        return label_sets(cells, task.separator)
+    return [[cell] for cell in cells]
 
 
 def _origin(store: Store, split: str, mixture: Mixture, point: OperatingPoint) -> dict[str, Any]:

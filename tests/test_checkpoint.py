@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from toy import TINY_FEATURES, TINY_MODEL
 from audiornn.checkpoint import CONFIG_FILE, WEIGHTS_FILE, build_model, load_model, save_model
 from audiornn.errors import ModelError
 from audiornn.spec import ModelSpec, read_spec, rewrite_settings
-from audiornn.tasks import multiclass_task
+from audiornn.tasks import TaskSpec, multiclass_task
 
 SPEC = ModelSpec(
     features=TINY_FEATURES,
@@ -51,6 +52,33 @@ def test_folder_holds_three_files_and_saving_again_replaces_them(folder):
     save_model(folder, build_model(SPEC), SPEC)
     assert sorted(path.name for path in folder.iterdir()) == ["README.md", CONFIG_FILE, WEIGHTS_FILE]
     assert [path.name for path in folder.parent.iterdir()] == ["model"], "no temporary folder stays"
+
+
+@pytest.mark.parametrize("refused", [1, 2])
+def test_model_stays_whole_when_what_replaces_it_can_not_be_put_there(folder, monkeypatch, refused):
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    rename, calls = Path.rename, iter(range(1, 10))
+
+    def refuse(path: Path, target: Path) -> Path:
+        if next(calls) == refused:
+            raise OSError(errno.EACCES, "refused")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", refuse)
+    with pytest.raises(ModelError, match="refused"):
+        save_model(folder, build_model(SPEC), SPEC)
+    monkeypatch.undo()
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert [path.name for path in folder.parent.iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize("changes", [{"predictor": [[], []]}, {"kind": "regression", "mean": [0.0], "std": [-1.0]}])
+def test_task_of_which_the_numbers_can_not_be_is_refused(changes):
+    given = {"name": "t", "labels": [], "columns": ["t"], "kind": "next_frame", "size": 2, "steps_ahead": 1}
+    if changes.get("kind") == "regression":
+        given |= {"labels": ["n"], "size": 0, "steps_ahead": 0}
+    with pytest.raises(ModelError):
+        TaskSpec(**{**given, **changes})
 
 
 def test_card_names_labels_and_size(folder):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from toy import TINY_FEATURES, TINY_MODEL, write_corpus
 
 import audiornn
 from audiornn.checkpoint import build_model, save_model
+from audiornn.corpora.manifest_file import ManifestCorpus
 from audiornn.detection import DetectionSettings, Event
 from audiornn.errors import ConfigError
 from audiornn.evaluation.detections import (
@@ -29,8 +31,9 @@ from audiornn.evaluation.operating_point import bound_per_hour, choose_operating
 from audiornn.mixtures import CLIP_LEVEL_DB, Clips, Mixture, MixtureConfig, coloured_noise
 from audiornn.recordings import EventFinder, Moment, settings_for
 from audiornn.spec import ModelSpec, read_spec
-from audiornn.tasks import Interval, multiclass_task
-from audiornn.tuning import with_others
+from audiornn.store import prepare
+from audiornn.tasks import Interval, TaskSpec, multiclass_task
+from audiornn.tuning import clips_of, with_others
 
 RATE = 16_000
 TASK = multiclass_task(["a", "b", "unknown"])
@@ -271,6 +274,18 @@ def test_hours_are_as_many_as_it_takes_for_each_clip_to_come():
     assert mixture.num_scenes == round(2000 * 5 / 60)
     assert Mixture(MixtureConfig(), CLIPS, [], RATE).num_scenes == 60
     assert Mixture(MixtureConfig(), Clips([["a"]] * 90_000, lambda index: CLIP, RATE), [], RATE).num_scenes == 480
+
+
+def test_lists_of_labels_are_read_as_training_reads_them(tmp_path):
+    rows = [{"path": "a.wav", "tags": ["a", "b"]}, {"path": "b.wav", "tags": "b; a"}, {"path": "c.wav", "tags": ["b"]}]
+    rows = [{**row, "split": "validation"} for row in rows]
+    (tmp_path / "m.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for row in rows:
+        write_wav(tmp_path / str(row["path"]), tone(300, 0.1))
+    store = prepare(ManifestCorpus(path=str(tmp_path / "m.jsonl")), data_dir=tmp_path, sample_rate=RATE)
+    task = TaskSpec(name="tags", kind="multilabel", labels=["a", "b"], columns=["tags"], thresholds=[0.5, 0.5])
+    clips = clips_of(store, task, DetectionSettings(), "validation")
+    assert [sorted(labels) for labels in clips.labels] == [["a", "b"], ["a", "b"], ["b"]]
 
 
 def test_further_sounds_of_no_label_are_placed_in_parts():

@@ -339,6 +339,15 @@ def test_intervals_are_right_when_they_overlap_by_half():
     assert [row["utterance_id"] for row in evaluation.worst_mistakes()] == ["x", "y"]
 
 
+def test_interval_of_which_two_halves_are_predicted_is_found_once():
+    task = TaskSpec(name="where", kind="frames", labels=["none", "a"], columns=["where"])
+    halves = [[(0.0, 0.5, "a"), (0.5, 1.0, "a")]]
+    evaluation = evaluate_intervals(
+        task=task, utterance_ids=["x"], targets=[[(0.0, 1.0, "a")]], predictions=halves, durations=[1.0]
+    )
+    assert evaluation.segments.sum(axis=0).tolist() == [[0, 0, 0], [1, 2, 1]]
+
+
 def test_tables_of_numbers_have_every_figure_in_its_column():
     task = TaskSpec(name="n", kind="regression", labels=["p", "q"], columns=["p", "q"], mean=[0, 0], std=[1, 1])
     targets = np.array([[5, 1], [5, 2], [5, 3]], np.float32)

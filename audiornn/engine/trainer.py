@@ -110,7 +110,8 @@ def _trainer(
         gradient_clip_val=config.gradient_clip or None,
         accumulate_grad_batches=config.accumulate_batches,
         precision=PRECISIONS[config.precision],  # type: ignore[arg-type]
-        accelerator=config.accelerator,
+        # Not whatever Lightning finds: draws and totals are of float64, which Apple's GPUs don't have.
+        accelerator=_device() if config.accelerator == AUTO else config.accelerator,
         devices=int(config.devices) if config.devices.lstrip("-").isdigit() else config.devices,
         num_nodes=config.num_nodes,
         # Whatever started the command, the environment says which machine this is.
@@ -129,11 +130,15 @@ def _trainer(
     )
 
 
+def _device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def native_precision(accelerator: str) -> str:
     """``bf16`` where Lightning's accelerator computes in it faster than in float32, else ``32``."""
     if accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "32"
-    if accelerator in ("auto", "cpu") and not torch.backends.mps.is_available():
+    if accelerator in ("auto", "cpu"):
         found: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()  # older versions of torch can't say
         return "bf16" if found.get("avx512_bf16") or found.get("amx_bf16") else "32"
     return "32"

@@ -195,14 +195,16 @@ def _classes(intervals: Sequence[Interval], times: NDArray[np.float64], number: 
 def _count_segments(
     truth: Sequence[Interval], guess: Sequence[Interval], number: Mapping[str, int]
 ) -> NDArray[np.int64]:
-    """Right, predicted and true intervals by label; with an overlap of half or more, a match is the only one."""
+    """Right, predicted and true intervals by label; a true one is found once, though two halves of it match."""
     counts = np.zeros((len(number), 3), dtype=np.int64)
+    found: set[int] = set()
     for start, end, label in guess:
         counts[number[label], 1] += 1
-        for other_start, other_end, other_label in truth:
+        for place, (other_start, other_end, other_label) in enumerate(truth):
             shared = min(end, other_end) - max(start, other_start)
             union = max(end, other_end) - min(start, other_start)
-            if label == other_label and shared > 0 and shared >= OVERLAP * union:
+            if place not in found and label == other_label and shared > 0 and shared >= OVERLAP * union:
+                found.add(place)
                 counts[number[label], 0] += 1
                 break
     for _, _, label in truth:

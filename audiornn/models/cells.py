@@ -115,21 +115,6 @@ class RecurrentLayer(nn.Module):
         outputs, _ = pad_packed_sequence(self.rnn(packed)[0], batch_first=True, total_length=x.shape[1])
         return zero_padding(outputs, lengths_to_padding_mask(lengths, x.shape[1]))
 
-    def go_on(self, x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """The forward direction from a state, over frames that are all there; `initial_state` is where it starts.
-
-        Shape:
-            x ``(batch, frames, input_size)``, at least one frame, state of ``(batch, hidden_size)`` each
-            -> ``(batch, frames, hidden_size)`` and the state after the last frame.
-        """
-        outputs, after = self._run(x, tuple(part.unsqueeze(0) for part in state), backward=False)
-        return outputs, tuple(part.squeeze(0) for part in after)
-
-    def initial_state(self, batch: int) -> tuple[Tensor, ...]:
-        """Hidden state, and of an LSTM the cell's, before the first frame. Shape: ``(batch, hidden_size)`` each."""
-        like = next(self.rnn.parameters())
-        return tuple(like.new_zeros(batch, self.rnn.hidden_size) for _ in range(2 if self.cell == "lstm" else 1))
-
     def _weights(self, *, backward: bool) -> Weights:
         suffix = "_reverse" if backward else ""
         weight_ih, weight_hh, bias_ih, bias_hh = (
@@ -140,16 +125,10 @@ class RecurrentLayer(nn.Module):
         return weight_ih, weight_hh, bias_ih, bias_hh
 
     def _run_direction(self, x: Tensor, *, backward: bool) -> Tensor:
-        initial = x.new_zeros(1, x.shape[0], self.rnn.hidden_size)
-        return self._run(x, (initial, initial) if self.cell == "lstm" else (initial,), backward=backward)[0]
-
-    def _run(self, x: Tensor, initial: tuple[Tensor, ...], *, backward: bool) -> tuple[Tensor, tuple[Tensor, ...]]:
-        weights = self._weights(backward=backward)
+        initial, weights = x.new_zeros(1, x.shape[0], self.rnn.hidden_size), self._weights(backward=backward)
         # has_biases, num_layers, dropout, train, bidirectional, batch_first
         settings = (True, 1, 0.0, self.training, False, True)
         if self.cell == "lstm":
-            outputs, *after = torch.lstm(x, initial, weights, *settings)
-            return outputs, tuple(after)
+            return torch.lstm(x, (initial, initial), weights, *settings)[0]
         run = {"gru": torch.gru, "rnn_tanh": torch.rnn_tanh, "rnn_relu": torch.rnn_relu}[self.cell]
-        outputs, hidden = run(x, initial[0], weights, *settings)
-        return outputs, (hidden,)
+        return run(x, initial, weights, *settings)[0]

@@ -92,7 +92,8 @@ def checksum(path: Path) -> tuple[int, int]:
 
 def sync(path: Path) -> None:
     """Have what was written to a file on disk before going on."""
-    descriptor = os.open(path, os.O_RDONLY)
+    # Windows syncs what is open for writing alone.
+    descriptor = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
