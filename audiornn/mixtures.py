@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audiornn.audio import Recording, to_int16
+from audiornn.effects.spectra import amplitudes_of
 from audiornn.errors import ConfigError
 from audiornn.tasks import Interval
 
@@ -141,7 +142,7 @@ class Mixture:
         if scene < len(self._noises):
             noise = np.resize(self._noises[scene], self._scene_samples)
         else:
-            noise = coloured_noise(self._scene_samples, rng.uniform(0, 2), rng)
+            noise = coloured_noise(self._scene_samples, rng.uniform(0, 2), rng, sample_rate=self._rate)
         scaled: Waveform = (noise / np.sqrt(np.mean(noise.astype(np.float64) ** 2))).astype(np.float32)
         return scaled
 
@@ -174,12 +175,13 @@ def _parts(noise: Waveform, num_samples: int) -> list[Waveform]:
     return [part for part in parts if part.any()]
 
 
-def coloured_noise(num_samples: int, exponent: float, rng: np.random.Generator) -> Waveform:
-    """Noise whose power falls with frequency ``f`` as ``1 / f**exponent``: 0 is white, 1 pink, 2 brown."""
-    spectrum = np.fft.rfft(rng.standard_normal(num_samples))
-    frequencies = np.arange(len(spectrum), dtype=np.float64)
-    frequencies[0] = np.inf  # no offset
-    noise: Waveform = np.fft.irfft(spectrum * frequencies ** (-exponent / 2), num_samples).astype(np.float32)
+def coloured_noise(num_samples: int, exponent: float, rng: np.random.Generator, *, sample_rate: int) -> Waveform:
+    """Noise whose power falls with frequency ``f`` as ``1 / f**exponent``: 0 is white, 1 pink, 2 brown.
+
+    Below 20 Hz it falls no further: else most of brown noise, by which its level is set, would be what nothing hears.
+    """
+    spectrum = np.fft.rfft(rng.standard_normal(num_samples)) * amplitudes_of(num_samples, sample_rate, exponent)
+    noise: Waveform = np.fft.irfft(spectrum, num_samples).astype(np.float32)
     return noise
 
 

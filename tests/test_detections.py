@@ -297,9 +297,11 @@ def test_further_sounds_of_no_label_are_placed_in_parts():
 
 @pytest.mark.parametrize("exponent", [0.0, 1.0, 2.0])
 def test_coloured_noise_falls_as_its_exponent_says(exponent, rng):
-    power = np.abs(np.fft.rfft(coloured_noise(1 << 16, exponent, rng))) ** 2
+    power = np.abs(np.fft.rfft(coloured_noise(1 << 16, exponent, rng, sample_rate=RATE))) ** 2
     low, high = power[100:200].mean(), power[10_000:20_000].mean()
     assert np.log(low / high) / np.log(100) == pytest.approx(exponent, abs=0.05)
+    minute = np.abs(np.fft.rfft(coloured_noise(60 * RATE, exponent, rng, sample_rate=RATE))) ** 2
+    assert minute[60 * 20 :].sum() > 0.45 * minute.sum(), "more than half of it is heard, or nearly"
 
 
 @pytest.mark.parametrize(

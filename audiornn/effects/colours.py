@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from audiornn.effects.spectra import amplitudes_of
+
 EXPONENTS = {"white": 0.0, "pink": 1.0, "brown": 2.0}
 """Power is ``1 / frequency ** exponent``."""
 _SIZE = 1 << 18
 """Samples of each: 16 s at 16 kHz."""
-_F_MIN_HZ = 20.0
-"""Below it power stays the same: nothing hears it, and brown noise would be nothing else."""
 
 
 class ColouredNoise:
@@ -27,13 +27,11 @@ class ColouredNoise:
 
     def __init__(self, colours: Sequence[str], *, seed: int, sample_rate: int) -> None:
         rng = np.random.default_rng([seed, _SIZE])
-        frequencies = np.maximum(np.fft.rfftfreq(_SIZE, 1 / sample_rate), _F_MIN_HZ)
         periods = []
         for colour in colours:
-            white = rng.standard_normal((2, len(frequencies)))
-            spectrum = (white[0] + 1j * white[1]) * frequencies ** (-EXPONENTS[colour] / 2)
-            spectrum[0] = 0
-            period = np.fft.irfft(spectrum, _SIZE)
+            amplitudes = amplitudes_of(_SIZE, sample_rate, EXPONENTS[colour])
+            white = rng.standard_normal((2, len(amplitudes)))
+            period = np.fft.irfft((white[0] + 1j * white[1]) * amplitudes, _SIZE)
             periods.append(period / period.std())
         self.periods = torch.from_numpy(np.stack(periods)).float()
 
