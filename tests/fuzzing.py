@@ -120,6 +120,7 @@ def _heard(path: Path) -> None:
 
 def _unpacked(path: Path) -> None:
     folder = path.parent / "unpacked"
+    folder.mkdir()
     try:
         extract(path, folder, limits=Limits(max_bytes=10_000_000, max_members=100))
     finally:

@@ -102,6 +102,16 @@ def test_all_targets_are_tried(targets):
 
 
 @pytest.mark.parametrize("name", TARGETS)
+def test_what_was_not_tampered_with_is_read(targets, tmp_path, name):
+    """Else nothing behind the first refusal is tried."""
+    for number, (file, content) in enumerate(targets[name].examples):
+        path = tmp_path / str(number) / file
+        path.parent.mkdir()
+        path.write_bytes(content)
+        assert answer(lambda path=path: targets[name].read(path)) == "read"
+
+
+@pytest.mark.parametrize("name", TARGETS)
 def test_what_was_tampered_with_is_refused_or_read(targets, tmp_path, name):
     target, tried = targets[name], []
 
