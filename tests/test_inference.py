@@ -103,7 +103,7 @@ def test_tensor_is_heard_as_its_array_and_numbers_are_told_from_arrays(classifie
     for nothing in (None, b"RIFF", io.BytesIO(b"RIFF")):
         with pytest.raises(AudioError, match=f"expected a path or an array, got {type(nothing).__name__}"):
             classifier.predict(nothing)
-    with pytest.raises(AudioError, match="sample_rate as a whole number of Hz, got '16000'"):
+    with pytest.raises(AudioError, match="sample_rate as a number of Hz, got '16000'"):
         classifier.predict(clip, sample_rate="16000")
 
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
@@ -123,8 +124,8 @@ class SignalReader:
             raise AudioError(
                 f"expected a path or an array, got {type(audio).__name__}; soundfile.read gives the samples of a file"
             )
-        if sample_rate is not None and not isinstance(sample_rate, int | np.integer):
-            raise AudioError(f"expected sample_rate as a whole number of Hz, got {sample_rate!r}")
+        if sample_rate is not None and not isinstance(sample_rate, Real):
+            raise AudioError(f"expected sample_rate as a number of Hz, got {sample_rate!r}")
         if not isinstance(audio, Mapping):
             # An array alone is what the model hears first.
             audio = {"audio" if self.inputs.reads_audio else next(iter(self.inputs.sequences)): audio}
