@@ -69,12 +69,12 @@ def save_model(folder: Path, network: RecurrentClassifier, spec: ModelSpec) -> N
                 return
             # An older one goes whole, and when the new one is ready: half removed, it would be no model to replace.
             with unfinished_folder(folder.parent, hidden) as older:
-                folder.rename(older / folder.name)
                 try:
+                    folder.rename(older / folder.name)
                     temporary.rename(folder)
-                except OSError:
-                    (older / folder.name).rename(folder)
-                    raise
+                finally:
+                    if not folder.exists():  # refused, or stopped in between
+                        (older / folder.name).rename(folder)
     except OSError as error:
         raise ModelError(f"could not write the model folder '{folder}': {error.strerror or error}") from error
 

@@ -19,19 +19,7 @@ from audiornn.overrides import names_as_text, quoted, with_home
 from audiornn.stopping import stoppable
 
 # `model` is a group of option files, in which Hydra would look the word up under every verb; where it names a trained
-# model instead, the setting goes by another name inside. It names none for these verbs.
-_WITHOUT_MODEL = (
-    "train",
-    "download",
-    "doctor",
-    "split",
-    "prepare",
-    "compare",
-    "report",
-    "robustness",
-    "store",
-    "gates",
-)
+# model instead, the setting goes by another name inside.
 _FLAGS = ("-m", "--multirun", "--cfg", "-c", "--resolve", "--package", "-p", "--info", "-i", "--config-dir", "-cd")
 _MODEL_WORD = re.compile(r"^model=")
 # The setting that the first word of a verb is where it is none itself: `audiornn store list`.
@@ -163,7 +151,7 @@ def _overrides(verb: str, words: Sequence[str]) -> list[str]:
     if verb in _LISTED_WORDS and (listed := [word for word in overrides if "=" not in word]):
         first = f"{_LISTED_WORDS[verb]}=[{','.join(map(quoted, listed))}]"
         overrides = [first, *(word for word in overrides if "=" in word)]
-    if verb not in _WITHOUT_MODEL:
+    if verb != "train":
         overrides = [_MODEL_WORD.sub("model_path=", word) for word in overrides]
     return [names_as_text(word) for word in overrides]
 

@@ -36,7 +36,7 @@ def explain(error: BaseException, verb: str) -> str:
         options = _options(text, verb, option[1])
         return f"expected {option[1]}= one of {', '.join(options)}, got {option[2]!r}{nearest(option[2], options)}"
     if key := re.search(r"Key '([^']+)' not in|Could not override '([^']+)'", text):
-        name = key[1] or key[2]
+        name = (key[1] or key[2]).replace("model_path", "model")
         return f"expected a known setting, got {name!r}{_hint(name)}; see `audiornn {verb} --help`"
     if "override_grammar" in text:
         told = text.splitlines()[0]

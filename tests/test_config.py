@@ -242,13 +242,14 @@ def test_every_package_of_the_tree_is_in_the_wheel():
     assert set(listed) == found | {"audiornn.conf"}
 
 
-@pytest.mark.parametrize("words", [("data=speech_commands",), ("data=folder", "data.path=x", "objective=regression")])
+REGRESSION = ("data=folder", "data.path=x", "objective=regression", *NEEDED["objective"]["regression"])
+
+
+@pytest.mark.parametrize("words", [("data=speech_commands",), REGRESSION])
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")], ids=str)
 def test_setting_that_is_no_finite_number_is_refused(words, value):
-    needed = NEEDED["objective"].get("regression", ()) if "objective=regression" in words else ()
-    owners = list(dataclasses_in(train_command(*words, *needed)))
     tried = 0
-    for owner in owners:
+    for owner in dataclasses_in(train_command(*words)):
         hints = get_type_hints(type(owner))
         for name in (each.name for each in dataclasses.fields(owner) if hints[each.name] in (float, float | None)):
             with pytest.raises(ConfigError):

@@ -46,10 +46,18 @@ def test_other_threads_have_no_signals_to_handle():
     thread.join()
 
 
-def test_process_started_in_between_never_gets_an_interrupt():
+def test_process_started_in_between_never_gets_an_interrupt_and_this_one_does():
     code = "import signal; signal.raise_signal(signal.SIGINT); print('lived')"
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [])
-    with interrupts_held_back():
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout == "lived\n"
+    told: list[str] = []
+
+    def start() -> None:
+        with interrupts_held_back():
+            told.append(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout)
+            signal.raise_signal(signal.SIGINT)
+            told.append("held back")
+
+    with pytest.raises(KeyboardInterrupt):
+        start()
+    assert told == ["lived\n", "held back"]
     assert signal.pthread_sigmask(signal.SIG_BLOCK, []) == before

@@ -87,7 +87,7 @@ class TaskObjective(nn.Module):
         return None
 
     def weighted(self, outputs: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-        """`forward` as a mean in which rows have weights ``(rows,)``, for a task that `can_be_mixed`."""
+        """`forward` as a mean in which rows have weights ``(rows,)``; asked of tasks that `can_be_mixed` alone."""
         raise NotImplementedError(f"{type(self).__name__} has no loss of weighted rows")
 
     @abstractmethod
