@@ -27,7 +27,7 @@ from audiornn.config import register  # noqa: E402
 from audiornn.corpora.background_noise import BackgroundNoise  # noqa: E402
 from audiornn.corpora.speech_commands import SpeechCommands  # noqa: E402
 from audiornn.detection import detectable  # noqa: E402
-from audiornn.evaluation.detections import DetPoint, Track, det_curve, total  # noqa: E402
+from audiornn.evaluation.detections import DetectionCounts, DetPoint, Track, det_curve, total  # noqa: E402
 from audiornn.evaluation.operating_point import choose_operating_point  # noqa: E402
 from audiornn.machine import processor  # noqa: E402
 from audiornn.mixtures import Mixture, MixtureConfig  # noqa: E402
@@ -60,7 +60,11 @@ def noises(folder: Path, split: str, rate: int) -> dict[str, np.ndarray]:
 
 def fewest_misses(curve: list[DetPoint], per_hour: float) -> str:
     usable = [point.counts for point in curve if point.counts.false_alarms <= per_hour * point.counts.hours + 1e-9]
-    return f"{100 * min(counts.misses_share for counts in usable):.1f}"
+    return f"{min(map(missed_percent, usable)):.1f}"
+
+
+def missed_percent(counts: DetectionCounts) -> float:
+    return 100 * (1 - counts.hits / counts.truths)
 
 
 def measure(arguments: argparse.Namespace) -> list[str]:
@@ -144,7 +148,7 @@ def draw(path: Path, curves: dict[str, list[DetPoint]]) -> None:
     axes = figure.subplots()
     for name, points in curves.items():
         rates = [point.counts.false_alarms / point.counts.hours for point in points]
-        axes.step(rates, [100 * point.counts.misses_share for point in points], where="post", label=name)
+        axes.step(rates, [missed_percent(point.counts) for point in points], where="post", label=name)
     axes.set(xscale="symlog", xlabel="false alarms per hour", ylabel="misses, %", ylim=(0, 100), xlim=(0, 300))
     axes.legend()
     figure.savefig(path)

@@ -202,6 +202,12 @@ def test_data_option_composes_to_its_corpus(option):
 
 
 @pytest.mark.parametrize("verb", VERBS)
+def test_verbs_that_take_a_device_take_an_engine(verb):
+    top = OmegaConf.load(conf_dir() / f"{verb}.yaml")
+    assert ("device" in top) == ("engine" in top)
+
+
+@pytest.mark.parametrize("verb", VERBS)
 def test_help_tells_every_setting_of_a_verb(verb):
     text = verb_help(verb)
     top = OmegaConf.load(conf_dir() / f"{verb}.yaml")

@@ -19,6 +19,7 @@ from audiornn.corpora.manifest_file import ManifestCorpus
 from audiornn.detection import DetectionSettings, Event
 from audiornn.errors import ConfigError
 from audiornn.evaluation.detections import (
+    NOTHING,
     DetectionCounts,
     Track,
     choose_thresholds,
@@ -80,12 +81,16 @@ def test_counts_and_rates_by_hand():
     both = total(counts, 0.5)
     assert both == DetectionCounts(hits=2, truths=4, false_alarms=2, hours=0.5)
     assert both.detection_rate.value == 0.5
-    assert both.misses_share == 0.5
+    assert str(both.detection_rate).endswith(", 4 true events)")
     rate = both.false_alarms_per_hour
     # Exact interval of 2 events: 0.2422 to 7.2247 (Garwood's table), in half an hour twice that per hour.
     assert (rate.value, rate.low, rate.high) == pytest.approx((4.0, 0.4844, 14.4494), abs=1e-3)
     none = DetectionCounts(hits=0, truths=1, false_alarms=0, hours=2.0).false_alarms_per_hour
     assert (none.low, none.high) == pytest.approx((0.0, 3.6889 / 2), abs=1e-3)
+    with pytest.raises(ValueError, match="at least 1 true event"):
+        _ = NOTHING.detection_rate
+    with pytest.raises(ValueError, match="more than 0 hours"):
+        _ = NOTHING.false_alarms_per_hour
 
 
 def track(scores: list[list[float]], truth: list[Interval]) -> Track:

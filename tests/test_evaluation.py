@@ -237,6 +237,7 @@ def test_files_hold_the_figures(tmp_path, rng):
         "method": "wilson",
         "count": 60,
         "share": True,
+        "counted": "clip",
     }
     assert document["confusion_matrix"] == evaluation.confusion.tolist()
     predictions = read_rows(files["predictions.csv"], {"utterance_id": str, "target": str, "prediction": str})

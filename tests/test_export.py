@@ -101,6 +101,23 @@ def test_settings_of_the_folder_count_and_weights_must_be_the_same(exported, tmp
     assert audiornn.load(other).engine.name == "torch", "what names no weights of the folder is not opened"
 
 
+def test_folder_needs_no_exported_file_that_is_sound(exported):
+    whole = (exported / ONNX_FILE).read_bytes()
+    (exported / ONNX_FILE).write_bytes(b"\xff" * 20 + whole[20:])  # the digest of the weights is still in it
+    assert audiornn.load(exported).engine.name == "torch"
+    with pytest.raises(ModelError, match="damaged or foreign"):
+        audiornn.load(exported, engine="onnx")
+
+
+def test_gpu_is_taken_before_an_exported_file(exported, monkeypatch):
+    monkeypatch.setattr("audiornn.inference.loading.ctypes.CDLL", lambda name: name)  # the driver
+    assert audiornn.load(exported).engine.name == "onnx"
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("audiornn.inference.torch_engine.usable_device", lambda name: torch.device("cpu"))
+    assert audiornn.load(exported).engine.name == "torch"
+    assert audiornn.load(exported, device="cpu").engine.name == "onnx"
+
+
 def test_file_that_disagrees_is_not_written(model, monkeypatch):
     import audiornn.export.writing
 
@@ -194,6 +211,9 @@ def test_command_compares_on_clips_of_a_corpus(tmp_path):
     succeed("train", "data=folder", "data.path=clips", *TINY_OVERRIDES, cwd=tmp_path)
     told = succeed("export", "compare=true", cwd=tmp_path)
     assert "answers the same" in told and told.count("accuracy on folder, split validation: ") == 2
+    for engine, library in (("null", "onnxruntime"), ("onnx", "onnxruntime"), ("torch", "torch")):
+        words = ("data=folder", "data.path=clips", f"engine={engine}", f"output={engine}")
+        assert f"speed and size, {library} " in succeed("evaluate", *words, cwd=tmp_path)
 
 
 @pytest.mark.parametrize(

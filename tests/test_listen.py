@@ -26,8 +26,10 @@ from test_streaming import FRAME_TASK, TASK, classifier_of
 import audiornn
 from audiornn.checkpoint import save_model
 from audiornn.detection import DetectionSettings, Event
+from audiornn.inference import Classifier
 from audiornn.recordings import detect_events
 from audiornn.streaming import EventStream, Stream
+from audiornn.tasks import TaskSpec
 
 RATE = 16_000
 SETTINGS = ["window_seconds=0.4", "hop_seconds=0.1", "threshold=0.4"]
@@ -36,8 +38,15 @@ DETECTION = DetectionSettings(window_seconds=0.4, hop_seconds=0.1, threshold=0.4
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    classifier = undecided(TASK)
+    folder = tmp_path_factory.mktemp("listen") / "model"
+    save_model(folder, classifier.engine.network, classifier.spec)
+    return folder
+
+
+def undecided(*tasks: TaskSpec) -> Classifier:
     """A random network, to which no label is likelier than another over all of `sound`."""
-    classifier = classifier_of(seed=4)
+    classifier = classifier_of(seed=4, tasks=tasks)
     heard = sound().astype(np.float32) / 32_768
     logits = classifier.run([heard[start : start + 6_400] for start in range(0, len(heard), 1_600)]).logits
     head = classifier.engine.network.head.linear
@@ -45,9 +54,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         head.bias -= torch.from_numpy(logits.mean(axis=0))
         head.weight *= 20
         head.bias *= 20
-    folder = tmp_path_factory.mktemp("listen") / "model"
-    save_model(folder, classifier.engine.network, classifier.spec)
-    return folder
+    return classifier
 
 
 def sound(seconds: float = 2.5) -> np.ndarray:
@@ -373,6 +380,22 @@ def test_stream_has_the_events_of_the_file(model, tmp_path, waveform, rate, size
         assert mine.label == other.label
         times = [other.start_seconds, other.end_seconds, other.probability]
         assert [mine.start_seconds, mine.end_seconds, mine.probability] == pytest.approx(times, abs=1e-4)
+
+
+def test_windows_are_those_of_the_file_beside_a_label_per_frame(tmp_path):
+    classifier = undecided(TASK, FRAME_TASK)
+    settings = dataclasses.replace(DETECTION, hop_seconds=0.033)  # between two frames
+    waveform = sound()[: 2 * RATE + 123]
+    path = tmp_path / "a.wav"
+    soundfile.write(path, waveform, RATE, subtype="PCM_16")
+    of_file = list(detect_events(classifier, path, settings))
+    of_stream = events_in(EventStream(classifier, settings), waveform, 777)
+    assert len(of_stream) == len(of_file) >= 2
+    for mine, other in zip(of_stream, of_file, strict=True):
+        times = [other.start_seconds, other.end_seconds, other.probability]
+        assert mine.label == other.label
+        assert [mine.start_seconds, mine.end_seconds, mine.probability] == pytest.approx(times, abs=1e-4)
+    assert "where" in Stream(classifier, window_seconds=0.4, hop_seconds=0.033).push(waveform).moments
 
 
 @pytest.mark.parametrize("size", [160, 100_000])

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audiornn.commands.console import print_lines, print_table, progress_bar
+from audiornn.commands.running import EngineOptions
 from audiornn.corpora.corpus import Corpus
 from audiornn.errors import ConfigError
 
@@ -22,7 +23,7 @@ _SHARES = {"keep_right": 0.95, "accept_wrong": 0.2}
 
 
 @dataclass(frozen=True, kw_only=True)
-class CalibrateCommand:
+class CalibrateCommand(EngineOptions):
     """Settings of ``audiornn calibrate``."""
 
     data: Corpus
@@ -36,7 +37,6 @@ class CalibrateCommand:
     unknown: str | None = None
     others: Any = None
     batch_size: int = 256
-    device: str | None = None
     strict: bool = False
 
     def __post_init__(self) -> None:
@@ -68,7 +68,7 @@ def run(command: CalibrateCommand) -> int:
 
     from audiornn.inference.loading import load_folder  # torch: after everything that can be refused without it
 
-    classifier = load_folder(folder, spec, device=command.device)
+    classifier = load_folder(folder, spec, device=command.device, engine=command.engine)
     store, _ = store_for(classifier, command.data, Path(command.data_dir), folder, strict=command.strict)
     with progress_bar("calibrate") as progress:
         found = recalibrate(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audiornn.commands.console import print_lines, print_table, progress_bar
+from audiornn.commands.running import EngineOptions
 from audiornn.errors import AudioError, ConfigError, CorpusError
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ _FAILURES_TOLD = 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class EnrollCommand:
+class EnrollCommand(EngineOptions):
     """Settings of ``audiornn enroll``."""
 
     input: str
@@ -39,7 +40,6 @@ class EnrollCommand:
     split: str = "validation"
     false_accepts: float = 0.01
     batch_size: int = 64
-    device: str | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.false_accepts <= 1:
@@ -72,7 +72,7 @@ def run(command: EnrollCommand) -> int:
 
     from audiornn.inference.loading import load_folder  # torch: after everything that can be refused without it
 
-    classifier = load_folder(folder, spec, device=command.device)
+    classifier = load_folder(folder, spec, device=command.device, engine=command.engine)
     embedded = _embeddings(classifier, rows, command.batch_size)
     clips = {
         word: np.stack([vector for row, vector in zip(rows, embedded, strict=True) if row.label == word])

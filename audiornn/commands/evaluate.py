@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from audiornn.commands.running import EngineOptions
 from audiornn.corpora.corpus import Corpus
 from audiornn.errors import ConfigError
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateCommand:
+class EvaluateCommand(EngineOptions):
     """Settings of ``audiornn evaluate``."""
 
     data: Corpus
@@ -29,7 +30,6 @@ class EvaluateCommand:
     clips_in_page: int
     cost: bool = True
     batch_size: int = 256
-    device: str | None = None
     strict: bool = False
     shifts_ms: Any = None
     streaming: bool = False
@@ -74,7 +74,7 @@ def run(command: EvaluateCommand) -> int:
 
     from audiornn.inference import load  # torch: after everything that can be refused without it
 
-    classifier = load(folder, device=command.device)
+    classifier = load(folder, device=command.device, engine=command.engine)
     if command.output is None and not RunFolder(folder.parent).state:
         raise ConfigError(needs_output)
     if command.shifts_ms is not None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from audiornn.commands.running import EngineOptions
 from audiornn.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExplainCommand:
+class ExplainCommand(EngineOptions):
     """Settings of ``audiornn explain``."""
 
     input: str
@@ -21,8 +22,6 @@ class ExplainCommand:
     label: str | None = None
     window_seconds: float = 0.1
     bands: int = 8
-    device: str | None = None
-    engine: str | None = None
 
 
 def run(command: ExplainCommand) -> int:

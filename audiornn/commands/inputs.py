@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audiornn.audio import AUDIO_SUFFIXES, find_audio, list_files
+from audiornn.commands.running import EngineOptions
 from audiornn.errors import AudioError, ConfigError
 from audiornn.features.config import NONE
 from audiornn.hub import find_model
@@ -23,15 +24,13 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class InputCommand:
+class InputCommand(EngineOptions):
     """Settings of every verb that reads audio with a trained model."""
 
     input: Any
     model_path: str
     runs_dir: str
     batch_size: int = 64
-    device: str | None = None
-    engine: str | None = None
 
     @property
     def local_engine(self) -> str | None:

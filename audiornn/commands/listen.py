@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from audiornn.commands.event_options import EventOptions
+from audiornn.commands.running import EngineOptions
 from audiornn.commands.sounds import Ending, import_sounddevice, microphone_chunks, pcm_chunks
 from audiornn.errors import AudioError, ConfigError
 from audiornn.hub import find_model
@@ -27,7 +28,7 @@ _START, _END = "start", "end"
 
 
 @dataclass(frozen=True, kw_only=True)
-class ListenCommand(EventOptions):
+class ListenCommand(EventOptions, EngineOptions):
     """Settings of ``audiornn listen``."""
 
     input: str
@@ -50,7 +51,7 @@ def run(command: ListenCommand) -> int:
     model = find_model(command.model_path, Path(command.runs_dir))
     from audiornn.inference import load  # torch: after everything that can be refused without it
 
-    classifier = load(model, device=command.device)
+    classifier = load(model, device=command.device, engine=command.engine)
     if command.enrolled is not None:
         classifier = classifier.with_enrolled(command.enrolled)
     events = _event_stream(command, classifier)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from audiornn.commands.running import EngineOptions
 from audiornn.corpora.corpus import Corpus
 from audiornn.errors import ConfigError
 from audiornn.manifest import SPLITS
@@ -21,7 +22,7 @@ TABLE, PICTURE, FIGURES = "robustness.csv", "robustness.png", "robustness.json"
 
 
 @dataclass(frozen=True, kw_only=True)
-class RobustnessCommand(ConditionsConfig):
+class RobustnessCommand(EngineOptions, ConditionsConfig):
     """Settings of ``audiornn robustness``: those below, and the levels of each condition."""
 
     data: Corpus
@@ -33,7 +34,6 @@ class RobustnessCommand(ConditionsConfig):
     max_clips: int | None = None
     output: str | None = None
     batch_size: int = 256
-    device: str | None = None
     strict: bool = False
     seed: int = 0
 
@@ -64,7 +64,7 @@ def run(command: RobustnessCommand) -> int:
     from audiornn.inference import load
     from audiornn.robustness.measuring import measure_conditions
 
-    classifiers = {name: load(folder, device=command.device) for name, folder in folders.items()}
+    classifiers = {name: load(folder, device=command.device, engine=command.engine) for name, folder in folders.items()}
     _check_tasks(classifiers, command.task)
     found: dict[str, Measured] = {}
     for name, classifier in classifiers.items():

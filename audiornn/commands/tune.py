@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audiornn.commands.event_options import DetectionOptions
+from audiornn.commands.running import EngineOptions
 from audiornn.corpora.corpus import Corpus
 from audiornn.mixtures import MixtureConfig
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TuneCommand(DetectionOptions, MixtureConfig):
+class TuneCommand(DetectionOptions, EngineOptions, MixtureConfig):
     """Settings of ``audiornn tune``."""
 
     data: Corpus
@@ -29,7 +30,6 @@ class TuneCommand(DetectionOptions, MixtureConfig):
     model_path: str
     split: str
     batch_size: int = 64
-    device: str | None = None
 
 
 def run(command: TuneCommand) -> int:
@@ -48,7 +48,7 @@ def run(command: TuneCommand) -> int:
     from audiornn.inference.loading import load_folder  # torch: after everything that can be refused without it
     from audiornn.tuning import tune
 
-    classifier = load_folder(folder, spec, device=command.device)
+    classifier = load_folder(folder, spec, device=command.device, engine=command.engine)
     store, _ = store_for(classifier, command.data, Path(command.data_dir), folder)
     config = MixtureConfig(**{field.name: getattr(command, field.name) for field in fields(MixtureConfig)})
     others, noises = ([read_audio(path, sample_rate=classifier.sample_rate) for path in paths] for paths in files)

@@ -45,17 +45,24 @@ class DetectionCounts:
 
     @property
     def detection_rate(self) -> Estimate:
-        """Share of the true events that was found, with Wilson's interval."""
-        return wilson_estimate(self.hits, self.truths)
+        """Share of the true events that was found, with Wilson's interval.
 
-    @property
-    def misses_share(self) -> float:
-        """Share of the true events that was not found; 0 where there is none."""
-        return 1 - self.hits / self.truths if self.truths else 0.0
+        Raises:
+            ValueError: there is no true event.
+        """
+        if not self.truths:
+            raise ValueError("expected at least 1 true event to measure, got 0")
+        return dataclasses.replace(wilson_estimate(self.hits, self.truths), counted="true event")
 
     @property
     def false_alarms_per_hour(self) -> Estimate:
-        """With the exact interval of a Poisson rate (Garwood 1936)."""
+        """With the exact interval of a Poisson rate (Garwood 1936).
+
+        Raises:
+            ValueError: nothing was heard.
+        """
+        if not self.hours > 0:
+            raise ValueError(f"expected more than 0 hours to measure, got {self.hours:g}")
         from scipy.stats import chi2
 
         tail = (1 - CONFIDENCE) / 2
@@ -69,6 +76,7 @@ class DetectionCounts:
             method="poisson",
             count=count,
             share=False,
+            counted="false alarm",
         )
 
 

@@ -34,11 +34,13 @@ class Estimate:
     high: float
     confidence: float = CONFIDENCE
     method: str
-    """``"wilson"``, ``"bootstrap over clips"`` or ``"bootstrap over groups"``."""
+    """``"wilson"``, ``"poisson"``, ``"bootstrap over clips"`` or ``"bootstrap over groups"``."""
     count: int
-    """Clips the value was measured on."""
+    """What the value was measured on: clips, or what `counted` says."""
     share: bool = True
     """Reported in per cent; else as the number it is."""
+    counted: str = "clip"
+    """One of what `count` counts, in words."""
 
     def value_text(self) -> str:
         """``94.1 %``, or ``0.9409``."""
@@ -53,8 +55,8 @@ class Estimate:
         return f"{format_percent(self.low, unit=False)} to {format_percent(self.high, unit=False)}"
 
     def __str__(self) -> str:
-        clips = f"{self.count:,} clip{'' if self.count == 1 else 's'}"
-        return f"{self.value_text()} ({100 * self.confidence:g} % interval {self.interval_text()}, {clips})"
+        counted = f"{self.count:,} {self.counted}{'' if self.count == 1 else 's'}"
+        return f"{self.value_text()} ({100 * self.confidence:g} % interval {self.interval_text()}, {counted})"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

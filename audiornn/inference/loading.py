@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import mmap
+import os
 from pathlib import Path
 
 from audiornn.collector import collector_paused
@@ -23,8 +25,8 @@ def load(path: AudioPath, *, device: str | None = None, engine: str | None = Non
         path: the folder that training left as ``model/``; an ``.onnx`` file, which needs no torch; or ``owner/name`` of
             a model on the Hugging Face hub.
         device: ``cpu``, ``cuda``, ...; None = a GPU when there is one. onnxruntime runs on the CPU.
-        engine: ``torch`` or ``onnx``; None = the faster one that is there: torch where a device is named that is not
-            the CPU, else onnxruntime for a file, and for a folder in which ``audiornn export`` has left one.
+        engine: ``torch`` or ``onnx``; None = the faster one that is there: on the CPU onnxruntime for a folder in which
+            ``audiornn export`` has left a file, else torch. A file of its own is always run by onnxruntime.
 
     Raises:
         ModelError: the model is missing, damaged or foreign.
@@ -43,19 +45,38 @@ def load(path: AudioPath, *, device: str | None = None, engine: str | None = Non
 def load_folder(folder: Path, spec: ModelSpec, *, device: str | None = None, engine: str | None = None) -> Classifier:
     """`load` of a model folder whose settings have been read."""
     exported = folder / ONNX_FILE
-    if engine == ONNX or (engine is None and device in (None, "cpu") and exported.is_file()):
-        if not exported.is_file():
-            raise ModelError(
-                f"expected {ONNX_FILE} in '{folder}' for engine=onnx, found none; audiornn export model={folder}"
-            )
-        if _names_weights(exported, spec):
-            classifier = _from_file(exported, device)
-            if classifier.spec.weights_sha256 == spec.weights_sha256:
-                # Thresholds may have been chosen anew since the export.
-                return Classifier(classifier.engine, spec, source=folder)
-        if engine == ONNX:
-            raise ModelError(f"'{exported}' was exported from other weights; audiornn export model={folder}")
+    if engine == ONNX and not exported.is_file():
+        raise ModelError(
+            f"expected {ONNX_FILE} in '{folder}' for engine=onnx, found none; audiornn export model={folder}"
+        )
+    if engine == ONNX or (engine is None and exported.is_file() and _is_cpu(device)):
+        try:
+            return _from_export(exported, spec, device, folder)
+        except ModelError:
+            if engine == ONNX:
+                raise  # else the folder needs no exported file
     return _from_folder(folder, spec, device)
+
+
+def _from_export(exported: Path, spec: ModelSpec, device: str | None, folder: Path) -> Classifier:
+    """The exported file of a folder, whose thresholds may have been chosen anew since."""
+    if _names_weights(exported, spec):
+        classifier = _from_file(exported, device)
+        if classifier.spec.weights_sha256 == spec.weights_sha256:
+            return Classifier(classifier.engine, spec, source=folder)
+    raise ModelError(f"'{exported}' was exported from other weights; audiornn export model={folder}")
+
+
+def _is_cpu(device: str | None) -> bool:
+    """Whether a device is the CPU. Torch is asked for a GPU, and imported, only where there is a driver of one."""
+    if device is None:
+        try:
+            ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
+            import torch
+        except (OSError, ImportError):
+            return True
+        return not torch.cuda.is_available()
+    return device == "cpu"
 
 
 def _names_weights(exported: Path, spec: ModelSpec) -> bool:

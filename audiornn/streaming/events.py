@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from audiornn.detection import DetectionSettings, Event, detectable
 from audiornn.inference import Classifier, load
 from audiornn.recordings import EventDetector, Moment
+from audiornn.recordings.windows import window_samples
 from audiornn.streaming.limits import reason_against
 from audiornn.streaming.streams import Chunk, Stream
 from audiornn.streaming.updates import Moments
@@ -69,6 +70,7 @@ class EventStream:
             sample_rate=sample_rate,
             window_seconds=None if from_states else self.settings.window_seconds,
             hop_seconds=None if from_states else self.settings.hop_seconds,
+            frames=has_frames,  # beside a task that is answered by windows they would move these
         )
         self._task = task.name
         rate = classifier.sample_rate
@@ -77,7 +79,7 @@ class EventStream:
             self._track: _FrameTrack | _WindowTrack = _FrameTrack(period)
         else:
             assert self.settings.window_seconds is not None and self.settings.hop_seconds is not None
-            size, hop = (round(seconds * rate) for seconds in (self.settings.window_seconds, self.settings.hop_seconds))
+            size, hop = window_samples(self.settings.window_seconds, self.settings.hop_seconds, rate)
             self._track, period = _WindowTrack(size, hop, rate), hop / rate
         self._detector = EventDetector(task, self.settings)
         agreeing = max(1, math.ceil((self.settings.minimum_seconds or 0) / period - 1e-6))

@@ -47,6 +47,7 @@ class StreamBatch:
         sample_rate: of the chunks, Hz; None = the model's.
         window_seconds: None = go on from the states; else each result is of so much audio, heard as a clip of its own.
         hop_seconds: from one window to the next; None = a quarter of the window.
+        frames: of windows, tell labels per frame where the model has some; hops are then rounded to frames.
 
     Raises:
         ConfigError: a model that can't stream without windows, given none; a rate, window or hop that can't be; an
@@ -65,6 +66,7 @@ class StreamBatch:
         sample_rate: int | None = None,
         window_seconds: float | None = None,
         hop_seconds: float | None = None,
+        frames: bool = True,
     ) -> None:
         classifier = model if isinstance(model, Classifier) else load(model)
         check_streamable(classifier.spec)
@@ -77,7 +79,7 @@ class StreamBatch:
             from audiornn.streaming.windows import WindowStreams
 
             hop_seconds = window_seconds / 4 if hop_seconds is None else hop_seconds
-            self._rows = WindowStreams(classifier, window_seconds, hop_seconds)
+            self._rows = WindowStreams(classifier, window_seconds, hop_seconds, frames=frames)
         else:
             reason = reason_against(classifier.spec)
             if classifier.enrolled is not None:
@@ -89,7 +91,7 @@ class StreamBatch:
             self._rows = ExactStreams(classifier)
         self.delay_seconds: float = self._rows.delay_seconds
         self.description: str = self._rows.description
-        self._windows = [window_seconds, hop_seconds]
+        self._windows = [window_seconds, hop_seconds, *([] if frames else ["no frames"])]
         self._streams: dict[Hashable, _Stream] = {}
 
     @property
@@ -258,9 +260,10 @@ class Stream:
         sample_rate: int | None = None,
         window_seconds: float | None = None,
         hop_seconds: float | None = None,
+        frames: bool = True,
     ) -> None:
         self._batch = StreamBatch(
-            model, sample_rate=sample_rate, window_seconds=window_seconds, hop_seconds=hop_seconds
+            model, sample_rate=sample_rate, window_seconds=window_seconds, hop_seconds=hop_seconds, frames=frames
         )
         self.classifier = self._batch.classifier
         self.sample_rate = self._batch.sample_rate

@@ -62,19 +62,23 @@ class WindowStreams:
         classifier: run by any engine.
         window_seconds: length of a window.
         hop_seconds: from one window to the next, at most a window.
+        frames: tell labels per frame where the model has some. All windows then begin where a frame does, to which hops
+            are rounded; without, they are those of `audiornn.recordings.windows`.
 
     Raises:
         ConfigError: a window or a hop without a sample, a hop longer than the window, or a window longer than an hour.
     """
 
-    def __init__(self, classifier: Classifier, window_seconds: float, hop_seconds: float) -> None:
+    def __init__(
+        self, classifier: Classifier, window_seconds: float, hop_seconds: float, *, frames: bool = True
+    ) -> None:
         self._classifier = classifier
         self.description = classifier.engine.description
         rate = classifier.sample_rate
-        self._per_frame = any(task.kind == FRAMES for task in classifier.spec.tasks)
+        self._framed = [task.name for task in classifier.spec.tasks if task.kind == FRAMES and frames]
         config, stem = classifier.spec.features, classifier.spec.model.encoder.stem
         # Frames of all windows must lie on one grid.
-        self._grid = config.hop_length * stem.frame_stride if self._per_frame else 1
+        self._grid = config.hop_length * stem.frame_stride if self._framed else 1
         size, _ = window_samples(window_seconds, hop_seconds, rate)
         if hop_seconds > window_seconds:
             raise ConfigError(
@@ -116,7 +120,7 @@ class WindowStreams:
         end = (row.windows - 1) * self._hop + self._size if row.windows else 0
         if last and bounds and bounds[-1][1] == row.heard:
             bounds[-1] = (*bounds[-1][:2], True)
-        elif last and (row.heard > end or (row.heard and self._per_frame)):  # frames behind the middle are not told yet
+        elif last and (row.heard > end or (row.heard and self._framed)):  # frames behind the middle are not told yet
             bounds.append((max(0, row.heard - self._size) // self._grid * self._grid, row.heard, True))
         found = []
         for start, stop, is_last in bounds:
@@ -153,7 +157,7 @@ class WindowStreams:
                     embeddings = answer.embeddings[place : place + 1]
                     known = classifier.enrolled.scores(shares[name][0], own_moments.scores, embeddings)
                     moments = {name: Moments(times, known)}
-                if answer.frame_logits is not None and answer.frame_lengths is not None:
+                if self._framed and answer.frame_logits is not None and answer.frame_lengths is not None:
                     own_frames = answer.frame_logits[place, : answer.frame_lengths[place]]
                     moments |= self._of_frames(windows[row], own_frames)
                 found[row] = moments
@@ -171,17 +175,16 @@ class WindowStreams:
 
     def _placed(self, window: _Window, row: WindowRow, moments: dict[str, Moments]) -> dict[str, Moments]:
         """Without the frames that another window tells."""
-        frames = [task.name for task in self._classifier.spec.tasks if task.kind == FRAMES]
-        if not frames:
+        if not self._framed:
             return moments
         start = window.start // self._grid
-        stop = start + len(moments[frames[0]].times)
+        stop = start + len(moments[self._framed[0]].times)
         if not window.is_last:
             middle = window.start + (self._size + self._hop) / 2
             stop = min(stop, math.ceil(middle / self._grid))
         told = slice(max(0, row.frames - start), max(0, stop - start))
         row.frames = max(row.frames, stop)
-        return moments | {name: Moments(moments[name].times[told], moments[name].scores[told]) for name in frames}
+        return moments | {name: Moments(moments[name].times[told], moments[name].scores[told]) for name in self._framed}
 
     def arrays(self, row: WindowRow) -> dict[str, NDArray[Any]]:
         """Where a stream stands, as arrays by name."""
