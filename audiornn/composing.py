@@ -25,6 +25,9 @@ from audiornn.help import conf_dir
 from audiornn.overrides import listed_of, quoted, values_of
 from audiornn.runs import RunFolder, resolve_resume
 
+_KINDS = ("data", "features", "model", "objective", "optimizer", "schedule")
+"""Groups of which a run has one option. Hydra lays several over each other, which serves the others."""
+
 
 def run_composed(verb: str, overrides: Sequence[str]) -> int:
     """Have Hydra compose the settings of a verb, and carry it out; returns the exit code.
@@ -34,6 +37,10 @@ def run_composed(verb: str, overrides: Sequence[str]) -> int:
     """
     if multirun := [word for word in overrides if word in ("-m", "--multirun")]:
         _check_multirun(verb, multirun[0], overrides)
+    for name in _KINDS:
+        if len(options := listed_of(overrides, name)) > 1:
+            each = f"; `audiornn train -m {name}={','.join(options)}` tries each" if verb == "train" else ""
+            raise ConfigError(f"expected one option for {name}=, got [{','.join(options)}]{each}")
     if verb == "train":
         overrides = _with_models(_resumed(list(overrides)))
     register(verb)

@@ -22,6 +22,17 @@ DEFAULT_THRESHOLD = 0.5
 HOPS_PER_WINDOW = 4
 
 
+def usual_window(training: Mapping[str, Any]) -> float:
+    """Seconds that a model hears at a time where nothing is said: the length of its clips, as its training tells it."""
+    known = training.get(CLIP_SECONDS)
+    return float(known) if isinstance(known, int | float) and 0 < known < math.inf else DEFAULT_WINDOW_SECONDS
+
+
+def hop_of(window_seconds: float, hop_seconds: float | None) -> float:
+    """Seconds from one window to the next: as given, else a quarter of a window."""
+    return window_seconds / HOPS_PER_WINDOW if hop_seconds is None else hop_seconds
+
+
 @dataclass(frozen=True, kw_only=True)
 class Event:
     """Something heard in a recording."""
@@ -95,9 +106,7 @@ class DetectionSettings:
         Raises:
             ConfigError: a label that the model does not know, or none that could be an event.
         """
-        known = training.get(CLIP_SECONDS)
-        usual = float(known) if isinstance(known, int | float) and 0 < known < math.inf else DEFAULT_WINDOW_SECONDS
-        window = float(self.window_seconds or usual)
+        window = float(self.window_seconds or usual_window(training))
         background = default_background(task) if self.background is None else list(self.background)
         labels = [*task.labels, *enrolled]
         for where, names in (("thresholds", self.thresholds), ("background", background)):
@@ -108,7 +117,7 @@ class DetectionSettings:
                     raise ConfigError(f"{where}: expected labels of the model, got {name!r}{hint}")
         if not set(labels) - set(background):
             raise ConfigError(f"background: expected at least one label that is an event, got all: {background}")
-        hop = float(self.hop_seconds or window / HOPS_PER_WINDOW)
+        hop = float(hop_of(window, self.hop_seconds))
         return dataclasses.replace(
             self,
             window_seconds=window,

@@ -79,7 +79,7 @@ class ScheduleConfig:
     stage_factors: list[float] = field(default_factory=lambda: [1.0, 0.5, 0.2, 0.1])
     """``stages``: factor of each."""
     patience: int = 3
-    """``plateau``: epochs without a better validation loss before a drop."""
+    """``plateau``: epochs without a better validation loss that are let pass; the next one is a drop."""
 
     def __post_init__(self) -> None:
         if self.name not in SCHEDULES:

@@ -61,7 +61,7 @@ class ResidentSplit:
     Args:
         store: prepared, with audio alone in these rows.
         targets: of every row of the store.
-        rows: ascending.
+        rows: of the store, each once.
         device: where they are to lie.
     """
 

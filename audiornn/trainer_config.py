@@ -37,7 +37,7 @@ class TrainerConfig:
     """Figure that the best checkpoint and early stopping go by, such as ``validation_loss``; ``auto`` is
     ``validation_accuracy`` for the objective ``multiclass`` and ``validation_loss`` for others."""
     early_stopping_patience: int = 0
-    """Epochs without improvement before training ends; 0 = never early."""
+    """Epochs without improvement after the last of which training ends; 0 = never early."""
     select: str = "best"
     """Weights that become the model: of the ``best`` epoch or of the ``last``."""
     precision: str = "32"

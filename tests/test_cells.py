@@ -7,7 +7,7 @@ import torch
 
 from audiornn.errors import ConfigError
 from audiornn.models.cells import RecurrentLayer
-from audiornn.models.config import CELLS
+from audiornn.models.config import CELLS, EncoderConfig
 
 LENGTHS = torch.tensor([5, 9, 1, 7])
 FORMS = ("forward_gathered", "forward_packed")
@@ -95,9 +95,10 @@ def test_gates_that_remember_forget_over_the_frames_asked_for(bidirectional):
                 torch.testing.assert_close(torch.sigmoid(biases[:500]), 1 - kept)
             assert not biases[1000:].any()
     plain = RecurrentLayer("rnn_tanh", 3, 5, bidirectional=bidirectional)
-    before = plain.rnn.bias_ih_l0.clone()
-    plain.remember(200)
-    assert torch.equal(plain.rnn.bias_ih_l0, before)
+    with pytest.raises(ValueError, match="expected a cell with gates, got rnn_tanh"):
+        plain.remember(200)
+    with pytest.raises(ConfigError, match="expected cell to be gru or lstm, got 'rnn_relu'"):
+        EncoderConfig(cell="rnn_relu", memory_frames=25)
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])

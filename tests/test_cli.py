@@ -19,6 +19,7 @@ from toy import TINY_OVERRIDES, write_clip, write_corpus
 
 import audiornn
 from audiornn.cli import main
+from audiornn.spec import read_spec
 
 
 @pytest.fixture(scope="module")
@@ -81,9 +82,11 @@ def test_evaluate_uses_the_corpus_of_the_training_and_writes_its_files(workplace
 
 
 def test_evaluate_states_what_streaming_costs(workplace, tmp_path):
-    text = succeed("evaluate", "streaming=true", "hop_seconds=0.5", f"output={tmp_path / 'out'}", cwd=workplace)
-    assert "as a stream, in windows of 1 s every 0.5 s" in text and "; offline " in text
-    assert "a sound is answered at most 0.75 s after it" in text
+    text = succeed("evaluate", "streaming=true", "hop_seconds=0.2", f"output={tmp_path / 'out'}", cwd=workplace)
+    (model,) = workplace.glob("runs/folder/*/model")
+    seconds = read_spec(model).training["clip_seconds"]
+    assert f"as a stream, in windows of {seconds:g} s every 0.2 s" in text and "; offline " in text
+    assert f"a sound is answered at most {(seconds + 0.2) / 2:.3g} s after it" in text
     assert (tmp_path / "out" / "streaming" / "metrics.json").is_file()
     assert_refused("evaluate", "window_seconds=1", cwd=workplace, says="expected streaming=true beside window_seconds")
 
@@ -169,6 +172,18 @@ def test_multirun_trains_every_combination_in_a_folder_of_its_own(workplace):
 def test_multirun_is_refused_where_it_means_nothing(tmp_path, words, says):
     assert_refused(*words, cwd=tmp_path, says=says)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("train", "model=[lstm,gru]"), "one option for model=, got [lstm,gru]; `audiornn train -m model=lstm,gru` "),
+        (("prepare", "data=[fsdd,folder]"), "expected one option for data=, got [fsdd,folder]"),
+        (("train", "model=lstm,gru"), "-m"),
+    ],
+)
+def test_several_options_of_one_kind_are_refused(tmp_path, words, says):
+    assert_refused(*words, cwd=tmp_path, says=says)
 
 
 @pytest.mark.slow

@@ -114,11 +114,12 @@ def _evaluate_streams(
 ) -> None:
     """Measure the same clips as streams, and print what that costs."""
     from audiornn.commands.console import print_lines, progress_bar
+    from audiornn.detection import hop_of
     from audiornn.evaluation import evaluate, save_evaluation
-    from audiornn.streaming.limits import usual_window
+    from audiornn.streaming.limits import needed_window
     from audiornn.streaming.measuring import StreamedClassifier
 
-    window = usual_window(classifier.spec) if command.window_seconds is None else command.window_seconds
+    window = needed_window(classifier.spec) if command.window_seconds is None else command.window_seconds
     streamed = StreamedClassifier(classifier, window_seconds=window, hop_seconds=command.hop_seconds)
     with progress_bar("evaluate as streams") as progress:
         evaluation = evaluate(
@@ -128,8 +129,7 @@ def _evaluate_streams(
     name, estimate = evaluation.headline
     how = "from its states, each clip to its end"
     if window is not None:
-        hop = window / 4 if command.hop_seconds is None else command.hop_seconds
-        how = f"in windows of {window:g} s every {hop:g} s, all clips one after another"
+        how = f"in windows of {window:g} s every {hop_of(window, command.hop_seconds):g} s, all clips one after another"
     print_lines(
         [
             f"as a stream, {how}:",

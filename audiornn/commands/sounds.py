@@ -64,7 +64,7 @@ def pcm_chunks(dtype: str, channels: int, ending: Ending) -> Iterator[NDArray[An
             pending = pending[whole:]
             yield samples.reshape(-1, channels).T
     if pending:
-        sys.stderr.write(f"audiornn: the input ended {len(pending)} bytes into a frame of {frame_bytes}\n")
+        sys.stderr.write(f"audiornn: the input ended within a frame of {frame_bytes} bytes, which is left out\n")
 
 
 def _read(ending: Ending) -> bytes:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from audiornn.export.framing import Audio, framed
 from audiornn.export.graph import BOOL, END, FLOAT, GraphBuilder, Value, to_array
 from audiornn.export.masks import (
@@ -18,6 +16,7 @@ from audiornn.export.spectra import cepstra_of, columns_of
 from audiornn.features import FeatureExtractor
 from audiornn.features.frames import FrameTransform
 from audiornn.features.joining import SequenceInput
+from audiornn.features.matrices import units_per_db
 
 
 def audio_frames(graph: GraphBuilder, extractor: FeatureExtractor, audio: Audio) -> GraphFrames:
@@ -56,9 +55,8 @@ def _within_range(
     """Bands raised to ``top_db`` below the largest of the utterance."""
     config = extractor.config
     bands = graph.slice(columns, 2, 0, config.n_mels) if config.use_energy else columns
-    per_db = {"ln": math.log(10) * config.power / 20, "log10": config.power / 20, "db": 1.0}[config.log]
     largest = graph.node("ReduceMax", masked_max(graph, bands, absent), [2])
-    bands = graph.node("Max", bands, graph.node("Sub", largest, top_db * per_db), name="top_db")
+    bands = graph.node("Max", bands, graph.node("Sub", largest, top_db * units_per_db(config)), name="top_db")
     if not config.use_energy:
         return bands
     return graph.concat([bands, graph.slice(columns, 2, config.n_mels, config.n_mels + 1)], 2)

@@ -7,8 +7,6 @@ holds. A sample that is NaN is missing: so are the frames that it would have bee
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
@@ -17,6 +15,7 @@ from audiornn.errors import AudioError, ConfigError
 from audiornn.features.config import ENERGY, LOGMEL, MFCC, NONE, PITCH, FeaturesConfig
 from audiornn.features.deltas import compute_deltas
 from audiornn.features.frames import FrameTransform
+from audiornn.features.matrices import units_per_db
 from audiornn.features.pitch import EnergyTransform, PitchTransform
 from audiornn.features.precision import KeepsPrecision
 from audiornn.padding import (
@@ -116,7 +115,7 @@ class FeatureExtractor(KeepsPrecision):
         config = self.config
         if config.kind not in (MFCC, LOGMEL) or config.normalisation not in ("none", "global"):
             return gains_db.new_zeros(len(gains_db), self.num_features)
-        columns = gains_db * _per_db(config)
+        columns = gains_db * units_per_db(config)
         if config.use_energy:
             columns = pad(columns, (0, 1))
         added = self._cepstra(columns)
@@ -274,7 +273,7 @@ class FeatureExtractor(KeepsPrecision):
         """Bands raised to ``top_db`` below the largest of the utterance's frames but the absent ones."""
         config = self.config
         bands = columns[..., : config.n_mels]
-        lowest = masked_max(bands, absent).amax(dim=1) - top_db * _per_db(config)
+        lowest = masked_max(bands, absent).amax(dim=1) - top_db * units_per_db(config)
         bands = torch.maximum(bands, lowest[:, None, None])
         return torch.cat([bands, columns[..., config.n_mels :]], dim=2) if config.use_energy else bands
 
@@ -295,11 +294,6 @@ class FeatureExtractor(KeepsPrecision):
             return features - masked_mean(features, absent)[:, None]
         mean, std = masked_mean_std(features, absent)
         return (features - mean[:, None]).div_(std[:, None])
-
-
-def _per_db(config: FeaturesConfig) -> float:
-    """Of a log band."""
-    return {"ln": math.log(10) * config.power / 20, "log10": config.power / 20, "db": 1.0}[config.log]
 
 
 def _frame_transform(config: FeaturesConfig) -> FrameTransform | PitchTransform | EnergyTransform:

@@ -22,6 +22,11 @@ FROM_LN = {"ln": 1.0, "log10": 1 / math.log(10), "db": 10 / math.log(10)}
 _OCTAVE_COST = 0.05
 
 
+def units_per_db(config: FeaturesConfig) -> float:
+    """By how much a log band rises with one decibel."""
+    return {"ln": math.log(10) * config.power / 20, "log10": config.power / 20, "db": 1.0}[config.log]
+
+
 def frame_window(config: FeaturesConfig) -> Matrix:
     """``(win_length,)``."""
     return window_function(config.window, config.win_length, periodic=config.periodic)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audiornn.audio import Recording, read_recording
-from audiornn.detection import HOPS_PER_WINDOW
+from audiornn.detection import hop_of
 from audiornn.errors import AudioError, ConfigError
 from audiornn.inference.batching import batches_by_length
 from audiornn.inference.files import grouped, num_bytes, read_all
@@ -53,7 +53,7 @@ class Windowing:
     @property
     def hop(self) -> float:
         """In seconds."""
-        return self.window_seconds / HOPS_PER_WINDOW if self.hop_seconds is None else self.hop_seconds
+        return hop_of(self.window_seconds, self.hop_seconds)
 
 
 def windowing_of(window_seconds: float | None, hop_seconds: float | None) -> Windowing | None:

@@ -8,7 +8,7 @@ from torch.nn import functional
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from audiornn.errors import ConfigError
-from audiornn.models.config import CELLS
+from audiornn.models.config import CELLS, GATED_CELLS
 from audiornn.models.gru import Weights, run_gru
 from audiornn.padding import is_captured, lengths_to_padding_mask, reverse_sequences, zero_padding
 
@@ -59,10 +59,13 @@ class RecurrentLayer(nn.Module):
         """Set the biases of the gates so that units forget over times drawn between 2 and ``longest`` frames.
 
         Chrono initialisation (Tallec & Ollivier, 2018): a gate that keeps ``sigmoid(b)`` of its unit forgets over
-        ``1 + exp(b)`` frames; torch's biases around 0 forget over two. Plain cells have no gate to set.
+        ``1 + exp(b)`` frames; torch's biases around 0 forget over two.
+
+        Raises:
+            ValueError: a plain cell, which has no gate to set.
         """
-        if self.cell not in ("gru", "lstm"):
-            return
+        if self.cell not in GATED_CELLS:
+            raise ValueError(f"expected a cell with gates, got {self.cell}")
         size = self.rnn.hidden_size
         for suffix in ("", "_reverse") if self.rnn.bidirectional else ("",):
             draws = torch.rand(size, generator=generator)

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from audiornn.errors import ConfigError
 
-CELLS = ("rnn_tanh", "rnn_relu", "gru", "lstm")
+GATED_CELLS = ("gru", "lstm")
+CELLS = ("rnn_tanh", "rnn_relu", *GATED_CELLS)
 POOLINGS = ("last", "mean", "max", "mean_std", "attention", "multihead_attention")
 QUERIES = ("learned", "middle")
 NORM_RELU, RELU_NORM = "norm_relu", "relu_norm"
@@ -105,6 +106,10 @@ class EncoderConfig:
         _check_limit("memory_frames", self.memory_frames, MAX_UNITS)
         if self.memory_frames != 0 and self.memory_frames < 3:
             raise ConfigError(f"memory_frames must be 0 or at least 3, got {self.memory_frames}")
+        if self.memory_frames and self.cell not in GATED_CELLS:
+            raise ConfigError(
+                f"memory_frames are of gates: expected cell to be {' or '.join(GATED_CELLS)}, got {self.cell!r}"
+            )
         if self.layer_norm and self.num_layers < 2:
             raise ConfigError(
                 f"layer_norm stands between layers: expected num_layers of at least 2, got {self.num_layers}"

@@ -14,9 +14,7 @@ from audiornn.errors import CorpusError
 from audiornn.labels import SILENCE, UNKNOWN
 from audiornn.objectives.classes import CLASS_WEIGHTS, accuracies, check_choice, class_weights
 from audiornn.objectives.config import TaskConfig
-from audiornn.objectives.finer import (
-    mean_of_rows,
-)
+from audiornn.objectives.finer import mean_of_rows
 from audiornn.objectives.task import TaskObjective
 from audiornn.objectives.thresholds import CRITERIA, best_threshold, check_threshold
 from audiornn.targets import TargetSource, known_labels, read_targets

@@ -14,9 +14,7 @@ from torch import Tensor, nn
 from audiornn.errors import ConfigError, CorpusError
 from audiornn.objectives.classes import check_choice
 from audiornn.objectives.config import TaskConfig
-from audiornn.objectives.finer import (
-    mean_of_rows,
-)
+from audiornn.objectives.finer import mean_of_rows
 from audiornn.objectives.task import TaskObjective, mean_of_known
 from audiornn.objectives.thresholds import CRITERIA, best_threshold, check_threshold
 from audiornn.targets import TargetSource, known_labels

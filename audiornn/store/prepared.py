@@ -254,7 +254,8 @@ class Store:
             ) from None
 
     def indices(self, split: str) -> NDArray[np.int64]:
-        """Rows of ``train``, ``validation``, ``test`` or ``noise``, ascending; empty where there are none."""
+        """Rows of ``train``, ``validation``, ``test`` or ``noise``: ascending, or in the order that `with_splits` was
+        told; empty where there are none."""
         if self._replaced_splits is not None:
             return np.array(self._replaced_splits.get(split, []), dtype=np.int64)
         return self._indices_by_split.get(split, np.empty(0, np.int64))

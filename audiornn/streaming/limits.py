@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from audiornn.detection import usual_window
 from audiornn.errors import ConfigError
 from audiornn.spec import ModelSpec
 from audiornn.tasks import NEXT_FRAME
-
-WINDOW_SECONDS = 1.0
 
 
 def reason_against(spec: ModelSpec) -> str:
@@ -36,9 +35,9 @@ def can_stream(spec: ModelSpec) -> bool:
     return not reason_against(spec)
 
 
-def usual_window(spec: ModelSpec) -> float | None:
+def needed_window(spec: ModelSpec) -> float | None:
     """Seconds of a window where none is wanted in particular; None for a model that needs none."""
-    return WINDOW_SECONDS if reason_against(spec) else None
+    return usual_window(spec.training) if reason_against(spec) else None
 
 
 def check_streamable(spec: ModelSpec) -> None:

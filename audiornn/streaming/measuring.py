@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from audiornn.detection import hop_of
 from audiornn.inference import Classifier
 from audiornn.inference.classifier import Outputs, Waveform
 from audiornn.sequences import Signals
@@ -38,7 +39,7 @@ class StreamedClassifier(Classifier):
         super().__init__(classifier.engine, classifier.spec, source=classifier.source)
         self._batch = StreamBatch(classifier, window_seconds=window_seconds, hop_seconds=hop_seconds)
         self._window_seconds = window_seconds
-        self._hop_seconds = hop_seconds or (window_seconds or 0) / 4
+        self._hop_seconds = hop_of(window_seconds or 0.0, hop_seconds)
         self.delay_seconds = self._batch.delay_seconds
 
     def run(self, signals: Sequence[Signals | Waveform], *, batch_size: int = 64) -> Outputs:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audiornn.audio.reading import check_rates, reason_unheard
+from audiornn.detection import hop_of
 from audiornn.errors import AudioError, ConfigError, ModelError
 from audiornn.inference import Classifier, load
 from audiornn.streaming.hearing import Hearing, check_chunk
@@ -78,7 +79,7 @@ class StreamBatch:
         if window_seconds is not None:
             from audiornn.streaming.windows import WindowStreams
 
-            hop_seconds = window_seconds / 4 if hop_seconds is None else hop_seconds
+            hop_seconds = hop_of(window_seconds, hop_seconds)
             self._rows = WindowStreams(classifier, window_seconds, hop_seconds, frames=frames)
         else:
             reason = reason_against(classifier.spec)
