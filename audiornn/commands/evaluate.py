@@ -12,6 +12,7 @@ from audiornn.errors import ConfigError
 
 if TYPE_CHECKING:
     from audiornn.evaluation import SplitEvaluation
+    from audiornn.evaluation.media import ClipMedia
     from audiornn.inference import Classifier
     from audiornn.store import Store
 
@@ -47,36 +48,19 @@ class EvaluateCommand(EngineOptions):
 
 def run(command: EvaluateCommand) -> int:
     """Evaluate, write the results, print the summary."""
-    from audiornn.commands.console import (
-        left_out_line,
-        print_evaluation,
-        print_lines,
-        print_published,
-        progress_bar,
-    )
+    from audiornn.commands.console import left_out_line, print_evaluation, print_lines, print_published, progress_bar
     from audiornn.commands.stores import store_for
-    from audiornn.evaluation import SeveralEvaluations, evaluate, save_evaluation
-    from audiornn.hub import find_model, is_hub_name
-    from audiornn.runs import ONNX_SUFFIX, RunFolder
+    from audiornn.evaluation import evaluate, save_evaluation
+    from audiornn.runs import RunFolder
 
-    if command.streaming and command.shifts_ms is not None:
-        raise ConfigError("shifts_ms: expected none beside streaming=true, since a stream is heard once, got some")
     by = command.groups
-    if command.clips_in_page < 0:
-        raise ConfigError(f"clips_in_page must be at least 0, got {command.clips_in_page}")
-    if not command.streaming and (command.window_seconds is not None or command.hop_seconds is not None):
-        raise ConfigError("expected streaming=true beside window_seconds and hop_seconds, got false")
-    needs_output = f"expected output=FOLDER beside model={command.model_path}, which has no run folder, got none"
-    fetched = is_hub_name(command.model_path) or Path(command.model_path).suffix == ONNX_SUFFIX
-    if command.output is None and fetched:
-        raise ConfigError(needs_output)
-    folder = find_model(command.model_path, Path(command.runs_dir))
+    folder = _model(command)
 
     from audiornn.inference import load  # torch: after everything that can be refused without it
 
     classifier = load(folder, device=command.device, engine=command.engine)
     if command.output is None and not RunFolder(folder.parent).state:
-        raise ConfigError(needs_output)
+        raise ConfigError(_needs_output(command))
     if command.shifts_ms is not None:
         classifier = classifier.with_shifts(command.shifts_ms)
     data_dir = Path(command.data_dir)
@@ -86,16 +70,10 @@ def run(command: EvaluateCommand) -> int:
     what = f"{command.split}-shifted" if command.shifts_ms is not None else command.split
     output = Path(command.output) if command.output else RunFolder(folder.parent).evaluation(corpus.name, what)
     from audiornn.evaluation.costs import measure_cost
-    from audiornn.evaluation.media import worst_media  # matplotlib: not before it is needed
 
-    parts = evaluation.tasks if isinstance(evaluation, SeveralEvaluations) else {evaluation.task.name: evaluation}
-    media = {
-        name: worst_media(part, classifier, store, count=command.clips_in_page)
-        for name, part in parts.items()
-        if command.clips_in_page
-    }
     rows = store.indices(command.split)
     cost = measure_cost(classifier, store, rows, batch_size=command.batch_size) if command.cost else None
+    media = _media(command, evaluation, classifier, store)
     written = save_evaluation(evaluation, output, settings=classifier.settings, media=media, cost=cost)
     print_lines([f"model: {folder}"])
     print_published(store, corpus, data_dir)
@@ -107,6 +85,40 @@ def run(command: EvaluateCommand) -> int:
     if command.streaming:
         _evaluate_streams(command, classifier, store, evaluation, output)
     return 0
+
+
+def _model(command: EvaluateCommand) -> Path:
+    """Where the model lies; what takes no model to be refused is refused."""
+    from audiornn.hub import find_model, is_hub_name
+    from audiornn.runs import ONNX_SUFFIX
+
+    if command.streaming and command.shifts_ms is not None:
+        raise ConfigError("shifts_ms: expected none beside streaming=true, since a stream is heard once, got some")
+    if command.clips_in_page < 0:
+        raise ConfigError(f"clips_in_page must be at least 0, got {command.clips_in_page}")
+    if not command.streaming and (command.window_seconds is not None or command.hop_seconds is not None):
+        raise ConfigError("expected streaming=true beside window_seconds and hop_seconds, got false")
+    fetched = is_hub_name(command.model_path) or Path(command.model_path).suffix == ONNX_SUFFIX
+    if command.output is None and fetched:
+        raise ConfigError(_needs_output(command))
+    return find_model(command.model_path, Path(command.runs_dir))
+
+
+def _needs_output(command: EvaluateCommand) -> str:
+    return f"expected output=FOLDER beside model={command.model_path}, which has no run folder, got none"
+
+
+def _media(
+    command: EvaluateCommand, evaluation: SplitEvaluation, classifier: Classifier, store: Store
+) -> dict[str, dict[str, ClipMedia]]:
+    """Sounds and pictures of the worst clips, by task."""
+    if not command.clips_in_page:
+        return {}
+    from audiornn.evaluation import SeveralEvaluations
+    from audiornn.evaluation.media import worst_media  # matplotlib: not before it is needed
+
+    parts = evaluation.tasks if isinstance(evaluation, SeveralEvaluations) else {evaluation.task.name: evaluation}
+    return {name: worst_media(part, classifier, store, count=command.clips_in_page) for name, part in parts.items()}
 
 
 def _evaluate_streams(

@@ -23,7 +23,8 @@ from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from audiornn.engine.callbacks import AveragedWeights, HistoryTable, KeptWeights, MovableCheckpoint, OtherProcess
-from audiornn.engine.steps import ClassifierTraining, StoreLoaders
+from audiornn.engine.loaders import StoreLoaders
+from audiornn.engine.steps import ClassifierTraining
 from audiornn.errors import ConfigError, lacks_memory
 from audiornn.runs import RunFolder
 from audiornn.stopping import stop_if_asked

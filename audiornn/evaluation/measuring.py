@@ -88,30 +88,12 @@ def evaluate(
         CorpusError: the split is empty or has no targets, is at another rate, or holds labels that the model does not
             know.
     """
-    if split not in SPLITS:
-        raise ConfigError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
-    rows = store.indices(split)
-    if not len(rows):
-        raise CorpusError(f"expected utterances in the split {split!r} of '{store.folder}', found none")
-    if store.sample_rate != classifier.sample_rate:
-        raise CorpusError(
-            f"expected a store at {classifier.sample_rate} Hz, got {store.sample_rate} in '{store.folder}'"
-        )
-    inputs = classifier.inputs
-    with_sizes(inputs.streams, store.sequence_sizes)
-    if store.reads_audio != inputs.reads_audio:
-        wanted = "audio" if inputs.reads_audio else "sequences alone"
-        raise CorpusError(f"expected a store of {wanted}, as the model hears, got another in '{store.folder}'")
-    several = len(classifier.tasks) > 1
-    # A corpus may lack what some of several tasks want.
-    asked = [
-        task for task in classifier.tasks if not several or all(name in store.column_names for name in task.columns)
-    ]
-    targets = {task.name: _targets(task, store, rows) for task in asked}
-    targets = {name: wanted for name, wanted in targets.items() if wanted.known.any()}
+    rows = _rows_to_hear(classifier, store, split)
+    targets = _targets_by_task(classifier.tasks, store, rows)
     if not targets:
         names = ", ".join(repr(task.name) for task in classifier.tasks)
         raise CorpusError(f"expected targets of {names} in the split {split!r} of '{store.folder}', found none")
+    several = len(classifier.tasks) > 1
     groups = group_cells(store, rows, by)
     scores = answer(classifier, store, rows, batch_size=batch_size, heard=heard, progress=progress)
     provenance = {
@@ -127,7 +109,7 @@ def evaluate(
         longest = rows[int(store.num_samples[rows[:100]].argmax())]
         examples = {"example": classifier.predicted_frames(store.signals(int(longest)))}
     evaluations = {}
-    for task in (task for task in asked if task.name in targets):
+    for task in (task for task in classifier.tasks if task.name in targets):
         known = targets[task.name].known
         chosen = rows[known]
         evaluations[task.name] = evaluate_task(
@@ -146,7 +128,26 @@ def evaluate(
             **examples,
             **_said(task, store, chosen, classifier),
         )
-    return SeveralEvaluations(tasks=evaluations) if several else evaluations[asked[0].name]
+    return SeveralEvaluations(tasks=evaluations) if several else evaluations[classifier.tasks[0].name]
+
+
+def _rows_to_hear(classifier: Classifier, store: Store, split: str) -> NDArray[np.int64]:
+    """Those of a split, in a store that a model can hear."""
+    if split not in SPLITS:
+        raise ConfigError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
+    rows = store.indices(split)
+    if not len(rows):
+        raise CorpusError(f"expected utterances in the split {split!r} of '{store.folder}', found none")
+    if store.sample_rate != classifier.sample_rate:
+        raise CorpusError(
+            f"expected a store at {classifier.sample_rate} Hz, got {store.sample_rate} in '{store.folder}'"
+        )
+    inputs = classifier.inputs
+    with_sizes(inputs.streams, store.sequence_sizes)
+    if store.reads_audio != inputs.reads_audio:
+        wanted = "audio" if inputs.reads_audio else "sequences alone"
+        raise CorpusError(f"expected a store of {wanted}, as the model hears, got another in '{store.folder}'")
+    return rows
 
 
 def hash_signals(store: Store, rows: NDArray[np.int64]) -> str:
@@ -263,6 +264,14 @@ class _Targets:
 
     values: Any
     known: NDArray[np.bool_]
+
+
+def _targets_by_task(tasks: Sequence[TaskSpec], store: Store, rows: NDArray[np.int64]) -> dict[str, _Targets]:
+    """Of the tasks that have any. A corpus may lack what some of several tasks want."""
+    several = len(tasks) > 1
+    asked = [task for task in tasks if not several or all(name in store.column_names for name in task.columns)]
+    found = {task.name: _targets(task, store, rows) for task in asked}
+    return {name: wanted for name, wanted in found.items() if wanted.known.any()}
 
 
 def _targets(task: TaskSpec, store: Store, rows: NDArray[np.int64]) -> _Targets:
