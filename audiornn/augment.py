@@ -1,7 +1,8 @@
 """Random changes to training audio: parameters are drawn first, from (seed, epoch, utterance), and applied after.
 
 A draw depends on nothing else: not on the batch, its order, the number of workers or devices, nor on what was drawn
-before. So a resumed run and a run with other workers see the same audio.
+before. So a resumed run and a run with other workers see the same audio. Only who is mixed with whom follows from the
+batch too, whose utterances (on several devices, those of one) are the partners.
 """
 
 from __future__ import annotations

@@ -31,7 +31,8 @@ class LoaderConfig:
     """Utterances per optimiser step and device."""
     global_batch_size: int = 0
     """Utterances per optimiser step over all devices, in place of ``batch_size``: a run on other devices then is the
-    same run; 0 = ``batch_size`` of them per device."""
+    same run, but for dither, and for partners of ``mixup`` and of made unknown words, which lie on one device; 0 =
+    ``batch_size`` of them per device."""
     eval_batch_size: int = 256
     """Utterances per batch where nothing is trained."""
     bucket_batches: int = 20

@@ -124,6 +124,33 @@ def test_noise_by_volume_is_uniform_up_to_it_and_clipped():
     assert gap.isnan().all(), "what is missing stays missing"
 
 
+@pytest.mark.parametrize("factor", [0.9, 1.0371])
+def test_speed_of_a_long_clip_is_as_exact_as_of_a_short_one(factor):
+    waveform = torch.from_numpy(noise(3_000_000)).unsqueeze(0)
+    lengths, factors = torch.tensor([3_000_000]), torch.tensor([factor], dtype=torch.float64)
+    faster, new_lengths = timing.change_speed(waveform, lengths, factors)
+    start = int(new_lengths) - 20_000
+    positions, samples = np.arange(start, int(new_lengths)) * factor, np.append(waveform[0].numpy(), 0.0)
+    expected = np.interp(positions, np.arange(len(samples)), samples)
+    np.testing.assert_allclose(faster[0, start:], expected, atol=0.01)
+    kept = timing.change_speed_within(waveform, lengths, factors)[0]
+    before = (3_000_000 - int(new_lengths)) // 2
+    late = slice(2_600_000, 2_600_100)
+    expected = np.interp((np.arange(late.start, late.stop) - before) * factor, np.arange(len(samples)), samples)
+    np.testing.assert_allclose(kept[late], expected, atol=1e-4)
+
+
+def test_noise_beside_missing_samples_is_as_loud_as_its_ratio_says():
+    waveforms, lengths = pad_waveforms([noise(8_000, seed=1), noise(6_000, seed=2)])
+    waveforms[0, :4_000] = torch.nan
+    sound = torch.from_numpy(np.stack([noise(8_000, seed=3), noise(8_000, seed=4)]))
+    mixed = mix_at_snr(waveforms, lengths, sound, torch.tensor([10.0, 10.0]))
+    added = mixed - waveforms
+    ratio = 10 * torch.log10(waveforms.square().nansum(dim=1) / added.square().nansum(dim=1))
+    torch.testing.assert_close(ratio, torch.tensor([10.0, 10.0]), atol=1e-3, rtol=0)
+    assert mixed[0, :4_000].isnan().all()
+
+
 def test_speed_is_the_line_between_two_samples():
     waveforms, lengths = pad_waveforms(utterances([3000, 1, 777]))
     factors = torch.tensor([0.9, 1.1, 1.0371], dtype=torch.float64)

@@ -139,6 +139,15 @@ def test_masked_batch_norm_trains_as_batch_norm_on_the_valid_frames_alone(relu_f
     torch.testing.assert_close(gradients[1:], wanted[1:])
 
 
+@pytest.mark.parametrize(("mean", "deviation"), [(3000.0, 1.0), (9.81, 0.01), (-1.0, 1.0)])
+def test_masked_batch_norm_tells_small_deviations_about_large_means(mean, deviation):
+    x = torch.randn(8, 2, 50, 4, generator=torch.Generator().manual_seed(3)) * deviation + mean
+    masked, reference = MaskedBatchNorm(2), nn.BatchNorm2d(2).double()
+    got = masked.forward_valid(x, torch.zeros(8, 1, 50, 1, dtype=torch.bool))
+    torch.testing.assert_close(got.double(), reference(x.double()).relu(), atol=0.005, rtol=0.01)
+    torch.testing.assert_close(masked.running_var.double(), reference.running_var, atol=0, rtol=1e-3)
+
+
 def test_no_gradient_of_the_stem_flows_into_the_padding():
     x = torch.randn(4, 40, 6)
     x = x.masked_fill(lengths_to_padding_mask(LENGTHS, 40).unsqueeze(2), 0.0).requires_grad_()

@@ -62,7 +62,9 @@ def mix_at_snr(waveforms: Tensor, lengths: Tensor, noise: Tensor, snr_db: Tensor
     Shape: waveforms and noise ``(batch, samples)``, lengths and snr_db ``(batch,)`` -> like waveforms.
     """
     noise = zero_padding(noise, lengths_to_padding_mask(lengths, waveforms.shape[1]))
-    signal_power = waveforms.square().nansum(dim=1)
+    signal_power = waveforms.square().sum(dim=1)
+    if waveforms.device.type != "cpu" or bool(signal_power.isnan().any()):  # asking stalls a GPU
+        signal_power, noise = waveforms.square().nansum(dim=1), noise.masked_fill(waveforms.isnan(), 0.0)
     noise_power = noise.square().sum(dim=1).clamp(min=1e-10)
     scale = torch.sqrt(signal_power / noise_power * 10 ** (-snr_db / 10))
     return waveforms + noise * scale.unsqueeze(1)

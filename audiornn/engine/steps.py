@@ -119,7 +119,7 @@ class ClassifierTraining(pl.LightningModule):
     @torch.no_grad()
     def prepare(self, batch: Batch, batch_index: int) -> Prepared:
         """What a batch is before the network learns from it: its augmented frames, and what teachers say of them."""
-        # Dither follows from the step, not from what was drawn before.
+        # Dither follows from the step and the device, not from what was drawn before.
         self._seed_torch([self._seed, self.current_epoch, batch_index, self.global_rank])
         draws = self._draws_of(batch.utterances)
         batch = self._with_unknown(batch, draws)

@@ -67,6 +67,10 @@ class MaskedBatchNorm(nn.BatchNorm2d):
         self.running_var.lerp_(variance.to(self.running_var.dtype), self.momentum)
 
 
+_LITTLE_LEFT = 1e-3
+"""Variance over squared mean, below which sums of squares in float32 do not tell it."""
+
+
 class _NormaliseAndRectify(torch.autograd.Function):
     """Batch normalisation by the statistics of the valid frames, then ReLU or not, with the gradient written out.
 
@@ -87,6 +91,11 @@ class _NormaliseAndRectify(torch.autograd.Function):
         count = count.clamp(min=1)
         mean = total / count
         variance = (squares / count - mean.square()).clamp(min=0)
+        # Of a mean far above the deviation little is left of the difference: then in a pass more. Asking stalls a GPU.
+        if x.device.type != "cpu" or bool((variance < _LITTLE_LEFT * mean.square()).any()):
+            centred = (x - mean.reshape(-1, 1, 1)) * valid
+            (squares,) = summed_together(_sum_per_channel(centred.square()))
+            variance = squares / count
         outputs = batch_norm(x, mean, variance, weight, bias, eps=eps)
         outputs = (outputs.relu_() if rectify else outputs).mul_(valid)
         ctx.save_for_backward(x, outputs, valid, count, mean, variance, weight)

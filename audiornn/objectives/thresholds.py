@@ -16,8 +16,12 @@ def check_threshold(value: float) -> None:
         raise ConfigError(f"threshold must be between 0 and 1, got {value}")
 
 
+_ENDS = np.finfo(np.float32).tiny, 1 - np.finfo(np.float32).epsneg
+"""Of scores in float32 that are rounded to 0 or 1."""
+
+
 def best_threshold(scores: Floats, targets: NDArray[np.int64], criterion: str, *, default: float) -> float:
-    """The threshold that makes a figure largest, half way between the two scores that it parts.
+    """The threshold above 0 and below 1 that makes a figure largest, half way between the two scores that it parts.
 
     >>> best_threshold(np.float32([0.1, 0.3, 0.7, 0.9]), np.array([0, 0, 1, 1]), "f1", default=0.5)
     0.5
@@ -44,4 +48,4 @@ def best_threshold(scores: Floats, targets: NDArray[np.int64], criterion: str, *
     below = ordered[ends[best + 1]] if best + 1 < len(ends) else 0.0
     above = np.float32(ordered[ends[best]])
     middle = np.float32((ordered[ends[best]] + below) / 2)
-    return float(middle if below < middle <= above else above)
+    return float(np.clip(middle if below < middle <= above else above, *_ENDS))
