@@ -15,7 +15,7 @@ from importlib import import_module
 
 import audiornn
 from audiornn.errors import AudiornnError, ConfigError, lacks_memory
-from audiornn.overrides import names_as_text, quoted, with_home
+from audiornn.overrides import letters_as_text, names_as_text, quoted, with_home
 from audiornn.stopping import stoppable
 
 # `model` is a group of option files, in which Hydra would look the word up under every verb; where it names a trained
@@ -153,7 +153,7 @@ def _overrides(verb: str, words: Sequence[str]) -> list[str]:
         overrides = [first, *(word for word in overrides if "=" in word)]
     if verb != "train":
         overrides = [_MODEL_WORD.sub("model_path=", word) for word in overrides]
-    return [names_as_text(word) for word in overrides]
+    return [names_as_text(letters_as_text(word)) for word in overrides]
 
 
 def keep_memory() -> None:

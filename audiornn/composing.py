@@ -23,7 +23,7 @@ from audiornn.config import register
 from audiornn.errors import AudiornnError, ConfigError
 from audiornn.help import conf_dir
 from audiornn.overrides import listed_of, quoted, values_of
-from audiornn.runs import RunFolder, resolve_resume
+from audiornn.runs import RUNS, RunFolder, resolve_resume
 
 _KINDS = ("data", "features", "model", "objective", "optimizer", "schedule")
 """Groups of which a run has one option. Hydra lays several over each other, which serves the others."""
@@ -175,4 +175,4 @@ def _with_models(overrides: list[str]) -> list[str]:
 
 def _runs_dir(overrides: Sequence[str]) -> Path:
     given = values_of(overrides, "runs_dir")
-    return Path(given[-1] if given else "runs")
+    return Path(given[-1] if given else RUNS)

@@ -163,5 +163,10 @@ def detectable(tasks: Sequence[TaskSpec], *, kinds: Sequence[str] = CALIBRATED) 
     found = [task for task in tasks if task.kind in kinds]
     if len(found) != 1:
         kinds = ", ".join(f"{task.name} ({task.kind})" for task in tasks)
-        raise ConfigError(f"expected a model with one task of labels, whose events are to be found, got {kinds}")
+        way = (
+            "; predict tells its intervals, listen and EventStream its events"
+            if [task.kind for task in tasks] == [FRAMES]
+            else ""
+        )
+        raise ConfigError(f"expected a model with one task of labels, whose events are to be found, got {kinds}{way}")
     return found[0]

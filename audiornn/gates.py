@@ -19,7 +19,7 @@ from audiornn.errors import ConfigError
 from audiornn.features import FeaturesConfig
 from audiornn.models.cells import RecurrentLayer
 from audiornn.models.classifier import RecurrentClassifier
-from audiornn.models.config import CELLS, EncoderConfig, ModelConfig, PoolingConfig
+from audiornn.models.config import CELLS, GATED_CELLS, EncoderConfig, ModelConfig, PoolingConfig
 from audiornn.objectives import MulticlassConfig, Objective
 from audiornn.optimization import OptimizerConfig
 from audiornn.progress import Progress
@@ -137,7 +137,8 @@ def recall(cell: str, length: int, config: GatesConfig) -> tuple[float, int]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         layer = RecurrentLayer(cell, 2, config.hidden_size, bidirectional=False)
-        layer.remember(length)
+        if cell in GATED_CELLS:
+            layer.remember(length)
         head = nn.Linear(config.hidden_size, 1)
     parameters = [*layer.parameters(), *head.parameters()]
     optimizer = torch.optim.Adam(parameters, lr=3e-3)

@@ -34,6 +34,20 @@ def with_home(word: str) -> str:
     return _HOME.sub(lambda found: os.path.expanduser(found[1]), word)  # noqa: PTH111 - of an unknown user it stays
 
 
+def letters_as_text(word: str) -> str:
+    """An override whose values, or elements of a list, are quoted where they have letters that Hydra can't read bare.
+
+    >>> letters_as_text("input=[naïve.wav,b.wav]"), letters_as_text("model=Übung/1")
+    ("input=['naïve.wav',b.wav]", "model='Übung/1'")
+    """
+    name, equals, value = word.partition("=")
+    match = re.fullmatch(r"(\[?)([^][{}()'\"\\$=]*)(\]?)", value)
+    if value.isascii() or match is None:
+        return word
+    parts = (part if part.isascii() else quoted(part.strip()) for part in match[2].split(","))
+    return f"{name}{equals}{match[1]}{','.join(parts)}{match[3]}"
+
+
 def names_as_text(word: str) -> str:
     """An override of what names a file, a folder or a fold, in which numbers are quoted.
 

@@ -23,6 +23,8 @@ ONNX_FILE = "model.onnx"
 """Of a model folder: what ``audiornn export`` has written of the weights beside it."""
 ONNX_SUFFIX = ".onnx"
 LAST = "last"
+RUNS = "runs"
+"""Where runs lie unless something else is said."""
 LOG_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 _RECORDED_PACKAGES = (
     "torch",

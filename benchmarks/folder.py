@@ -93,8 +93,9 @@ def measure_network(model: Path, clips: list[str], engine: str) -> int:
     from audiornn.runs import ONNX_FILE
 
     if engine == "onnx":  # whose session has threads of its own
-        session, spec = open_session(model / ONNX_FILE, num_threads=1)
-        classifier = Classifier(OnnxEngine(session, spec), spec, source=model)
+        exported = model / ONNX_FILE
+        session, spec = open_session(exported, num_threads=1)
+        classifier = Classifier(OnnxEngine(session, spec, exported), spec, source=model)
     else:
         classifier = audiornn.load(model, device="cpu", engine=engine)
     signals = [classifier.reader.read(clip) for clip in clips[:WINDOW_FILES]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -184,6 +185,25 @@ def test_multirun_is_refused_where_it_means_nothing(tmp_path, words, says):
 )
 def test_several_options_of_one_kind_are_refused(tmp_path, words, says):
     assert_refused(*words, cwd=tmp_path, says=says)
+
+
+def test_run_folder_is_loaded_as_the_model_in_it(workplace, monkeypatch):
+    (run_folder,) = workplace.glob("runs/folder/*")
+    monkeypatch.chdir(workplace)
+    for name in (run_folder, "last"):
+        assert Path(audiornn.load(name, device="cpu").source).resolve() == run_folder / "model"
+
+
+def test_letters_beyond_ascii_need_no_quotes(workplace):
+    for name in ("Übung 1", "données"):
+        (workplace / name).mkdir()
+    shutil.copy(next((workplace / "clips").rglob("*.wav")), workplace / "Übung 1" / "ä.wav")
+    (run_folder,) = workplace.glob("runs/folder/*")
+    shutil.copytree(run_folder / "model", workplace / "données" / "modèle")
+    words = ("model=données/modèle", "input=[Übung 1,Übung 1/ä.wav]", "output=données/é.jsonl")
+    succeed("predict", *words, cwd=workplace)
+    assert len((workplace / "données" / "é.jsonl").read_text("utf-8").splitlines()) == 2
+    assert_refused("predict", "model=données/nö", "input=clips", cwd=workplace, says="'données/nö'")
 
 
 @pytest.mark.slow

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import dataclasses
 import json
+import pickle
 import shutil
 import subprocess
 import sys
@@ -16,6 +18,7 @@ import onnx
 import pytest
 import torch
 from commandline import assert_refused, succeed
+from signals import noise
 from toy import TINY_FEATURES, TINY_MODEL, TINY_OVERRIDES, write_corpus
 from wheels import ROOT
 
@@ -107,6 +110,25 @@ def test_folder_needs_no_exported_file_that_is_sound(exported):
     assert audiornn.load(exported).engine.name == "torch"
     with pytest.raises(ModelError, match="damaged or foreign"):
         audiornn.load(exported, engine="onnx")
+
+
+@pytest.mark.parametrize("engine", ["torch", "onnx"])
+def test_models_and_streams_can_be_pickled_and_copied(engine, tmp_path):
+    forward = dataclasses.replace(TINY_MODEL.encoder, bidirectional=False)
+    model = write_model(tmp_path / "forward", dataclasses.replace(TINY_MODEL, encoder=forward))
+    export_model(model)
+    classifier = audiornn.load(model, device="cpu", engine=engine)
+    stream = audiornn.Stream(classifier)
+    heard = noise(8_000)
+    stream.push(heard[:3_000])
+    copied, pickled = copy.deepcopy([classifier, stream]), pickle.dumps([classifier, stream])
+    shutil.rmtree(model)  # what was pickled needs no folder
+    for own, going_on in (copied, pickle.loads(pickled)):
+        assert own.engine.name == engine
+        wanted = classifier.predict(heard, sample_rate=16_000)
+        assert own.predict(heard, sample_rate=16_000) == wanted
+        going_on.push(heard[3_000:])
+        assert going_on.finish().prediction.probability == pytest.approx(wanted.probability, abs=1e-5)
 
 
 def test_gpu_is_taken_before_an_exported_file(exported, monkeypatch):

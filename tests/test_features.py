@@ -396,6 +396,14 @@ def test_integers_are_refused():
         FeatureExtractor(FeaturesConfig())(torch.zeros(1, 1_600, dtype=torch.int16), torch.tensor([1_600]))
 
 
+def test_arrays_and_lists_are_refused():
+    extractor = FeatureExtractor(FeaturesConfig())
+    with pytest.raises(AudioError, match="expected waveforms and lengths as tensors, got Tensor and list"):
+        extractor(torch.zeros(1, 1_600), [1_600])
+    with pytest.raises(AudioError, match="as tensors, got ndarray and Tensor"):
+        extractor(np.zeros((1, 1_600), np.float32), torch.tensor([1_600]))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["mfcc", "mfcc_librosa", "mfcc_kaldi", "utterance"])
 def test_exported_program_takes_any_batch_and_length(name):

@@ -82,6 +82,12 @@ def test_unusable_array_is_refused(classifier, bad):
         classifier.predict(bad, sample_rate=16_000)
 
 
+def test_array_of_paths_is_a_list_of_files(classifier, clips):
+    wanted = classifier.predict(clips)
+    assert classifier.predict(np.array([str(clip) for clip in clips])) == wanted
+    assert classifier.predict(np.array(clips, dtype=object)) == wanted
+
+
 def test_single_path_is_no_list_of_files(classifier, clips):
     for path in (str(clips[0]), clips[0], b"a.wav"):
         with pytest.raises(ConfigError, match=r"expected a list of paths, got one: .*wav"):

@@ -476,7 +476,7 @@ def test_recording_without_events_has_a_row(model, place):
         (("thresholds={c:0.5}",), "expected labels of the model, got 'c'"),
         (("thresholds=0.5",), "expected a number for each label"),
         (("smoothing_windows=4",), "must be odd"),
-        (("window_seconds=1e-9",), "at least 1 sample at 16000 Hz"),
+        (("window_seconds=0.001",), "expected a window of at least a frame of 0.025 s"),
     ],
 )
 def test_impossible_wishes_are_refused(words, says, model, place):

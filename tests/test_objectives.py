@@ -390,6 +390,8 @@ def test_threshold_parts_scores_that_are_next_to_each_other(scores):
 
 def test_threshold_of_targets_that_are_all_alike_is_the_default():
     assert best_threshold(np.float32([0.2, 0.9]), np.array([1, 1]), "f1", default=0.3) == 0.3
+    for scores in ([0.0, 0.0, 0.0], [1.0, 1.0, 1.0], [0.0, 1.0, 1.0], [0.0, 0.0, 1.0]):
+        assert 0 < best_threshold(np.float32(scores), np.array([0, 1, 1]), "f1", default=0.5) < 1
 
 
 def test_thresholds_are_chosen_on_what_is_known():
@@ -407,6 +409,7 @@ def test_thresholds_are_chosen_on_what_is_known():
     ("config", "rows", "message"),
     [
         (MulticlassConfig(), source("a"), "at least 2 classes in column 'label', got none; a folder for each class"),
+        (MulticlassConfig(target="value"), source("3", "3"), "at least 2 classes in column 'value', got '3' alone"),
         (
             MulticlassConfig(target="word"),
             source("a"),

@@ -118,7 +118,7 @@ def export_model(
     exported = []
     for path, model in files:
         payload = model.SerializeToString()
-        engine = OnnxEngine(session_of(payload), spec)
+        engine = OnnxEngine(session_of(payload), spec, payload)
         agreement = agreement_of(reference, engine, heard)
         allowed = TOLERANCE * max(1.0, agreement.largest)
         if model is graph and not agreement.logits <= allowed:

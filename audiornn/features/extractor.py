@@ -304,6 +304,11 @@ def _frame_transform(config: FeaturesConfig) -> FrameTransform | PitchTransform 
 
 
 def _check_input(waveforms: Tensor, lengths: Tensor) -> None:
+    if not (isinstance(waveforms, Tensor) and isinstance(lengths, Tensor)):
+        kinds = f"{type(waveforms).__name__} and {type(lengths).__name__}"
+        raise AudioError(
+            f"expected waveforms and lengths as tensors, got {kinds}; torch.as_tensor makes them of arrays"
+        )
     if not waveforms.is_floating_point():
         raise AudioError(f"expected floating-point waveforms in [-1, 1], got {waveforms.dtype}")
     if waveforms.dim() != 2 or lengths.shape != waveforms.shape[:1]:

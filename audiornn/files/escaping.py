@@ -1,8 +1,8 @@
 """Strangers' text made harmless and lossless for files that other programs read, and harmless on a terminal.
 
 - **Formulas** (CSV): a spreadsheet runs a cell that starts with ``= + - @``, their full-width forms, a tab or a line
-  break. Text like that gets one leading apostrophe, and so does text that already has apostrophes before such a start,
-  so that one is always taken off again.
+  break, unless it is a plain number. Text like that gets one leading apostrophe, and so does text that already has
+  apostrophes before such a start, so that one is always taken off again.
 - **Bytes that are not UTF-8**: Python holds them in file names as lone surrogates, which no format stores. They are
   written as their escape, ``\\udcff``; backslashes right before an escape, real or look-alike, are doubled.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 
-_FORMULA = re.compile(r"'*(?:[\t\r\n]|\s*[=+\-@＝＋－＠])")
+_FORMULA = re.compile(r"(?![+-]?[0-9]+(?:\.[0-9]+)?\Z)'*(?:[\t\r\n]|\s*[=+\-@＝＋－＠])")
 _SURROGATES = re.compile("(\\\\*)([\ud800-\udfff])")
 _LOOKALIKES = re.compile(r"(\\+)(?=ud[89a-f][0-9a-f]{2})")
 _ESCAPED = re.compile(r"(\\+)(ud[89a-f][0-9a-f]{2})")
@@ -55,8 +55,8 @@ def unescape_text(text: str) -> str:
 def guard_formula(text: str) -> str:
     """Text a spreadsheet takes for text.
 
-    >>> guard_formula("=1+1"), guard_formula("yes"), guard_formula("'=1+1")
-    ("'=1+1", 'yes', "''=1+1")
+    >>> guard_formula("=1+1"), guard_formula("yes"), guard_formula("'=1+1"), guard_formula("-1")
+    ("'=1+1", 'yes', "''=1+1", '-1')
     """
     return f"'{text}" if _FORMULA.match(text) else text
 

@@ -335,7 +335,8 @@ class Classifier:
         # A tensor is an array too; a number is refused where it is read.
         # Bytes, and files line by line, could be gone through too, as what they are not.
         is_one = isinstance(given, str | bytes | bytearray | os.PathLike | Mapping)
-        is_one = is_one or hasattr(given, "__array__") or hasattr(given, "read")
+        is_paths = getattr(getattr(given, "dtype", None), "kind", "") in ("U", "O")
+        is_one = is_one or (hasattr(given, "__array__") and not is_paths) or hasattr(given, "read")
         items = [given] if is_one or not isinstance(given, Iterable) else given
         return [self.reader.prepare(item, sample_rate) for item in items], items is not given
 

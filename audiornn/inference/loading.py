@@ -9,12 +9,12 @@ from pathlib import Path
 
 from audiornn.collector import collector_paused
 from audiornn.errors import ConfigError, ModelError
-from audiornn.hub import fetch_model, is_hub_name
+from audiornn.hub import find_model
 from audiornn.inference.classifier import Classifier
 from audiornn.inference.engines import ENGINES, ONNX, TORCH
 from audiornn.inference.onnx_engine import OnnxEngine, open_session
 from audiornn.inference.reading import AudioPath
-from audiornn.runs import ONNX_FILE, ONNX_SUFFIX
+from audiornn.runs import ONNX_FILE, ONNX_SUFFIX, RUNS
 from audiornn.spec import ModelSpec, read_spec
 
 
@@ -22,8 +22,9 @@ def load(path: AudioPath, *, device: str | None = None, engine: str | None = Non
     """Read a model folder, or a file that ``audiornn export`` has written.
 
     Args:
-        path: the folder that training left as ``model/``; an ``.onnx`` file, which needs no torch; or ``owner/name`` of
-            a model on the Hugging Face hub.
+        path: a model folder, such as the ``model/`` that training left, or the run folder that it lies in; ``last`` =
+            the newest finished run's below ``runs``; an ``.onnx`` file, which needs no torch; or ``owner/name`` of a
+            model on the Hugging Face hub.
         device: ``cpu``, ``cuda``, ...; None = a GPU when there is one. onnxruntime runs on the CPU.
         engine: ``torch`` or ``onnx``; None = the faster one that is there: on the CPU onnxruntime for a folder in which
             ``audiornn export`` has left a file, else torch. A file of its own is always run by onnxruntime.
@@ -34,12 +35,13 @@ def load(path: AudioPath, *, device: str | None = None, engine: str | None = Non
     """
     if engine not in (None, *ENGINES):
         raise ConfigError(f"engine must be one of {', '.join(ENGINES)}, got {engine!r}")
-    path = fetch_model(str(path)) if is_hub_name(str(path)) else Path(path)
-    if path.suffix == ONNX_SUFFIX and not path.is_dir():
+    path = os.fspath(path)
+    if path.endswith(ONNX_SUFFIX) and not Path(path).is_dir():
         if engine == TORCH:
             raise ConfigError(f"expected a model folder for engine=torch, got the file '{path}'")
-        return _from_file(path, device)
-    return load_folder(path, read_spec(path), device=device, engine=engine)
+        return _from_file(Path(path), device)
+    folder = find_model(path, Path(RUNS))
+    return load_folder(folder, read_spec(folder), device=device, engine=engine)
 
 
 def load_folder(folder: Path, spec: ModelSpec, *, device: str | None = None, engine: str | None = None) -> Classifier:
@@ -93,7 +95,7 @@ def _from_file(path: Path, device: str | None) -> Classifier:
         raise ConfigError(f"expected device=cpu for an ONNX file, got {device!r}")
     session, spec = open_session(path)
     try:
-        return Classifier(OnnxEngine(session, spec), spec, source=path)
+        return Classifier(OnnxEngine(session, spec, path), spec, source=path)
     except ModelError as error:
         raise ModelError(f"{error} in '{path}'") from None
 

@@ -31,15 +31,19 @@ STREAMING_KEY = "audiornn_streaming"
 class OnnxEngine:
     """`audiornn.inference.engines.Engine` of a session.
 
+    It is pickled and copied with the bytes of the file, which are read then.
+
     Args:
         session: as `open_session` gives it.
         spec: what it was exported with.
+        model: the file, or its bytes, that the session was made of.
     """
 
     name = ONNX
 
-    def __init__(self, session: onnxruntime.InferenceSession, spec: ModelSpec) -> None:
+    def __init__(self, session: onnxruntime.InferenceSession, spec: ModelSpec, model: Path | bytes) -> None:
         self._session = session
+        self._model = model
         self._sequences = spec.inputs.sequences
         self._reads_audio = spec.inputs.reads_audio
         shapes = {output.name: output.shape for output in session.get_outputs()}
@@ -48,6 +52,14 @@ class OnnxEngine:
             raise ModelError(f"expected outputs {', '.join(sorted(expected))}, got {', '.join(shapes)}")
         self._outputs = [name for name in ("logits", "embedding", *_FRAME_OUTPUTS) if name in shapes]
         self.embedding_size = int(shapes["embedding"][1])
+
+    def __getstate__(self) -> dict[str, Any]:
+        own = {name: value for name, value in vars(self).items() if name != "_session"}
+        return own | {"_model": self._model if isinstance(self._model, bytes) else self._model.read_bytes()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._session = session_of(self._model)
 
     @property
     def description(self) -> str:

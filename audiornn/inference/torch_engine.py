@@ -84,13 +84,8 @@ class TorchEngine:
 
     def streaming_form(self) -> StreamingForm:
         """Weights as arrays, and torch's own transform, on the CPU whatever the device."""
-
-        def fourier(frames: Floats, size: int) -> NDArray[np.complex64]:
-            found: NDArray[np.complex64] = torch.fft.rfft(torch.from_numpy(frames), n=size).numpy()
-            return found
-
         weights = {name: _floats(tensor.detach()) for name, tensor in self.network.state_dict().items()}
-        return StreamingForm(weights, fourier, f"numpy {np.__version__} on cpu")
+        return StreamingForm(weights, _fourier, f"numpy {np.__version__} on cpu")
 
     @contextmanager
     def callers(self, count: int | None = None) -> Iterator[ThreadPoolExecutor]:
@@ -112,6 +107,11 @@ class TorchEngine:
 
     def _moved(self, values: Floats, lengths: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
         return torch.from_numpy(values).to(self.device), torch.from_numpy(lengths).to(self.device)
+
+
+def _fourier(frames: Floats, size: int) -> NDArray[np.complex64]:
+    found: NDArray[np.complex64] = torch.fft.rfft(torch.from_numpy(frames), n=size).numpy()
+    return found
 
 
 def _floats(values: Tensor) -> Floats:

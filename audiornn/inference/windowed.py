@@ -127,7 +127,7 @@ def predict_window_groups(
         ConfigError: a model whose answers to windows have no mean; a window or a hop of no sample.
     """
     _check(classifier)
-    window_samples(windowing.window_seconds, windowing.hop, classifier.sample_rate)  # before any file is read
+    window_samples(classifier.spec.features, windowing.window_seconds, windowing.hop)  # before any file is read
     reader = _RawReader(classifier.inputs)
     reads = read_all(reader, paths, num_workers)
     with closing(reads), classifier.engine.callers(num_callers) as threads:
@@ -167,7 +167,7 @@ def _results(
     classifier: Classifier, group: Sequence[Read], windowing: Windowing, batch_size: int, threads: Executor
 ) -> list[FileResult]:
     rate = classifier.sample_rate
-    size, hop = window_samples(windowing.window_seconds, windowing.hop, rate)
+    size, hop = window_samples(classifier.spec.features, windowing.window_seconds, windowing.hop)
     parts = [
         _Part(row, window.start / rate, window.stop / rate, window.recording)
         for row, read in enumerate(group)

@@ -55,7 +55,7 @@ class RecurrentLayer(nn.Module):
             )
 
     @torch.no_grad()
-    def remember(self, longest: int, generator: torch.Generator | None = None) -> None:
+    def remember(self, longest: int) -> None:
         """Set the biases of the gates so that units forget over times drawn between 2 and ``longest`` frames.
 
         Chrono initialisation (Tallec & Ollivier, 2018): a gate that keeps ``sigmoid(b)`` of its unit forgets over
@@ -68,7 +68,7 @@ class RecurrentLayer(nn.Module):
             raise ValueError(f"expected a cell with gates, got {self.cell}")
         size = self.rnn.hidden_size
         for suffix in ("", "_reverse") if self.rnn.bidirectional else ("",):
-            draws = torch.rand(size, generator=generator)
+            draws = torch.rand(size)
             kept = torch.log(1 + draws * max(0, longest - 2))
             for name in ("bias_ih", "bias_hh"):
                 getattr(self.rnn, f"{name}_l0{suffix}").zero_()

@@ -158,6 +158,11 @@ class HeadConfig:
         for name in ("dropout", "embedding_dropout"):
             if not 0 <= (getattr(self, name) or 0.0) < 1:
                 raise ConfigError(f"head {name} must be in [0, 1), got {getattr(self, name)}")
+        if self.embedding_dropout and not self.embedding_size:
+            raise ConfigError(
+                f"embedding_dropout is of the embedding layer: expected embedding_size above 0, got "
+                f"{self.embedding_size}"
+            )
 
     @property
     def dropout_after(self) -> float:

@@ -76,9 +76,10 @@ class MulticlassConfig(TaskConfig):
     def task(self, source: TargetSource, name: str | None = None) -> MulticlassObjective:
         labels = known_labels(source, self.target)
         if len(labels) < 2:
+            found = f"{labels[0]!r} alone" if labels else "none"
             raise CorpusError(
-                f"expected at least 2 classes in column {self.target!r}, got {', '.join(labels) or 'none'}; a folder "
-                "for each class, data.label_pattern or a manifest tells them; objective=next_frame learns without"
+                f"expected at least 2 classes in column {self.target!r}, got {found}; a folder for each class, "
+                "data.label_pattern or a manifest tells them; objective=next_frame learns without"
             )
         spec = multiclass_task(labels, column=self.target, name=name)
         targets = read_targets(spec, source, source.indices("train"), complete=False)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from audiornn.audio import Recording, read_blocks
 from audiornn.audio.recording import runs
 from audiornn.errors import AudioError, ConfigError
+from audiornn.features.config import FeaturesConfig
 from audiornn.sequences import Signals
 
 if TYPE_CHECKING:
@@ -122,23 +123,26 @@ def windows_of_blocks(
     gate: Gate | None = None,
 ) -> Iterator[WindowScores]:
     """`windows` of the parts of a recording at the model's rate."""
-    size, hop = window_samples(window_seconds, hop_seconds, classifier.sample_rate)
+    size, hop = window_samples(classifier.spec.features, window_seconds, hop_seconds)
     gate = gate or Gate()
     if not classifier.inputs.reads_audio or classifier.inputs.sequences:
         raise ConfigError("expected a model that hears audio alone, got one with sequences; use predict")
     yield from _answered(classifier, cut_windows(blocks, size, hop, gate), batch_size, gate)
 
 
-def window_samples(window_seconds: float, hop_seconds: float, sample_rate: int) -> tuple[int, int]:
+def window_samples(features: FeaturesConfig, window_seconds: float, hop_seconds: float) -> tuple[int, int]:
     """A window and a hop in samples, to the nearest.
 
     Raises:
-        ConfigError: one of less than a sample, or without an end.
+        ConfigError: a window of less than a frame, a hop of less than a sample, or one without an end.
     """
-    lengths = window_seconds * sample_rate, hop_seconds * sample_rate
-    if not all(math.isfinite(length) and round(length) >= 1 for length in lengths):
+    rate, frame = features.sample_rate, features.win_length
+    lengths = window_seconds * rate, hop_seconds * rate
+    if not all(
+        math.isfinite(length) and round(length) >= least for length, least in zip(lengths, (frame, 1), strict=True)
+    ):
         raise ConfigError(
-            f"expected a window and a hop of at least 1 sample at {sample_rate} Hz, "
+            f"expected a window of at least a frame of {frame / rate:g} s and a hop of at least 1 sample at {rate} Hz, "
             f"got {window_seconds:g} s and {hop_seconds:g} s"
         )
     return round(lengths[0]), round(lengths[1])

@@ -79,7 +79,7 @@ class EventStream:
             self._track: _FrameTrack | _WindowTrack = _FrameTrack(period)
         else:
             assert self.settings.window_seconds is not None and self.settings.hop_seconds is not None
-            size, hop = window_samples(self.settings.window_seconds, self.settings.hop_seconds, rate)
+            size, hop = window_samples(spec.features, self.settings.window_seconds, self.settings.hop_seconds)
             self._track, period = _WindowTrack(size, hop, rate), hop / rate
         self._detector = EventDetector(task, self.settings)
         agreeing = max(1, math.ceil((self.settings.minimum_seconds or 0) / period - 1e-6))

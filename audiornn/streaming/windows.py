@@ -79,7 +79,7 @@ class WindowStreams:
         config, stem = classifier.spec.features, classifier.spec.model.encoder.stem
         # Frames of all windows must lie on one grid.
         self._grid = config.hop_length * stem.frame_stride if self._framed else 1
-        size, _ = window_samples(window_seconds, hop_seconds, rate)
+        size, _ = window_samples(config, window_seconds, hop_seconds)
         if hop_seconds > window_seconds:
             raise ConfigError(
                 f"expected hop_seconds of at most window_seconds, got {hop_seconds:g} and {window_seconds:g}"
