@@ -72,6 +72,19 @@ def test_stratified_fills_every_split_or_names_the_class() -> None:
     assert {row.split for row in split_stratified(rows(2), validation=0, test=0)} == {"train"}
 
 
+@pytest.mark.parametrize("rule", [split_stratified, split_randomly])
+@pytest.mark.parametrize("shares", [(0.4, 0.4), (0.1, 0.1), (0.6, 0.3), (0.3, 0.6), (0.9, 0.0), (0.0, 0.9)])
+def test_train_has_a_file_however_large_the_other_shares_are(
+    shares: tuple[float, float], rule: Callable[..., list[Utterance]]
+) -> None:
+    wanted = {"train", *(name for name, share in zip(("validation", "test"), shares, strict=True) if share)}
+    for count in range(3, 12):
+        split = rule(rows(count, classes=1), validation=shares[0], test=shares[1])
+        assert {row.split for row in split} == wanted
+    four = Counter(row.split for row in rule(rows(4, classes=1), validation=0.4, test=0.4))
+    assert four == {"train": 1, "validation": 1, "test": 2}
+
+
 def test_speakers_are_never_in_two_splits() -> None:
     for seed in range(20):
         split = split_by_speaker(rows(200, speakers=10), validation=0.2, test=0.1, seed=seed)

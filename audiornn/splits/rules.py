@@ -89,8 +89,8 @@ def split_stratified(
     """Give each class the same shares of every split, in the order of the rows.
 
     ``validation`` and ``test`` are fractions of each class's files, rounded, and at least one file where the fraction
-    is not 0. Segments of one file stay in one split; such a file counts for its most frequent label. Noise rows stay
-    what they are.
+    is not 0; validation has fewer where train would have none. Segments of one file stay in one split; such a file
+    counts for its most frequent label. Noise rows stay what they are.
 
     Raises:
         CorpusError: a class has too few files to be in every split; it is named.
@@ -144,8 +144,8 @@ def _split_files(
                 f"{f' in {label!r}' if label else ''}; add files, drop the class, or set splits yourself"
             )
         files.sort(key=order.__getitem__)
-        num_test = _share(test, len(files), needed)
-        num_validation = _share(validation, len(files), needed)
+        num_test = _share(test, len(files), most=len(files) - needed + 1)
+        num_validation = _share(validation, len(files), most=len(files) - num_test - 1)
         split_of.update(dict.fromkeys(files, "train"))
         split_of.update(dict.fromkeys(files[: num_test + num_validation], "validation"))
         split_of.update(dict.fromkeys(files[:num_test], "test"))
@@ -212,10 +212,10 @@ def check_fractions(validation: float, test: float) -> None:
         )
 
 
-def _share(fraction: float, count: int, needed: int) -> int:
+def _share(fraction: float, count: int, *, most: int) -> int:
     if fraction == 0:
         return 0
-    return max(1, min(round(fraction * count), count - needed + 1))
+    return max(1, min(round(fraction * count), most))
 
 
 def _count_speakers(utterances: Iterable[Utterance]) -> Counter[str]:
