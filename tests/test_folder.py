@@ -431,6 +431,28 @@ def test_folds_keep_speakers_whole(tmp_path: Path) -> None:
         assert all(len({row.split for row in rows if row.speaker == speaker}) == 1 for speaker in "uvwxyz")
 
 
+@pytest.mark.parametrize(
+    ("split", "words"), [("stratified", "stratified by class"), ("random", "by a hash of the name")]
+)
+def test_folds_follow_the_rule_that_is_asked_for(split: str, words: str, tmp_path: Path) -> None:
+    names = [f"{label}/{speaker}_{index}.wav" for label in "ab" for speaker in "uvw" for index in range(4)]
+    touch(tmp_path, names)
+    lines = [f"{name},{name[0]},{name[2]}" for name in names]
+    (tmp_path / "metadata.csv").write_text("\n".join(["file_name,label,speaker", *lines]))
+    known = FolderCorpus(path=str(tmp_path), num_folds=3, fold=2, annotations="metadata")
+    found = FolderCorpus(path=str(tmp_path), num_folds=3, fold=2, annotations="none", speaker_pattern="/(.)_")
+    for corpus in (known, found):
+        apart, mixed = corpus.utterances(tmp_path), replace(corpus, split=split).utterances(tmp_path)
+        assert all(len({row.split for row in apart if row.speaker == speaker}) == 1 for speaker in "uvw")
+        assert all(len({row.split for row in mixed if row.speaker == speaker}) == 3 for speaker in "uvw")
+        assert replace(corpus, split=split).split_rule(tmp_path).endswith(f"{words}, seed 0")
+        (tmp_path / "metadata.csv").unlink(missing_ok=True)
+    (tmp_path / "metadata.csv").write_text("\n".join(["file_name,label,speaker", *lines[:-1], f"{names[-1]},b,"]))
+    with pytest.raises(CorpusError, match=r"set data\.split=stratified"):
+        known.utterances(tmp_path)
+    assert counts(replace(known, split=split).utterances(tmp_path)) == {"train": 8, "validation": 8, "test": 8}
+
+
 def test_folds_that_are_not_there_are_refused(tmp_path: Path) -> None:
     touch(tmp_path, [f"{label}/{index}.wav" for label in "ab" for index in range(3)])
     with pytest.raises(CorpusError, match=r"set data\.num_folds"):

@@ -88,7 +88,8 @@ class FolderCorpus(Corpus):
     test: float = 0.1
     seed: int = 0
     num_folds: int | None = None
-    """Number of folds for a cross-validation, of whole speakers where they are known, else of files."""
+    """Number of folds for a cross-validation: by ``split`` where it is speaker, stratified or random; else of whole
+    speakers where they are known, or of files."""
     fold: int | None = None
     """One of them, from 1: it is the test split, the next is validation, the others are train; null = ``split``."""
 

@@ -53,7 +53,7 @@ class Splitting:
             return self._carve_validation(rows, has_classes=has_classes)
         if self.rule == "auto" and any(row.split not in ("", NOISE) for row in rows):
             return _complete(rows), "column 'split' of the metadata"
-        rule = self._choose(rows, has_classes=has_classes) if self.rule == "auto" else self.rule
+        rule = self._choose(rows, has_classes=has_classes)
         found_by = f" by {self.speaker_pattern!r}" if rule == "speaker" and self.speaker_pattern is not None else ""
         shares = f"{self.validation:.0%} validation, {self.test:.0%} test, seed {self.seed}"
         return self._split(rows, rule, test=self.test), f"{_WORDS[rule]}{found_by}, {shares}"
@@ -63,7 +63,7 @@ class Splitting:
     ) -> tuple[list[Utterance], str]:
         """Rows of which fold ``fold``, from 0, is test, the next one validation and the others train; in words.
 
-        Speakers are whole where they are known, else files.
+        Speakers are whole where they are known and no other rule is asked for, else files.
 
         Raises:
             CorpusError: the rows are given splits, which nobody said to give up.
@@ -89,11 +89,13 @@ class Splitting:
         return split, f"fold {fold + 1} of {num_folds} is test, the next validation, {_WORDS[rule]}, seed {self.seed}"
 
     def _choose(self, rows: Sequence[Utterance], *, has_classes: bool) -> str:
-        """``speaker``, ``stratified`` or ``random``: the first that the rows allow.
+        """``speaker``, ``stratified`` or ``random``: the one that was asked for, else the first that the rows allow.
 
         Raises:
             CorpusError: some have a speaker, and others none.
         """
+        if self.rule in _WORDS:
+            return self.rule
         clips = [row for row in rows if row.split != NOISE]
         known = has_speakers(clips) if self.rule == "auto" else bool(clips) and all(row.speaker for row in clips)
         if self.speaker_pattern is not None or known:
