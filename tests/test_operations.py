@@ -113,3 +113,4 @@ def test_weights_that_can_not_be_counted_are_refused():
     network.add_module("further", nn.Bilinear(2, 2, 2))
     with pytest.raises(ModelError, match="got Bilinear at 'further'"):
         count_operations(network)
+    assert not any(module._forward_hooks for module in network.modules())

@@ -51,14 +51,14 @@ def count_operations(network: RecurrentClassifier, *, seconds: float = 1.0) -> d
         counts[part] = counts.get(part, 0) + _operations(module, inputs[0], output)
 
     handles = []
-    for name, module in network.named_modules():
-        if isinstance(module, _COUNTED):
-            handles.append(module.register_forward_hook(partial(count, _part_of(name))))
-        elif not isinstance(module, _NOT_COUNTED) and any(True for _ in module.parameters(recurse=False)):
-            kind = type(module).__name__
-            raise ModelError(f"expected modules whose operations can be counted, got {kind} at {name!r}")
     was_training = network.training
     try:
+        for name, module in network.named_modules():
+            if isinstance(module, _COUNTED):
+                handles.append(module.register_forward_hook(partial(count, _part_of(name))))
+            elif not isinstance(module, _NOT_COUNTED) and any(True for _ in module.parameters(recurse=False)):
+                kind = type(module).__name__
+                raise ModelError(f"expected modules whose operations can be counted, got {kind} at {name!r}")
         _hear(network.eval(), seconds)
     finally:
         network.train(was_training)
