@@ -8,6 +8,7 @@ of the size that they claim is allocated.
 from __future__ import annotations
 
 import dataclasses
+import glob
 import hashlib
 import warnings
 import zipfile
@@ -59,7 +60,7 @@ def save_model(folder: Path, network: RecurrentClassifier, spec: ModelSpec) -> N
     document = document_of(saved, num_parameters=sum(parameter.numel() for parameter in network.parameters()))
     hidden = f".{folder.name}"
     try:
-        remove_abandoned(folder.parent, f"{hidden}.*")
+        remove_abandoned(folder.parent, f"{glob.escape(hidden)}.*")
         with unfinished_folder(folder.parent, hidden) as temporary:
             (temporary / WEIGHTS_FILE).write_bytes(payload)
             (temporary / CONFIG_FILE).write_text(config_text(document), "utf-8")

@@ -54,6 +54,13 @@ def test_folder_holds_three_files_and_saving_again_replaces_them(folder):
     assert [path.name for path in folder.parent.iterdir()] == ["model"], "no temporary folder stays"
 
 
+def test_what_a_killed_save_left_is_removed_whatever_the_folder_is_called(tmp_path):
+    (tmp_path / ".[a]*.0123.unfinished").mkdir()
+    (tmp_path / ".b.0123.unfinished").mkdir()
+    save_model(tmp_path / "[a]*", build_model(SPEC), SPEC)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".b.0123.unfinished", "[a]*"]
+
+
 @pytest.mark.parametrize("refused", [1, 2])
 def test_model_stays_whole_when_what_replaces_it_can_not_be_put_there(folder, monkeypatch, refused):
     before = {path.name: path.read_bytes() for path in folder.iterdir()}

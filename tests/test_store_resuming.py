@@ -25,6 +25,7 @@ from audiornn.errors import CorpusError
 from audiornn.files.unfinished import resumable_folder
 from audiornn.store import Store, prepare
 from audiornn.store.files import USED_NAME
+from audiornn.store.keeping import Unwanted, remove_stores
 
 CLIPS, TOGETHER = 20, 4
 
@@ -93,6 +94,25 @@ def test_parts_that_are_done_are_not_decoded_again(clips: Path, tmp_path: Path, 
     assert calls == [(done, CLIPS) for done in (4, 8, 12, 16, 20)]
     assert content(store) == content(make(clips, tmp_path / "at once"))
     assert unfinished(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["[a]", "a[!b]", "a?b", "a*"])
+def test_a_name_with_signs_of_a_pattern_is_a_name(name: str, clips: Path, tmp_path: Path, decoded: list[str]) -> None:
+    corpus = FolderCorpus(name=name, path=str(clips), validation=0.2, test=0.2)
+
+    def stop(done: int, _: int) -> None:
+        if done == 8:
+            raise StopError
+
+    with pytest.raises(StopError):
+        prepare(corpus, data_dir=tmp_path, sample_rate=16_000, num_workers=0, progress=stop)
+    store = prepare(corpus, data_dir=tmp_path, sample_rate=16_000, num_workers=0)
+    assert prepare(corpus, data_dir=tmp_path, sample_rate=16_000, num_workers=0).folder == store.folder
+    assert len(decoded) == CLIPS, "each once"
+    with pytest.raises(StopError):
+        prepare(corpus, data_dir=tmp_path, sample_rate=8000, num_workers=0, progress=stop)
+    (removed,) = remove_stores(tmp_path, Unwanted(unfinished=True))
+    assert removed.kept_because == "" and unfinished(tmp_path) == []
 
 
 @pytest.mark.parametrize("change", ["content", "size", "gone", "unusable"])

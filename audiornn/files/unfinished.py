@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import secrets
 import shutil
 import time
@@ -35,10 +36,11 @@ def resumable_folder(root: Path, name: str) -> Iterator[Path]:
     Of several it is the one with the most in it; the others are removed. It is this process's alone. Remove it when
     there is nothing in it to go on with: what is left is what the next call of the same name gets.
     """
-    for lock_path in sorted(_locks(root, f"{name}-*"), key=_bytes_behind, reverse=True):
+    pattern = f"{glob.escape(name)}-*"
+    for lock_path in sorted(_locks(root, pattern), key=_bytes_behind, reverse=True):
         with _try_lock(lock_path) as folder:
             if folder is not None and folder.is_dir():
-                remove_abandoned(root, f"{name}-*")
+                remove_abandoned(root, pattern)
                 yield folder
                 return
     with _locked_folder(root, f"{name}-{secrets.token_hex(4)}{_SUFFIX}") as folder:
@@ -61,7 +63,7 @@ def remove_abandoned(root: Path, pattern: str = "*", *, older_than_seconds: floa
 
     Args:
         root: the folder that they lie in.
-        pattern: of their names, without the ending.
+        pattern: of their names, without the ending, as in `glob`.
         older_than_seconds: only those in which nothing was written for so long.
     """
     removed: list[Path] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import logging
 import shutil
 from collections import Counter, deque
@@ -90,7 +91,7 @@ def build_store(
     with _write_errors(root):
         remove_abandoned(root, older_than_seconds=_ABANDONED_SECONDS)
         if folder is not None:
-            remove_abandoned(root, f"{attempt}-*")
+            remove_abandoned(root, f"{glob.escape(attempt)}-*")
             _check_strict(folder, strict)
             note_use(folder)
             return folder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import re
 import secrets
@@ -307,7 +308,8 @@ def _remove(store: KeptStore, *, dry_run: bool) -> str:
     if store.state in (UNFINISHED, IN_PROGRESS):
         if not is_abandoned(folder):
             return "in use"
-        if not dry_run and folder not in remove_abandoned(folder.parent, folder.name.removesuffix(".unfinished")):
+        own = glob.escape(folder.name.removesuffix(".unfinished"))
+        if not dry_run and folder not in remove_abandoned(folder.parent, own):
             return "in use"
         return ""
     file = ARCHIVE_MARKER if store.state == ARCHIVE else DESCRIPTION_NAME

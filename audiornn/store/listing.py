@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
@@ -88,7 +89,7 @@ class Listing:
 
     def find_finished(self) -> Path | None:
         """The store, if it is there. Hashes what no store remembers, or nothing if none remembers anything."""
-        stores = [folder for folder in self.root.glob(f"{self.name}-*") if folder.is_dir()]
+        stores = [folder for folder in self.root.glob(f"{glob.escape(self.name)}-*") if folder.is_dir()]
         stores.sort(key=lambda folder: folder.stat().st_mtime, reverse=True)
         if not stores:
             return None
