@@ -326,6 +326,16 @@ def test_settings_of_events_go_with_the_probabilities_that_they_were_chosen_for(
     (folder / "config.json").write_bytes(saved)
 
 
+def test_calibrating_on_a_corpus_without_the_targets_of_any_task_is_refused(workplace, tmp_path):
+    tasks = [multiclass_task(["a", "b"], column="word"), dataclasses.replace(BINARY, columns=["is_loud"])]
+    spec = ModelSpec(features=TINY_FEATURES, model=TINY_MODEL, tasks=tasks)
+    save_model(tmp_path / "model", build_model(spec), spec)
+    before = (tmp_path / "model" / "config.json").read_bytes()
+    words = ["data=manifest", "data.path=clips.csv", f"model={tmp_path / 'model'}", "temperature=2"]
+    assert_refused("calibrate", *words, cwd=workplace, says="targets of 'word', 'b' in the split 'validation' of")
+    assert (tmp_path / "model" / "config.json").read_bytes() == before
+
+
 def test_reject_rule_is_checked_in_python():
     from audiornn.evaluation.recalibrating import RejectRule
 

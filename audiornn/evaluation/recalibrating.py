@@ -80,6 +80,8 @@ def recalibrate(
 ) -> list[Recalibration]:
     """Choose temperature and reject thresholds of every task of a model with probabilities, on a prepared corpus.
 
+    Of several tasks, those whose columns the corpus lacks are left out.
+
     Thresholds of binary and multilabel tasks are moved so that the answers stay as they are.
 
     Args:
@@ -94,7 +96,7 @@ def recalibrate(
         progress: called with (clips done, clips in all).
 
     Raises:
-        CorpusError: no clips, or too few with a target.
+        CorpusError: no clips, too few with a target, or the columns of no task.
         ConfigError: the model has no probabilities, or no task whose answers can be rejected.
     """
     tasks = [task for task in classifier.tasks if task.kind in CALIBRATED]
@@ -106,8 +108,11 @@ def recalibrate(
     if not len(rows):
         raise CorpusError(f"expected utterances in the split {split!r} of '{store.folder}', found none")
     several = len(classifier.tasks) > 1
-    tasks = [task for task in tasks if not several or all(name in store.column_names for name in task.columns)]
-    targets = {task.name: read_targets(task, store, rows, complete=False) for task in tasks}
+    asked = [task for task in tasks if not several or all(name in store.column_names for name in task.columns)]
+    if not asked:
+        names = ", ".join(repr(task.name) for task in tasks)
+        raise CorpusError(f"expected targets of {names} in the split {split!r} of '{store.folder}', found none")
+    targets = {task.name: read_targets(task, store, rows, complete=False) for task in asked}
     logits = answer_logits(classifier, store, rows, batch_size=batch_size, progress=progress)
     sounds = [*others, *_background(store, rows, classifier.sample_rate)] if reject is not None else []
     of_sounds = {}
@@ -116,7 +121,7 @@ def recalibrate(
         of_sounds = {name: logits for name, (_, logits) in shares.items()}
     return [
         _of_task(task, logits[task.name], targets[task.name], of_sounds.get(task.name), temperature, reject)
-        for task in tasks
+        for task in asked
     ]
 
 
