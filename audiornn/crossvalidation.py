@@ -230,11 +230,16 @@ def _read(path: Path) -> dict[str, FoldResult]:
         return {
             fold: FoldResult(
                 fold=fold,
-                figures={name: Estimate(**figure) for name, figure in each["figures"].items()},
-                validation=math.nan if each["validation"] is None else float(each["validation"]),
+                figures={name: Estimate(**_with_nan(figure)) for name, figure in each["figures"].items()},
+                validation=float(_with_nan(each)["validation"]),
                 digest=str(each["digest"]),
             )
             for fold, each in document.items()
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(f"expected the figures of finished folds in '{path}', got {error!r}; remove it") from None
+
+
+def _with_nan(document: Mapping[str, Any]) -> dict[str, Any]:
+    """As it was before `write_json` wrote null for NaN."""
+    return {name: math.nan if value is None else value for name, value in document.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -201,8 +202,16 @@ class RunFolder:
 
 
 def write_json(path: Path, document: Any) -> None:
-    """Write a document as JSON; the file appears whole or not at all."""
-    write_text(path, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    """Write a document as JSON, null for what is no finite number; the file appears whole or not at all."""
+    write_text(path, json.dumps(_finite(document), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _finite(document: Any) -> Any:
+    if isinstance(document, Mapping):
+        return {name: _finite(value) for name, value in document.items()}
+    if isinstance(document, list | tuple):
+        return [_finite(value) for value in document]
+    return None if isinstance(document, float) and not math.isfinite(document) else document
 
 
 def find_runs(runs_dir: Path) -> list[RunFolder]:

@@ -19,10 +19,19 @@ from audiornn import crossvalidation
 from audiornn.corpora.demo import DemoCorpus
 from audiornn.corpora.folder import FolderCorpus
 from audiornn.corpora.fsdd import Fsdd
-from audiornn.crossvalidation import CrossValidation, choose_folds, cross_validate, fold_folder, prepare_folds
+from audiornn.crossvalidation import (
+    CrossValidation,
+    Fold,
+    FoldResult,
+    choose_folds,
+    cross_validate,
+    fold_folder,
+    prepare_folds,
+)
 from audiornn.data import LoaderConfig
 from audiornn.errors import ConfigError, CorpusError
 from audiornn.evaluation import load_evaluation
+from audiornn.evaluation.intervals import Estimate
 from audiornn.manifest import NOISE, SPLITS
 from audiornn.runs import RunFolder, resolve_resume
 from audiornn.train_config import TrainConfig
@@ -127,6 +136,23 @@ def test_finished_folds_are_not_taken_for_those_of_other_settings(digits: Path, 
     longer = validate(digits, run, resume=True, settings=config(max_epochs=2))
     assert [len((run / f"fold_{name}" / "metrics.csv").read_text().split()) for name in SPEAKERS] == [3, 3]
     assert [result.digest for result in longer.results] != [result.digest for result in both.results]
+
+
+def test_figures_that_are_no_numbers_are_null_and_read_back(
+    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nan = float("nan")
+    figures = {"accuracy": Estimate(value=0.5, low=nan, high=nan, method="wilson", count=20)}
+
+    def run_fold(fold: Fold, *_: object, **__: object) -> FoldResult:
+        return FoldResult(fold=fold.name, figures=figures, validation=nan, digest=fold.digest)
+
+    monkeypatch.setattr(crossvalidation, "_run_fold", run_fold)
+    first = validate(digits, tmp_path / "run")
+    said = json.loads((tmp_path / "run" / "folds.json").read_text(), parse_constant=pytest.fail)
+    assert said["ann"]["validation"] is None and said["ann"]["figures"]["accuracy"]["low"] is None
+    monkeypatch.setattr(crossvalidation, "_run_fold", pytest.fail)
+    assert repr(validate(digits, tmp_path / "run", resume=True)) == repr(first)
 
 
 @pytest.mark.slow
