@@ -33,7 +33,7 @@ class MixtureConfig:
     """
 
     hours: float | None = None
-    """None = as many as it takes for every clip to come once, from `FEWEST_HOURS` to `MOST_HOURS`."""
+    """None = until every clip has come, but from `FEWEST_HOURS` to `MOST_HOURS`."""
     seconds_between: float = 4.0
     """From one clip to the next on average; drawn from a quarter of it to seven quarters."""
     snr_db: list[float] = field(default_factory=lambda: [20.0, 10.0])
@@ -71,7 +71,8 @@ class Mixture:
     """A recording in which clips lie in noise, scene by scene, the same each time it is gone through.
 
     Recordings of noise serve a scene each, one after the other; then noise is synthesised, of another colour for each
-    scene. Clips come in a drawn order, and again from the start when all were placed.
+    scene. Clips come in a drawn order, and again from the start when all were placed; one that does not fit in the rest
+    of a scene begins the next.
 
     Args:
         config: how they are placed.
@@ -99,7 +100,11 @@ class Mixture:
         if hours is None:
             step = config.seconds_between + clips.longest_samples / sample_rate
             hours = min(max(len(clips.labels) * step / 3600, FEWEST_HOURS), MOST_HOURS)
-        self.num_scenes = max(1, round(hours * 3600 * sample_rate / self._scene_samples))
+        self.num_scenes = self._scenes_in(hours)
+        """Without ``hours`` an estimate, until it was gone through."""
+
+    def _scenes_in(self, hours: float) -> int:
+        return max(1, round(hours * 3600 * self._rate / self._scene_samples))
 
     @property
     def recorded_scenes(self) -> int:
@@ -116,12 +121,29 @@ class Mixture:
         self.truth, self.num_clips, self.num_others = [], 0, 0
         self._times = [0] * len(self._clips.labels)
         order = self._order()
-        for scene in range(self.num_scenes):
+        waits = np.random.default_rng([self.config.seed, 2])
+        index, position, scene = next(order), self._wait(waits), 0
+        while scene < self.num_scenes:
             rng = np.random.default_rng([self.config.seed, 1, scene])
             snr_db = float(rng.choice(self.config.snr_db))
             samples = self._noise(scene, rng) * np.float32(10 ** ((CLIP_LEVEL_DB - snr_db) / 20))
-            self._place(samples, scene * self._scene_samples, order, rng)
+            while position < len(samples) and position + len(clip := self._clip(index)) <= len(samples):
+                samples[position : position + len(clip)] += clip
+                self._note(index, scene * len(samples) + position, len(clip))
+                index, position = next(order), position + len(clip) + self._wait(waits)
+            position = max(0, position - len(samples))
+            scene += 1
+            if self.config.hours is None:
+                self.num_scenes = self._scenes_needed(scene)
             yield Recording(to_int16(samples))
+
+    def _scenes_needed(self, done: int) -> int:
+        """As far as is known when so many are done."""
+        labels, share = self._clips.labels, self.config.others_share
+        never = share == 0 and any(labels)  # those of no label
+        if all(times or (never and not own) for times, own in zip(self._times, labels, strict=True)):
+            return max(done, self._scenes_in(FEWEST_HOURS))
+        return min(max(self.num_scenes, done + 1), self._scenes_in(MOST_HOURS))
 
     def _order(self) -> Iterator[int]:
         """Each clip before any comes again; those of no label by themselves where their share is given."""
@@ -146,21 +168,21 @@ class Mixture:
         scaled: Waveform = (noise / np.sqrt(np.mean(noise.astype(np.float64) ** 2))).astype(np.float32)
         return scaled
 
-    def _place(self, samples: Waveform, first: int, order: Iterator[int], rng: np.random.Generator) -> None:
-        between = self.config.seconds_between * self._rate
-        position = round(rng.uniform(0.25, 1.75) * between)
-        while True:
-            if position + self._clips.longest_samples > len(samples):
-                return
-            index = next(order)
-            clip = _levelled(self._clips.read(index), round(_FADE_SECONDS * self._rate))
-            samples[position : position + len(clip)] += clip
-            start, end = (first + position) / self._rate, (first + position + len(clip)) / self._rate
-            self.truth += [(start, end, label) for label in self._clips.labels[index]]
-            self.num_clips += 1
-            self.num_others += not self._clips.labels[index]
-            self._times[index] += 1
-            position += len(clip) + round(rng.uniform(0.25, 1.75) * between)
+    def _clip(self, index: int) -> Waveform:
+        return _levelled(self._clips.read(index), round(_FADE_SECONDS * self._rate))
+
+    def _note(self, index: int, first: int, num_samples: int) -> None:
+        """Remember a clip that was placed."""
+        labels = self._clips.labels[index]
+        start, end = first / self._rate, (first + num_samples) / self._rate
+        self.truth += [(start, end, label) for label in labels]
+        self.num_clips += 1
+        self.num_others += not labels
+        self._times[index] += 1
+
+    def _wait(self, rng: np.random.Generator) -> int:
+        """Samples from one clip to the next."""
+        return round(rng.uniform(0.25, 1.75) * self.config.seconds_between * self._rate)
 
 
 def _again_and_again(indices: Sequence[int], rng: np.random.Generator) -> Iterator[int]:

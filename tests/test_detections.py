@@ -14,6 +14,7 @@ from signals import noise, silence, tone, write_wav
 from toy import TINY_FEATURES, TINY_MODEL, write_corpus
 
 import audiornn
+from audiornn import mixtures
 from audiornn.checkpoint import build_model, save_model
 from audiornn.corpora.manifest_file import ManifestCorpus
 from audiornn.detection import DetectionSettings, Event
@@ -279,6 +280,49 @@ def test_hours_are_as_many_as_it_takes_for_each_clip_to_come():
     assert mixture.num_scenes == round(2000 * 5 / 60)
     assert Mixture(MixtureConfig(), CLIPS, [], RATE).num_scenes == 60
     assert Mixture(MixtureConfig(), Clips([["a"]] * 90_000, lambda index: CLIP, RATE), [], RATE).num_scenes == 480
+
+
+@pytest.mark.parametrize("count", [100, 900, 1500])
+def test_without_hours_every_clip_comes_and_then_it_ends(count):
+    clip = tone(100, 1.0, sample_rate=1000)
+    labels = [[f"{index}"] if index % 3 else [] for index in range(count)]
+    mixture = Mixture(MixtureConfig(), Clips(labels, lambda index: clip, len(clip)), [], 1000)
+    scenes = len(list(mixture.blocks()))
+    truth = mixture.truth
+    assert {label for _, _, label in truth} == {label for own in labels for label in own}
+    assert mixture.num_scenes == scenes >= 60
+    if count == 100:
+        assert scenes == 60
+    else:
+        assert mixture.num_clips < count + 20, "it ends with the scene in which the last one came"
+        assert scenes == pytest.approx(count * 5 / 60, rel=0.05)
+    assert len(list(mixture.blocks())) == scenes and mixture.truth == truth, "the same when it is gone through again"
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1])
+def test_without_hours_others_come_as_far_as_their_share_lets_them(share, monkeypatch):
+    monkeypatch.setattr(mixtures, "FEWEST_HOURS", 1 / 60)
+    clip = tone(100, 1.0, sample_rate=1000)
+    clips = Clips([["a"]] * 20 + [[]] * 10, lambda index: clip, len(clip))
+    mixture = Mixture(MixtureConfig(others_share=share), clips, [], 1000)
+    list(mixture.blocks())
+    assert mixture.num_others == 0 if share == 0 else mixture.num_others >= 10
+    assert mixture.num_clips - mixture.num_others >= 20
+    assert mixture.num_scenes < 20
+
+
+@pytest.mark.parametrize(("between", "seconds"), [(60.0, 1.0), (4.0, 1.0), (1.0, 10.0)])
+def test_clips_come_as_far_from_each_other_as_was_asked_for(between, seconds):
+    clip = tone(100, seconds, sample_rate=1000)
+    config = MixtureConfig(hours=5, seconds_between=between)
+    mixture = Mixture(config, Clips([["a"]], lambda index: clip, len(clip)), [], 1000)
+    list(mixture.blocks())
+    # What does not fit in the rest of a scene waits for the next one, half a clip on average.
+    step = between + seconds + seconds**2 / (2 * 60)
+    assert mixture.num_clips == pytest.approx(5 * 3600 / step, rel=0.03 if between < 60 else 0.1)
+    starts = [start for start, _, _ in mixture.truth]
+    assert np.diff(starts).min() >= between / 4 + seconds - 0.01
+    assert all(start // 60 == (end - 1e-9) // 60 for start, end, _ in mixture.truth), "whole, in a scene of one noise"
 
 
 def test_lists_of_labels_are_read_as_training_reads_them(tmp_path):
