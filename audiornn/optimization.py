@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from bisect import bisect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import accumulate
+from typing import Any
 
 import torch
 from torch import nn
@@ -20,6 +21,8 @@ from audiornn.errors import ConfigError
 OPTIMIZERS = ("adamw", "adam", "sgd")
 SCHEDULES = ("warmup_cosine", "steps", "stages", "plateau", "constant")
 _SMALLEST_NORM = 1e-12
+_PER_GROUP = ("initial_lr", "weight_decay", "betas", "momentum", "nesterov")
+"""Settings of a group of parameters that a run may be resumed with others of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,6 +203,8 @@ def build_schedule(
 ) -> LRScheduler | ReduceLROnPlateau:
     """A scheduler to be stepped after every optimiser step; `ReduceLROnPlateau` after every epoch instead."""
     if config.name == "plateau":
+        for group in optimizer.param_groups:  # as the other schedules do; it tells how far the rate has dropped
+            group["initial_lr"] = group["lr"]
         return ReduceLROnPlateau(optimizer, factor=config.gamma, patience=config.patience)
     factor: Callable[[int], float] = _constant
     if config.name == "warmup_cosine":
@@ -217,3 +222,35 @@ def build_schedule(
         ends = [round(total_steps * end / whole) for end in accumulate(config.stage_lengths)]
         factor = partial(_stages, ends=ends, factors=config.stage_factors)
     return LambdaLR(optimizer, factor)
+
+
+def settings_of(optimizer: Optimizer) -> list[dict[str, Any]]:
+    """What `change_settings` changes, by group of parameters; of an optimiser that has a schedule."""
+    return [{name: group[name] for name in _PER_GROUP if name in group} for group in optimizer.param_groups]
+
+
+def change_settings(
+    optimizer: Optimizer,
+    scheduler: LRScheduler | ReduceLROnPlateau,
+    settings: Sequence[Mapping[str, Any]],
+    schedule: ScheduleConfig,
+) -> None:
+    """Have what was restored from a checkpoint go on with other settings; of equal ones nothing changes, to the bit.
+
+    The learning rate keeps the factor that its schedule, or its drops, had come to.
+
+    Args:
+        optimizer, scheduler: as restored.
+        settings: of `settings_of`, for an optimiser as it is built now.
+        schedule: of now.
+    """
+    for group, wanted in zip(optimizer.param_groups, settings, strict=True):
+        # Plateau schedules of older versions did not keep the rate that they began with: theirs stays.
+        changed = {name: value for name, value in wanted.items() if group.get(name, value) != value}
+        if "initial_lr" in changed:
+            group["lr"] *= changed["initial_lr"] / group["initial_lr"]
+        group.update(changed)
+    if isinstance(scheduler, ReduceLROnPlateau):
+        scheduler.factor, scheduler.patience = schedule.gamma, schedule.patience
+    else:
+        scheduler.base_lrs = [group["initial_lr"] for group in optimizer.param_groups]

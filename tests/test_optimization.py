@@ -6,7 +6,15 @@ from torch import nn
 
 from audiornn.errors import ConfigError
 from audiornn.objectives import MulticlassConfig
-from audiornn.optimization import OptimizerConfig, ScheduleConfig, build_optimizer, build_schedule, sharpest_nearby
+from audiornn.optimization import (
+    OptimizerConfig,
+    ScheduleConfig,
+    build_optimizer,
+    build_schedule,
+    change_settings,
+    settings_of,
+    sharpest_nearby,
+)
 
 
 @pytest.mark.parametrize("fused", [False, True])
@@ -102,6 +110,43 @@ def test_plateau_drops_after_its_patience():
     for _ in range(4):
         schedule.step(1.0)
     assert optimizer.param_groups[0]["lr"] == 0.5
+
+
+@pytest.mark.parametrize("schedule", ["steps", "plateau"])
+@pytest.mark.parametrize("name", ["adamw", "sgd"])
+def test_restored_optimizer_goes_on_with_other_settings_where_its_schedule_was(name, schedule):
+    module = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 1))
+
+    def built(config, gamma):
+        optimizer = build_optimizer(config, module, factors={module[0]: 0.1})
+        each = ScheduleConfig(name=schedule, every_epochs=1, gamma=gamma, patience=0)
+        return optimizer, build_schedule(each, optimizer, total_steps=9, steps_per_epoch=1), each
+
+    before = built(OptimizerConfig(name=name, learning_rate=0.3, weight_decay=0.1), 0.5)
+    for _ in range(2):  # the first loss of the plateau is its best
+        before[0].step()
+        before[1].step(*[1.0] * (schedule == "plateau"))
+    dropped = 0.5 if schedule == "plateau" else 0.25
+    for changed in (False, True):
+        rate, decay, betas = (0.5, 0.2, (0.8, 0.99)) if changed else (0.3, 0.1, (0.9, 0.999))
+        config = OptimizerConfig(name=name, learning_rate=rate, weight_decay=decay, beta1=betas[0], beta2=betas[1])
+        optimizer, scheduler, now = built(config, 0.4 if changed else 0.5)
+        settings = settings_of(optimizer)
+        optimizer.load_state_dict(before[0].state_dict())
+        scheduler.load_state_dict(before[1].state_dict())
+        change_settings(optimizer, scheduler, settings, now)
+        groups = optimizer.param_groups
+        if not changed:
+            assert [optimizer.state_dict()] == [before[0].state_dict()]
+        assert [group["lr"] for group in groups] == pytest.approx([rate * dropped] * 2 + [0.1 * rate * dropped] * 2)
+        assert [group["weight_decay"] for group in groups] == [decay, 0, decay, 0]
+        assert {group["betas"] if name == "adamw" else group["momentum"] for group in groups} == (
+            {betas} if name == "adamw" else {betas[0]}
+        )
+    optimizer.step()
+    scheduler.step(*[1.0] * (schedule == "plateau"))
+    after = 0.5 * (0.5 * 0.4 if schedule == "plateau" else 0.4**3)
+    assert groups[0]["lr"] == pytest.approx(after), "its later drops are those of now"
 
 
 @pytest.mark.parametrize(

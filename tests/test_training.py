@@ -128,6 +128,25 @@ def test_stopped_and_resumed_run_ends_in_the_same_bits(data_dir, tmp_path, sched
     assert [float(row["epoch"]) for row in rows] == [1, 2, 3, 4]
 
 
+@pytest.mark.parametrize("schedule", ["warmup_cosine", "plateau"])
+def test_resumed_run_goes_on_with_the_learning_rate_of_now(data_dir, tmp_path, schedule, monkeypatch):
+    def rated(learning_rate: float) -> TrainConfig:
+        return settings(
+            data_dir,
+            trainer={"max_epochs": 4},
+            schedule=ScheduleConfig(name=schedule, patience=0),
+            optimizer=OptimizerConfig(learning_rate=learning_rate),
+        )
+
+    whole = run(rated(0.02), data_dir, tmp_path / "whole")
+    with pulled_plug(monkeypatch, epoch=2, batch=1):
+        run(rated(0.01), data_dir, tmp_path / "stopped")
+    resumed = run(rated(0.02), data_dir, tmp_path / "stopped", resume=True)
+    rates = [[row["learning_rate"] for row in result.history] for result in (whole, resumed)]
+    assert rates[1] == pytest.approx([rate / 2 for rate in rates[0][:2]] + rates[0][2:])
+    assert rates[1][2] > 0
+
+
 def test_step_that_minds_sharpness_passes_twice_over_the_same(data_dir, tmp_path, monkeypatch):
     """Audio, masks and dropout are the same; the loss and the statistics of normalisation are those of the weights."""
     from audiornn.engine import ClassifierTraining
@@ -341,7 +360,11 @@ def test_one_command_begins_goes_on_and_ends(data_dir, tmp_path):
     assert run.last_checkpoint.stat().st_mtime_ns == trained
     told = "got optimizer.learning_rate=0.5 (was"
     assert_refused(*words, "optimizer.learning_rate=0.5", cwd=tmp_path, says=told)
-    assert "changed since" in succeed(*words, "optimizer.learning_rate=0.5", "resume_changed=true", cwd=tmp_path)
+    begun = run.metrics.read_text()
+    changed = ["optimizer.learning_rate=0.5", "schedule.final_factor=1", "trainer.max_epochs=3", "resume_changed=true"]
+    assert "changed since" in succeed(*words, *changed, cwd=tmp_path)
+    assert run.metrics.read_text().startswith(begun)
+    assert list(csv.DictReader(run.metrics.read_text().splitlines()))[2]["learning_rate"] == "0.5"
 
 
 def test_first_loss_is_the_logarithm_of_the_classes(data_dir):

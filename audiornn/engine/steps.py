@@ -27,7 +27,15 @@ from audiornn.models.dropout import drawing_by, utterance_keys
 from audiornn.objectives import Objective
 from audiornn.objectives.objective import total
 from audiornn.objectives.task import Outcome
-from audiornn.optimization import OptimizerConfig, ScheduleConfig, build_optimizer, build_schedule, sharpest_nearby
+from audiornn.optimization import (
+    OptimizerConfig,
+    ScheduleConfig,
+    build_optimizer,
+    build_schedule,
+    change_settings,
+    settings_of,
+    sharpest_nearby,
+)
 from audiornn.padding import Frames
 from audiornn.replicas import mean_over_replicas
 from audiornn.stopping import stop_if_asked
@@ -115,6 +123,11 @@ class ClassifierTraining(pl.LightningModule):
     def on_fit_start(self) -> None:
         if self.teaching is not None:
             self.teaching.prepare(self.network, self.device)
+
+    def on_train_start(self) -> None:
+        # What Lightning has restored by now is of the settings that the checkpoint was made with.
+        scheduler = self.trainer.lr_scheduler_configs[0].scheduler
+        change_settings(self.trainer.optimizers[0], scheduler, self._settings, self._schedule_config)
 
     @torch.no_grad()
     def prepare(self, batch: Batch, batch_index: int) -> Prepared:
@@ -267,6 +280,7 @@ class ClassifierTraining(pl.LightningModule):
             total_steps=total_steps,
             steps_per_epoch=max(1, total_steps // max(1, self.trainer.max_epochs or 1)),
         )
+        self._settings = settings_of(optimizer)
         interval = "epoch" if isinstance(scheduler, ReduceLROnPlateau) else "step"
         return {
             "optimizer": optimizer,
