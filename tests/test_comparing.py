@@ -17,6 +17,7 @@ from audiornn.errors import ConfigError
 from audiornn.evaluation import Evaluation, comparison_page, evaluate_predictions
 from audiornn.evaluation.comparing import Compared, compare
 from audiornn.evaluation.comparison_page import render_comparison
+from audiornn.evaluation.intervals import wilson_interval
 from audiornn.evaluation.label_sets import evaluate_label_sets
 from audiornn.evaluation.numbers import evaluate_numbers
 from audiornn.files.markdown import markdown_table
@@ -99,6 +100,14 @@ def test_several_seeds_are_averaged_and_have_no_test_of_single_runs(targets):
     assert found.standings[0].spread.deviation == pytest.approx(0.025)
     assert found.pairs[0].p_value is None and found.pairs[0].difference.value == pytest.approx(0.04)
     assert {"answer of one 1", "answer of one 3", "answer of two"} <= found.changed[0].keys()
+
+
+def test_figure_of_several_runs_is_their_mean_unrounded(targets):
+    runs = [measured(targets[:10], spoilt(targets[:10], slice(0, wrong))) for wrong in (0, 1)]
+    (standing, _) = compare([Compared("several", runs), Compared("one", runs[:1])]).standings
+    assert standing.figure.value == pytest.approx(0.95) == standing.spread.mean
+    low, high = wilson_interval(9.5, 10)
+    assert (standing.figure.low, standing.figure.high) == (low, high) and high < 1
 
 
 def test_equal_models_differ_by_nothing(targets):

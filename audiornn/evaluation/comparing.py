@@ -185,8 +185,7 @@ def _draws(count: int, groups: NDArray[np.int64] | None, resamples: int, rng: np
 
 def _standing(model: Compared, right: Sequence[NDArray[np.bool_]]) -> Standing:
     shares = [float(each.mean()) for each in right]
-    mean = sum(int(each.sum()) for each in right) / len(right)
-    figure = wilson_estimate(round(mean), len(right[0]))
+    figure = wilson_estimate(sum(int(each.sum()) for each in right) / len(right), len(right[0]))
     return Standing(
         name=model.name,
         spread=summarise_runs(shares),

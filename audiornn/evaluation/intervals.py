@@ -133,8 +133,8 @@ def wilson_interval(
     return low, high
 
 
-def wilson_estimate(hits: int, total: int, *, confidence: float = CONFIDENCE) -> Estimate:
-    """``hits / total`` with Wilson's interval."""
+def wilson_estimate(hits: float, total: int, *, confidence: float = CONFIDENCE) -> Estimate:
+    """``hits / total`` with Wilson's interval; hits may be a mean over runs."""
     require_clips(total)
     low, high = wilson_interval(hits, total, confidence=confidence)
     return Estimate(
