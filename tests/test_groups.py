@@ -15,7 +15,7 @@ from toy import TINY_OVERRIDES, write_corpus
 from audiornn.corpora.manifest_file import ManifestCorpus
 from audiornn.errors import ConfigError
 from audiornn.evaluation import evaluate_intervals, evaluate_predictions, load_evaluation, save_evaluation
-from audiornn.evaluation.groups import NOT_KNOWN, _quarters, group_cells
+from audiornn.evaluation.groups import NOT_KNOWN, _quarters, group_cells, measure_groups
 from audiornn.evaluation.label_sets import evaluate_label_sets
 from audiornn.evaluation.next_frame import evaluate_next_frame
 from audiornn.evaluation.numbers import evaluate_numbers
@@ -80,6 +80,16 @@ def test_every_kind_of_answer_has_a_figure_for_groups(rng):
     sums = np.array([[1.0, 2.0, 3.0, 10.0]] * 6 + [[4.0, 2.0, 3.0, 10.0]] * 6)
     frames = evaluate_next_frame(task=ahead, utterance_ids=IDS, sums=sums, by=by)
     assert next((each.group, each.estimate.value) for each in frames.groups["sex"]) == ("m", 0.4)
+
+
+def test_intervals_of_groups_are_drawn_by_the_seed_of_the_evaluation(rng):
+    numbers = TaskSpec(name="n", kind=REGRESSION, labels=["pitch"], columns=["pitch"], mean=[0.0], std=[2.0])
+    targets, errors = rng.standard_normal((2, 12, 1))
+    given = {"task": numbers, "utterance_ids": IDS, "targets": targets, "values": targets + errors, "by": {"sex": SEX}}
+    zero, one = (evaluate_numbers(**given, seed=seed) for seed in (0, 1))
+    assert zero.groups["sex"] == evaluate_numbers(**given).groups["sex"]
+    assert one.provenance["bootstrap"]["seed"] == 1
+    assert one.groups == measure_groups(one.by, one.clip_figure, seed=1) != zero.groups
 
 
 def test_saved_answers_give_the_same_groups_and_leave_none_behind(tmp_path):

@@ -89,7 +89,7 @@ class TaskEvaluation:
     @cached_property
     def groups(self) -> dict[str, list[GroupFigure]]:
         """`clip_figure` on each group of `by`, the worst group of a column first."""
-        return measure_groups(self.by, self.clip_figure)
+        return measure_groups(self.by, self.clip_figure, seed=self.provenance.get("bootstrap", {}).get("seed", 0))
 
     @property
     def headline(self) -> tuple[str, Estimate]:
