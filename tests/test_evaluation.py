@@ -12,6 +12,7 @@ from miniatures import write_speech_commands
 from PIL import Image
 
 from audiornn.corpora.speech_commands import SpeechCommands
+from audiornn.data import overfitting_subset, training_share
 from audiornn.errors import ConfigError, CorpusError, ModelError
 from audiornn.evaluation import (
     Evaluation,
@@ -28,6 +29,7 @@ from audiornn.evaluation.clips import MIN_SPEAKERS
 from audiornn.evaluation.measuring import hash_signals
 from audiornn.evaluation.other_words import OtherWords, other_words
 from audiornn.files.tables import read_rows
+from audiornn.objectives import MulticlassConfig
 from audiornn.store import prepare
 from audiornn.tasks import TaskSpec, multiclass_task
 
@@ -390,9 +392,22 @@ def test_what_was_said_is_known_of_the_corpus_that_a_model_was_trained_on(tmp_pa
     corpus = SpeechCommands(words=["yes", "go"], unknown_percent=None, silence=False, held_out_words=["tree"])
     store = prepare(corpus, data_dir=tmp_path, sample_rate=16_000)
     rows, task = store.indices("validation"), multiclass_task(["go", "unknown", "yes"])
-    found = other_words(task, store, rows, store.fingerprint)
+    training = {"corpus_fingerprint": store.fingerprint, "num_train": len(store.indices("train"))}
+    found = other_words(task, store, rows, training)
     clips = dict(zip(found.words, found.training_clips, strict=True))
     assert len(found.words) == len(rows) and len(clips) == 35
     assert clips["tree"] == 0 and clips["cat"] == clips["yes"] == 3
-    assert other_words(task, store, rows, "of another corpus") is None
-    assert other_words(multiclass_task(["go", "yes"]), store, rows, store.fingerprint) is None
+    assert other_words(task, store, rows, {**training, "corpus_fingerprint": "of another corpus"}) is None
+    assert other_words(multiclass_task(["go", "yes"]), store, rows, training) is None
+
+
+def test_what_was_said_is_not_known_of_a_model_that_heard_a_part_of_the_corpus(tmp_path):
+    write_speech_commands(tmp_path)
+    corpus = SpeechCommands(words=["yes", "go"], unknown_percent=None, silence=False)
+    store = prepare(corpus, data_dir=tmp_path, sample_rate=16_000)
+    rows, task = store.indices("validation"), multiclass_task(["go", "unknown", "yes"])
+    parts = (training_share(store, 0.5, MulticlassConfig().build(store)), overfitting_subset(store, 8))
+    for part in parts:
+        training = {"corpus_fingerprint": part.fingerprint, "num_train": len(part.indices("train"))}
+        assert other_words(task, store, rows, training) is None
+        assert 0 in other_words(task, part, rows, training).training_clips, "of the part itself it is"

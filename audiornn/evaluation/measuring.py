@@ -167,8 +167,7 @@ def hash_signals(store: Store, rows: NDArray[np.int64]) -> str:
 
 def _said(task: TaskSpec, store: Store, rows: NDArray[np.int64], classifier: Classifier) -> dict[str, Any]:
     """What was said in each clip, as an argument of `evaluate_predictions`, where that is of use and known."""
-    trained_on = classifier.spec.training.get("corpus_fingerprint")
-    others = other_words(task, store, rows, trained_on)
+    others = other_words(task, store, rows, classifier.spec.training)
     return {} if others is None else {"others": others}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -49,22 +49,27 @@ class RecallByTraining:
         return "of words never heard in training" if self.most == 0 else f"of words with {span} training clips"
 
 
-def other_words(task: TaskSpec, store: Store, rows: NDArray[np.int64], fingerprint: str | None) -> OtherWords | None:
+def other_words(
+    task: TaskSpec, store: Store, rows: NDArray[np.int64], training: Mapping[str, Any]
+) -> OtherWords | None:
     """What was said in some rows of a store; None where there is no ``unknown`` or that is not known.
 
     Args:
         task: that was answered.
         store: the corpus.
         rows: those that are measured.
-        fingerprint: of the corpus that the model was trained on; of another one training clips say nothing.
+        training: facts about the model's; of another corpus, or a part of this one, training clips say nothing.
     """
     answers = task.kind == MULTICLASS and UNKNOWN in task.labels
-    if not answers or WORD not in store.column_names or store.fingerprint != fingerprint:
+    if not answers or WORD not in store.column_names or store.fingerprint != training.get("corpus_fingerprint"):
+        return None
+    heard = store.indices("train").tolist()
+    if len(heard) != training.get("num_train"):  # a share, or a few clips, of a store keep its fingerprint
         return None
     words = store.column(WORD)
-    training = Counter(words[row] for row in store.indices("train").tolist())
+    clips = Counter(words[row] for row in heard)
     said = tuple(words[row] for row in rows.tolist())
-    return OtherWords(words=said, training_clips=tuple(training[word] for word in said))
+    return OtherWords(words=said, training_clips=tuple(clips[word] for word in said))
 
 
 def recall_by_training(
