@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from audiornn.store import Progress, Store
 
 _WINDOW_CLIPS = 4096
+_WINDOW_SAMPLES = 1 << 25
+"""128 MB of float32; a longer clip is a window of its own."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -223,13 +225,29 @@ def _runs(
     progress: Progress | None,
     heard: Callable[[int, Signals], Signals] | None = None,
 ) -> Iterator[Outputs]:
-    for start in range(0, len(rows), _WINDOW_CLIPS):
-        window = [store.signals(row) for row in rows[start : start + _WINDOW_CLIPS].tolist()]
+    done = 0
+    for chosen in _windows(store, rows):
+        window = [store.signals(row) for row in chosen]
         if heard is not None:
-            window = list(map(heard, rows[start : start + _WINDOW_CLIPS].tolist(), window))
+            window = list(map(heard, chosen, window))
         yield classifier.run(window, batch_size=batch_size)
+        done += len(chosen)
         if progress is not None:
-            progress(start + len(window), len(rows))
+            progress(done, len(rows))
+
+
+def _windows(store: Store, rows: NDArray[np.int64]) -> Iterator[list[int]]:
+    """Rows in order, as many at once as are held in memory: at least one."""
+    window: list[int] = []
+    samples = 0
+    for row, length in zip(rows.tolist(), store.num_samples[rows].tolist(), strict=True):
+        if window and (len(window) == _WINDOW_CLIPS or samples + length > _WINDOW_SAMPLES):
+            yield window
+            window, samples = [], 0
+        window.append(row)
+        samples += length
+    if window:
+        yield window
 
 
 def evaluate_task(
