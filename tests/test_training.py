@@ -128,6 +128,18 @@ def test_stopped_and_resumed_run_ends_in_the_same_bits(data_dir, tmp_path, sched
     assert [float(row["epoch"]) for row in rows] == [1, 2, 3, 4]
 
 
+def test_resumed_run_goes_on_with_the_patience_of_now():
+    from lightning.pytorch.callbacks import EarlyStopping as LightningStopping
+
+    from audiornn.engine.callbacks import EarlyStopping
+
+    begun, now = (EarlyStopping("validation_loss", patience=patience) for patience in (2, 5))
+    begun.wait_count = 1
+    now.load_state_dict(begun.state_dict())
+    assert (now.patience, now.wait_count) == (5, 1)
+    assert now.state_key == LightningStopping("validation_loss").state_key, "older checkpoints have it by that name"
+
+
 @pytest.mark.parametrize("schedule", ["warmup_cosine", "plateau"])
 def test_resumed_run_goes_on_with_the_learning_rate_of_now(data_dir, tmp_path, schedule, monkeypatch):
     def rated(learning_rate: float) -> TrainConfig:

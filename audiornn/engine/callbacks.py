@@ -13,6 +13,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import Callback, ModelCheckpoint, WeightAveraging
+from lightning.pytorch.callbacks import EarlyStopping as LightningStopping
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
@@ -34,6 +35,13 @@ class HistoryTable(Callback):
         assert isinstance(pl_module, ClassifierTraining)
         if trainer.is_global_zero and pl_module.history:
             write_rows(self._path, pl_module.history)
+
+
+class EarlyStopping(LightningStopping):
+    """Lightning's, with the patience that a run is resumed with. It has that one's name, which checkpoints keep."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict({**state_dict, "patience": self.patience})
 
 
 class OtherProcess(Callback):

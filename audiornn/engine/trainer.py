@@ -16,13 +16,20 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Trainer
 from lightning.pytorch.accelerators import CPUAccelerator
-from lightning.pytorch.callbacks import Callback, EarlyStopping, RichProgressBar
+from lightning.pytorch.callbacks import Callback, RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.profilers import AdvancedProfiler, Profiler, SimpleProfiler
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from audiornn.engine.callbacks import AveragedWeights, HistoryTable, KeptWeights, MovableCheckpoint, OtherProcess
+from audiornn.engine.callbacks import (
+    AveragedWeights,
+    EarlyStopping,
+    HistoryTable,
+    KeptWeights,
+    MovableCheckpoint,
+    OtherProcess,
+)
 from audiornn.engine.loaders import StoreLoaders
 from audiornn.engine.steps import ClassifierTraining
 from audiornn.errors import ConfigError, lacks_memory
