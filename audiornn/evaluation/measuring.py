@@ -91,10 +91,10 @@ def evaluate(
             know.
     """
     rows = _rows_to_hear(classifier, store, split)
-    targets = _targets_by_task(classifier.tasks, store, rows)
+    found = {task.name: _targets(task, store, rows) for task in tasks_with_columns(classifier, store)}
+    targets = {name: wanted for name, wanted in found.items() if wanted.known.any()}
     if not targets:
-        names = ", ".join(repr(task.name) for task in classifier.tasks)
-        raise CorpusError(f"expected targets of {names} in the split {split!r} of '{store.folder}', found none")
+        raise no_targets(classifier.tasks, store, split)
     several = len(classifier.tasks) > 1
     groups = group_cells(store, rows, by)
     scores = answer(classifier, store, rows, batch_size=batch_size, heard=heard, progress=progress)
@@ -283,12 +283,16 @@ class _Targets:
     known: NDArray[np.bool_]
 
 
-def _targets_by_task(tasks: Sequence[TaskSpec], store: Store, rows: NDArray[np.int64]) -> dict[str, _Targets]:
-    """Of the tasks that have any. A corpus may lack what some of several tasks want."""
-    several = len(tasks) > 1
-    asked = [task for task in tasks if not several or all(name in store.column_names for name in task.columns)]
-    found = {task.name: _targets(task, store, rows) for task in asked}
-    return {name: wanted for name, wanted in found.items() if wanted.known.any()}
+def tasks_with_columns(classifier: Classifier, store: Store) -> list[TaskSpec]:
+    """The tasks of a model that a corpus has columns for: it may lack those of some of several, not of one alone."""
+    several, columns = len(classifier.tasks) > 1, store.column_names
+    return [task for task in classifier.tasks if not several or all(name in columns for name in task.columns)]
+
+
+def no_targets(tasks: Sequence[TaskSpec], store: Store, split: str) -> CorpusError:
+    """What is wrong with a corpus without any target of some tasks."""
+    names = ", ".join(repr(task.name) for task in tasks)
+    return CorpusError(f"expected targets of {names} in the split {split!r} of '{store.folder}', found none")
 
 
 def _targets(task: TaskSpec, store: Store, rows: NDArray[np.int64]) -> _Targets:

@@ -18,7 +18,7 @@ from audiornn.calibration import (
     with_temperature,
 )
 from audiornn.errors import ConfigError, CorpusError
-from audiornn.evaluation.measuring import answer_logits
+from audiornn.evaluation.measuring import answer_logits, no_targets, tasks_with_columns
 from audiornn.evaluation.reliability import Rejection, Reliability, measure_rejection, measure_reliability
 from audiornn.sequences import Signals
 from audiornn.targets import MISSING_CLASS, read_targets
@@ -107,11 +107,9 @@ def recalibrate(
     rows = store.indices(split)
     if not len(rows):
         raise CorpusError(f"expected utterances in the split {split!r} of '{store.folder}', found none")
-    several = len(classifier.tasks) > 1
-    asked = [task for task in tasks if not several or all(name in store.column_names for name in task.columns)]
+    asked = [task for task in tasks_with_columns(classifier, store) if task in tasks]
     if not asked:
-        names = ", ".join(repr(task.name) for task in tasks)
-        raise CorpusError(f"expected targets of {names} in the split {split!r} of '{store.folder}', found none")
+        raise no_targets(tasks, store, split)
     targets = {task.name: read_targets(task, store, rows, complete=False) for task in asked}
     logits = answer_logits(classifier, store, rows, batch_size=batch_size, progress=progress)
     sounds = [*others, *_background(store, rows, classifier.sample_rate)] if reject is not None else []
