@@ -14,7 +14,11 @@ _asked = threading.Event()
 
 @contextlib.contextmanager
 def stoppable() -> Iterator[None]:
-    """Inside, SIGTERM is what Ctrl-C is, and `stop_if_asked` knows of both."""
+    """Inside, SIGTERM is what Ctrl-C is, and `stop_if_asked` knows of both.
+
+    Afterwards signals mean what they did before, that of a child's end among them: torch tells of any process of a
+    loader that ends by a signal, also of those that Python ends at exit, after the command has said its last line.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -27,6 +31,9 @@ def stoppable() -> Iterator[None]:
     ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     numbers = (signal.SIGTERM,) if ignored else (signal.SIGINT, signal.SIGTERM)
     before = {number: signal.signal(number, stop) for number in numbers}
+    # Windows has none; a handler of the program that Python is part of can't be put back.
+    if hasattr(signal, "SIGCHLD") and (ended := signal.getsignal(signal.SIGCHLD)) is not None:
+        before[signal.SIGCHLD] = ended
     hook = sys.unraisablehook
 
     def tell(dropped: sys.UnraisableHookArgs) -> None:

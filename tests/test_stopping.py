@@ -36,6 +36,25 @@ def test_interrupt_that_python_drops_is_not_forgotten(number, capsys):
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGCHLD"), reason="Windows has no signal of a child's end")
+def test_processes_of_a_loader_that_python_ends_at_exit_are_not_told():
+    """Where its iterator is still held, as by an error: torch's handler would raise of them in Python's own."""
+    code = """
+import signal
+from torch.utils.data import DataLoader
+from audiornn.stopping import stoppable
+def begin(_):
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+with stoppable():
+    held = iter(DataLoader(range(100), num_workers=4, worker_init_fn=begin))
+    next(held)
+    told = signal.getsignal(signal.SIGCHLD)
+assert callable(told) and not callable(signal.getsignal(signal.SIGCHLD))
+"""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_other_threads_have_no_signals_to_handle():
     def work() -> None:
         with stoppable():
