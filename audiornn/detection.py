@@ -20,6 +20,8 @@ CLIP_SECONDS = "clip_seconds"
 DEFAULT_WINDOW_SECONDS = 1.0
 DEFAULT_THRESHOLD = 0.5
 HOPS_PER_WINDOW = 4
+FRAMES_SECONDS = 0.1
+"""Where every frame is answered, shorter events are dropped unless the settings say otherwise."""
 
 
 def usual_window(training: Mapping[str, Any]) -> float:
@@ -65,7 +67,8 @@ class DetectionSettings:
     thresholds: dict[str, float] = field(default_factory=dict)
     """By label, in place of ``threshold`` and of what the model rejects."""
     minimum_seconds: float | None = None
-    """Shorter events are dropped, except in a recording of one window; None = two hops: two windows must agree."""
+    """Shorter events are dropped, except in a recording of one window; None = two hops: two windows must agree; or
+    `FRAMES_SECONDS` where every frame is answered."""
     merge_seconds: float = 0.0
     """Two events of a label that are no further apart are one, if there is none of another label between them."""
     background: list[str] | None = None
@@ -94,7 +97,12 @@ class DetectionSettings:
         return self.thresholds.get(label, DEFAULT_THRESHOLD if self.threshold is None else self.threshold)
 
     def settled(
-        self, task: TaskSpec, training: Mapping[str, Any], *, enrolled: Sequence[str] = ()
+        self,
+        task: TaskSpec,
+        training: Mapping[str, Any],
+        *,
+        enrolled: Sequence[str] = (),
+        from_states: bool = False,
     ) -> DetectionSettings:
         """The same with everything that is left to a model taken from it.
 
@@ -102,6 +110,7 @@ class DetectionSettings:
             task: what the model answers.
             training: what it says of its training.
             enrolled: words that it answers with beside.
+            from_states: it answers with every frame.
 
         Raises:
             ConfigError: a label that the model does not know, or none that could be an event.
@@ -118,6 +127,7 @@ class DetectionSettings:
         if not set(labels) - set(background):
             raise ConfigError(f"background: expected at least one label that is an event, got all: {background}")
         hop = float(hop_of(window, self.hop_seconds))
+        shortest = FRAMES_SECONDS if from_states or task.kind == FRAMES else 2 * hop
         return dataclasses.replace(
             self,
             window_seconds=window,
@@ -125,7 +135,7 @@ class DetectionSettings:
             # Floats, whatever was given: a model on disk tells 1 from 1.0.
             threshold=float(self.threshold_of("")),
             thresholds=self._thresholds(task),
-            minimum_seconds=float(2 * hop if self.minimum_seconds is None else self.minimum_seconds),
+            minimum_seconds=float(shortest if self.minimum_seconds is None else self.minimum_seconds),
             merge_seconds=float(self.merge_seconds),
             background=background,
         )
@@ -150,23 +160,21 @@ def default_background(task: TaskSpec) -> list[str]:
     return [task.labels[0]] if task.kind == BINARY and not named else named
 
 
-def detectable(tasks: Sequence[TaskSpec], *, kinds: Sequence[str] = CALIBRATED) -> TaskSpec:
-    """The task whose labels can be events.
+def detectable(tasks: Sequence[TaskSpec], *, of_frames: bool = True) -> TaskSpec:
+    """The task whose labels can be events: that of a label for a clip, or for a frame in a model without one.
 
     Args:
         tasks: of a model.
-        kinds: of tasks that count.
+        of_frames: whether the latter counts.
 
     Raises:
         ConfigError: there is none, or there are several.
     """
-    found = [task for task in tasks if task.kind in kinds]
+    found = [task for task in tasks if task.kind in CALIBRATED]
+    if not found and of_frames:
+        found = [task for task in tasks if task.kind == FRAMES]
     if len(found) != 1:
         kinds = ", ".join(f"{task.name} ({task.kind})" for task in tasks)
-        way = (
-            "; predict tells its intervals, listen and EventStream its events"
-            if [task.kind for task in tasks] == [FRAMES]
-            else ""
-        )
-        raise ConfigError(f"expected a model with one task of labels, whose events are to be found, got {kinds}{way}")
+        whose = "" if of_frames else " for clips"
+        raise ConfigError(f"expected a model with one task of labels{whose}, whose events are to be found, got {kinds}")
     return found[0]

@@ -83,7 +83,7 @@ def tune(
         raise ConfigError(f"false_alarms_per_hour must be above 0, got {false_alarms_per_hour}")
     if not 0 < confidence < 1:
         raise ConfigError(f"confidence must be above 0 and below 1, got {confidence}")
-    task = detectable(classifier.tasks)
+    task = detectable(classifier.tasks, of_frames=False)
     settled = settings_for(classifier.spec, settings)
     clips = with_others(clips_of(store, task, settled, split), others, classifier.sample_rate)
     if noises is None:

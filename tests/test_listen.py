@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from commandline import assert_refused
+from commandline import assert_refused, succeed
 from signals import chirp, noise, tone
 from test_streaming import FRAME_TASK, TASK, classifier_of
 
@@ -28,7 +28,7 @@ from audiornn.checkpoint import save_model
 from audiornn.detection import DetectionSettings, Event
 from audiornn.inference import Classifier
 from audiornn.recordings import detect_events
-from audiornn.streaming import EventStream, Stream
+from audiornn.streaming import EventStream, Stream, detect_frames
 from audiornn.tasks import TaskSpec
 
 RATE = 16_000
@@ -428,6 +428,34 @@ def test_events_of_a_label_per_frame_are_its_stretches_of_frames():
         (round(max(0.0, start), 3), label) for start, label in stretches
     ]
     assert EventStream(classifier).settings.minimum_seconds == 0.1
+
+
+@pytest.mark.parametrize("bidirectional", [False, True])
+@pytest.mark.parametrize("window", [{}, {"window_seconds": 0.5, "hop_seconds": 0.1}])
+def test_files_have_the_events_of_a_label_per_frame_too(tmp_path, bidirectional, window):
+    classifier = classifier_of(seed=4, tasks=(FRAME_TASK,), bidirectional=bidirectional)
+    settings = DetectionSettings(**window, minimum_seconds=0.02)
+    path = tmp_path / "a.wav"
+    soundfile.write(path, with_gaps(), RATE, subtype="FLOAT")
+    of_file = list(detect_frames(classifier, path, settings))
+    events = EventStream(classifier, settings, from_states=False if window else None)
+    of_stream = events_in(events, with_gaps(), 1_001)
+    assert [event.label for event in of_stream] == [event.label for event in of_file] and len(of_file) >= 2
+    for mine, other in zip(of_stream, of_file, strict=True):
+        times = [other.start_seconds, other.end_seconds, other.probability]
+        assert [mine.start_seconds, mine.end_seconds, mine.probability] == pytest.approx(times, abs=1e-4)
+
+
+def test_detect_writes_the_events_of_a_label_per_frame(tmp_path):
+    classifier = classifier_of(seed=4, tasks=(FRAME_TASK,))
+    save_model(tmp_path / "model", classifier.engine.network, classifier.spec)
+    soundfile.write(tmp_path / "a.wav", sound(), RATE, subtype="PCM_16")
+    words = ("detect", "model=model", "device=cpu", "input=a.wav", "minimum_seconds=0.02")
+    succeed(*words, "output=a.csv", cwd=tmp_path)
+    found = list(detect_frames(classifier, tmp_path / "a.wav", DetectionSettings(minimum_seconds=0.02)))
+    told = (tmp_path / "a.csv").read_text().splitlines()
+    assert len(told) == len(found) + 1 >= 3
+    assert_refused(*words, "output=b.csv", "voice_only=true", cwd=tmp_path, says="voice_only: expected a model that")
 
 
 @pytest.mark.slow

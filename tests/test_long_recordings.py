@@ -341,8 +341,9 @@ def test_first_of_two_labels_is_background():
     task = TaskSpec(name="label", kind="binary", labels=["ok", "fault"], columns=["label"], thresholds=[0.5])
     assert DetectionSettings().settled(task, {}).background == ["ok"]
     frames = TaskSpec(name="label", kind="frames", labels=["-", "x"], columns=["label"])
-    with pytest.raises(ConfigError, match=r"expected a model with one task of labels.*frames"):
-        detectable([frames])
+    assert detectable([frames]) == frames and detectable([frames, task]) == task
+    with pytest.raises(ConfigError, match=r"expected a model with one task of labels for clips.*frames"):
+        detectable([frames], of_frames=False)
 
 
 def test_detection_settings_are_kept_in_the_model(model, tmp_path):

@@ -5,17 +5,18 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from audiornn.commands.console import print_lines, print_table, progress_bar
 from audiornn.commands.event_options import EventOptions
 from audiornn.commands.inputs import InputCommand
-from audiornn.errors import AudioError
+from audiornn.errors import AudioError, ConfigError
+from audiornn.tasks import FRAMES
 
 if TYPE_CHECKING:
-    from audiornn.detection import DetectionSettings
+    from audiornn.detection import Event
     from audiornn.inference import Classifier
     from audiornn.progress import Progress
     from audiornn.recordings import Gate
@@ -34,7 +35,6 @@ class DetectCommand(EventOptions, InputCommand):
 
 def run(command: DetectCommand) -> int:
     """Find events, write or print them; 1 when any input failed."""
-    from audiornn.recordings import settings_for
     from audiornn.recordings.voice import voice_model
     from audiornn.recordings.writing import check_event_output, open_events
 
@@ -47,8 +47,7 @@ def run(command: DetectCommand) -> int:
         check_event_output(command.output, paths)
     if command.enrolled is not None:
         classifier = classifier.with_enrolled(command.enrolled)
-    wished = command.settings(classifier.spec.detection)
-    settings = settings_for(classifier.spec, wished, enrolled=classifier.enrolled_words)
+    find = _finder(command, classifier)
     table = _Table()
     seconds, failed = 0.0, 0
     counts: Counter[str] = Counter()
@@ -57,7 +56,7 @@ def run(command: DetectCommand) -> int:
         heard = _SecondsHeard(paths, stack.enter_context(progress_bar("detect, seconds of audio")))
         for path in paths:
             gate = _gate(command, classifier, heard.hear(path, classifier.sample_rate))
-            reason = _detect(command, classifier, settings, path, writer, counts, gate)
+            reason = _detect(find(path, gate), path, writer, counts)
             seconds += gate.num_samples / classifier.sample_rate
             failed += bool(reason)
         heard.finish()
@@ -80,21 +79,27 @@ def _gate(command: DetectCommand, classifier: Classifier, on_heard: Callable[[in
     return VoiceGate(classifier.sample_rate, threshold=command.voice_threshold, on_heard=on_heard)
 
 
-def _detect(
-    command: DetectCommand,
-    classifier: Classifier,
-    settings: DetectionSettings,
-    path: str,
-    writer: EventWriter | _Table,
-    counts: Counter[str],
-    gate: Gate,
-) -> str:
-    """One recording; why it was not heard to its end, if it was not."""
-    from audiornn.recordings import detect_events
+def _finder(command: DetectCommand, classifier: Classifier) -> Callable[[str, Gate], Iterator[Event]]:
+    """Of a path the events, as the model's labels are of clips or of frames."""
+    from audiornn.detection import detectable
+    from audiornn.recordings import detect_events, settings_for
 
+    wished = command.settings(classifier.spec.detection)
+    settings = settings_for(classifier.spec, wished, enrolled=classifier.enrolled_words)
+    if detectable(classifier.answered).kind != FRAMES:
+        return lambda path, gate: detect_events(classifier, path, settings, batch_size=command.batch_size, gate=gate)
+    from audiornn.streaming import detect_frames
+
+    if command.voice_only:
+        raise ConfigError("voice_only: expected a model that answers by windows, got one with a label per frame alone")
+    return lambda path, gate: detect_frames(classifier, path, wished, gate=gate)
+
+
+def _detect(events: Iterable[Event], path: str, writer: EventWriter | _Table, counts: Counter[str]) -> str:
+    """One recording; why it was not heard to its end, if it was not."""
     found, reason = 0, ""
     try:
-        for event in detect_events(classifier, path, settings, batch_size=command.batch_size, gate=gate):
+        for event in events:
             writer.event(path, event)
             counts[event.label] += 1
             found += 1

@@ -254,7 +254,8 @@ class Classifier:
 
         Raises:
             AudioError: the file can't be read to its end.
-            ConfigError: settings that don't fit the model, or a model without one task of labels.
+            ConfigError: settings that don't fit the model, or a model without one task of labels for clips: for one
+                with a label per frame see `audiornn.streaming.detect_frames`.
         """
         return sorted(detect_events(self, path, settings), key=lambda event: (event.start_seconds, event.end_seconds))
 

@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
 
 def settings_for(
-    spec: ModelSpec, settings: DetectionSettings | None = None, *, enrolled: Sequence[str] = ()
+    spec: ModelSpec,
+    settings: DetectionSettings | None = None,
+    *,
+    enrolled: Sequence[str] = (),
+    from_states: bool = False,
 ) -> DetectionSettings:
     """Settings with everything that is left to a model taken from it; None = those that it keeps.
 
@@ -25,12 +29,13 @@ def settings_for(
         spec: of the model.
         settings: what is wished for.
         enrolled: words that it answers with beside its labels.
+        from_states: it answers with every frame, not window by window.
 
     Raises:
         ConfigError: a model without a task whose labels could be events, or a label that it does not know.
     """
     settings = settings or spec.detection or DetectionSettings()
-    return settings.settled(detectable(spec.tasks), spec.training, enrolled=enrolled)
+    return settings.settled(detectable(spec.tasks), spec.training, enrolled=enrolled, from_states=from_states)
 
 
 def detect_events(
@@ -44,7 +49,7 @@ def detect_events(
     """The events in a file, in the order of their ends, in constant memory.
 
     Args:
-        classifier: a model with one task of labels.
+        classifier: a model with one task of labels for clips; `audiornn.streaming.detect_frames` has one for frames.
         path: of the file.
         settings: None = those that the model keeps.
         batch_size: windows per batch.
@@ -68,8 +73,9 @@ def detect_blocks(
     gate: Gate | None = None,
 ) -> Iterator[Event]:
     """`detect_events` of the parts of a recording at the model's rate."""
+    task = detectable(classifier.answered, of_frames=False)
     settings = settings_for(classifier.spec, settings, enrolled=classifier.enrolled_words)
-    detector = EventDetector(detectable(classifier.answered), settings)
+    detector = EventDetector(task, settings)
     for window in scored_windows(classifier, blocks, settings, batch_size=batch_size, gate=gate):
         yield from detector.push(window)
     yield from detector.finish()
@@ -83,8 +89,8 @@ def scored_windows(
     batch_size: int = BATCH_WINDOWS,
     gate: Gate | None = None,
 ) -> Iterator[Moment]:
-    """Windows with the probabilities of the one task that is detected; settings are settled."""
-    name = detectable(classifier.answered).name
+    """Windows with the probabilities of the one task of clips that is detected; settings are settled."""
+    name = detectable(classifier.answered, of_frames=False).name
     assert settings.window_seconds is not None and settings.hop_seconds is not None
     for start, end, scores in windows_of_blocks(
         classifier,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from audiornn.detection import Event
-from audiornn.streaming.events import EventStream
+from audiornn.streaming.events import EventStream, detect_frames
 from audiornn.streaming.streams import Stream, StreamBatch
 from audiornn.streaming.updates import Moments, Update
 
-__all__ = ["Event", "EventStream", "Moments", "Stream", "StreamBatch", "Update"]
+__all__ = ["Event", "EventStream", "Moments", "Stream", "StreamBatch", "Update", "detect_frames"]

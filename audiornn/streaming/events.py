@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import os
 from collections.abc import Iterable, Iterator
 
+from audiornn.audio import read_blocks
 from audiornn.detection import DetectionSettings, Event, detectable
 from audiornn.inference import Classifier, load
-from audiornn.recordings import EventDetector, Moment
-from audiornn.recordings.windows import window_samples
+from audiornn.recordings import EventDetector, Moment, settings_for
+from audiornn.recordings.windows import Gate, UntilFailure, window_samples
 from audiornn.streaming.limits import reason_against
 from audiornn.streaming.streams import Chunk, Stream
 from audiornn.streaming.updates import Moments
-from audiornn.tasks import CALIBRATED, FRAMES
+from audiornn.tasks import FRAMES
 
-FRAMES_SECONDS = 0.1
-"""Where every frame is answered, shorter events are dropped unless the settings say otherwise."""
 # What was heard is counted at two rates.
 _ROUNDING_SECONDS = 1e-3
 
@@ -54,17 +52,10 @@ class EventStream:
     ) -> None:
         classifier = model if isinstance(model, Classifier) else load(model)
         spec = classifier.spec
-        # The task that is detected in a file, where there is one.
-        kinds = CALIBRATED if any(task.kind in CALIBRATED for task in spec.tasks) else (FRAMES,)
-        task = detectable(classifier.answered, kinds=kinds)
+        task = detectable(classifier.answered)
         has_frames = task.kind == FRAMES
         from_states = has_frames and not reason_against(spec) if from_states is None else from_states
-        wished = settings or spec.detection or DetectionSettings()
-        if has_frames or from_states:
-            shortest = FRAMES_SECONDS if wished.minimum_seconds is None else wished.minimum_seconds
-            wished = dataclasses.replace(wished, minimum_seconds=shortest)
-        enrolled = classifier.enrolled_words
-        self.settings = wished.settled(detectable(spec.tasks, kinds=kinds), spec.training, enrolled=enrolled)
+        self.settings = settings_for(spec, settings, enrolled=classifier.enrolled_words, from_states=from_states)
         self.stream = Stream(
             classifier,
             sample_rate=sample_rate,
@@ -106,6 +97,39 @@ class EventStream:
 
     def _found(self, windows: Iterable[Moment]) -> list[Event]:
         return [event for window in windows for event in self._detector.push(window)]
+
+
+def detect_frames(
+    classifier: Classifier,
+    path: str | os.PathLike[str],
+    settings: DetectionSettings | None = None,
+    *,
+    gate: Gate | None = None,
+) -> Iterator[Event]:
+    """The events in a file, for a model with a label per frame alone: those of a stream of it.
+
+    From the model's states, where it can stream so and no window is asked for; `audiornn.recordings.detect_events` is
+    for models with labels of clips.
+
+    Args:
+        classifier: the model.
+        path: of the file.
+        settings: None = those that the model keeps.
+        gate: it learns how much was read; every frame is heard.
+
+    Raises:
+        AudioError: the file can't be read; raised after the events of what could be.
+        ConfigError: settings that don't fit the model.
+    """
+    gate = gate or Gate()
+    has_windows = settings is not None and settings.window_seconds is not None
+    events = EventStream(classifier, settings, from_states=False if has_windows else None)
+    parts = UntilFailure(read_blocks(path, sample_rate=classifier.sample_rate))
+    for part in parts:
+        gate.listen(part)
+        yield from events.push(part.waveform if len(part.gaps) else part.samples)
+    yield from events.finish()
+    parts.raise_failure()
 
 
 class _FrameTrack:
