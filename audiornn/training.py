@@ -19,7 +19,7 @@ from audiornn.data import overfitting_subset, training_share
 from audiornn.detection import CLIP_SECONDS
 from audiornn.distillation import Teacher, Teaching, find_teachers
 from audiornn.effects.noise import NoiseBank
-from audiornn.errors import ConfigError, CorpusError
+from audiornn.errors import ConfigError
 from audiornn.evaluation import SplitEvaluation, evaluate, save_evaluation
 from audiornn.fitting import calibrated, set_statistics
 from audiornn.inference import Classifier, load
@@ -116,7 +116,8 @@ def _put_together(config: TrainConfig, store: Store, run: RunFolder, *, resume: 
     """What a run is made of, and the checkpoint that it goes on from."""
     from audiornn.engine import StoreLoaders, build_trainer  # Lightning: not before it is needed
 
-    _check_splits(store)
+    for split in ("train", "validation"):
+        store.rows_of(split)  # raises where there are none
     config = dataclasses.replace(config, streams=with_sizes(config.streams, store.sequence_sizes))
     num_features = sum(config.inputs.sizes.values())
     objective = config.objective.build(store, num_features=num_features)
@@ -305,12 +306,6 @@ def build_module(config: TrainConfig, store: Store, objective: Objective, *, ini
         frozen=frozen_parts(network, config.freeze),
         encoder_learning_rate=config.encoder_learning_rate,
     )
-
-
-def _check_splits(store: Store) -> None:
-    for split in ("train", "validation"):
-        if len(store.indices(split)) == 0:
-            raise CorpusError(f"expected utterances in the {split} split of '{store.folder}', found none")
 
 
 def _provenance(config: TrainConfig, store: Store, history: list[dict[str, float]], epoch: int) -> dict[str, Any]:

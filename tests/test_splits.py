@@ -16,7 +16,14 @@ from listed import rows
 from audiornn.corpora.folder import FolderCorpus
 from audiornn.errors import ConfigError, CorpusError
 from audiornn.manifest import SPLITS, Utterance
-from audiornn.splits import folds_by_speaker, split_by_hash, split_by_speaker, split_randomly, split_stratified
+from audiornn.splits import (
+    folds_by_file,
+    folds_by_speaker,
+    split_by_hash,
+    split_by_speaker,
+    split_randomly,
+    split_stratified,
+)
 from audiornn.splits.assignment import SplitRule, assign
 from audiornn.splits.balance import share_out
 from audiornn.splits.groups import find_groups
@@ -121,6 +128,21 @@ def test_folds_hold_every_speaker_out_once() -> None:
     assert sorted(chain.from_iterable(folds)) == [f"speaker {index}" for index in range(6)]
     with pytest.raises(CorpusError, match="2 to 6 folds"):
         folds_by_speaker(utterances, num_folds=7)
+
+
+def test_file_counts_for_its_most_frequent_label_in_folds_too() -> None:
+    """Of three segments the last has another label than the two before it."""
+    labels = ["a", "a", "b"] * 4 + ["b", "b", "a"] * 4
+    segments = [
+        Utterance(utterance_id=f"{index}", path=f"/{index // 3}.wav", label=label) for index, label in enumerate(labels)
+    ]
+    folds = folds_by_file(segments, num_folds=4)
+    assert sorted(folds[f"/{file}.wav"] for file in range(4)) == sorted(folds[f"/{file}.wav"] for file in range(4, 8))
+    assert set(folds.values()) == {0, 1, 2, 3}
+    unlabelled = Utterance(utterance_id="u", path="/u.wav", label="")
+    assert {*folds_by_file([*segments, unlabelled], num_folds=4)} == {*folds, "/u.wav"}
+    with pytest.raises(CorpusError, match="at least 5 files in every class for 5 folds, got 4 in 'a'"):
+        folds_by_file(segments, num_folds=5)
 
 
 @pytest.mark.parametrize(("validation", "test"), [(-0.1, 0.1), (0.5, 0.5), (1.0, 0.0), (0.1, float("nan"))])

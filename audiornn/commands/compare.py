@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from audiornn.errors import ConfigError
-from audiornn.manifest import SPLITS
+from audiornn.manifest import check_split
 from audiornn.runs import RunFolder
 
 if TYPE_CHECKING:
@@ -32,8 +32,7 @@ class CompareCommand:
 
 def run(command: CompareCommand) -> int:
     """Read the answers, compare them, print and write the tables."""
-    if command.split not in SPLITS:
-        raise ConfigError(f"split must be one of {', '.join(SPLITS)}, got {command.split!r}")
+    check_split(command.split)
     if len(command.runs) < 2:
         raise ConfigError(
             f"expected at least 2 models to compare, got {len(command.runs)}; audiornn compare runs/a runs/b"

@@ -183,10 +183,9 @@ def _of_corpus(command: EnrollCommand, classifier: Classifier, folder: Path, wor
     import numpy as np
 
     from audiornn.commands.stores import store_for
-    from audiornn.manifest import SPLITS
+    from audiornn.manifest import check_split
 
-    if command.split not in SPLITS:
-        raise ConfigError(f"split must be one of {', '.join(SPLITS)}, got {command.split!r}")
+    check_split(command.split)
     store, _ = store_for(classifier, command.data, Path(command.data_dir), folder)
     columns = [store.column(name) for name in ("label", "word") if name in store.column_names]
     rows = [row for row in store.indices(command.split).tolist() if not any(cells[row] in words for cells in columns)]

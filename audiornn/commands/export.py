@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from audiornn.corpora.corpus import Corpus
-from audiornn.errors import ConfigError, CorpusError
+from audiornn.errors import ConfigError
 from audiornn.files.atomic import check_writable
-from audiornn.manifest import SPLITS
+from audiornn.manifest import check_split
 from audiornn.runs import ONNX_FILE
 
 if TYPE_CHECKING:
@@ -37,8 +37,7 @@ def run(command: ExportCommand) -> int:
     from audiornn.commands.console import print_lines
     from audiornn.hub import find_folder, is_hub_name
 
-    if command.split not in SPLITS:
-        raise ConfigError(f"split must be one of {', '.join(SPLITS)}, got {command.split!r}")
+    check_split(command.split)
     if is_hub_name(command.model_path) and command.output is None:
         raise ConfigError(f"expected output=FILE beside model={command.model_path}, got none")
     folder = find_folder(command.model_path, Path(command.runs_dir))
@@ -46,6 +45,7 @@ def run(command: ExportCommand) -> int:
     output = None if command.output is None else Path(command.output)
     check_writable(output or folder / ONNX_FILE)
 
+    from audiornn.commands.stores import store_for
     from audiornn.export import export_model
     from audiornn.inference import load
     from audiornn.inference.engines import TORCH
@@ -55,21 +55,12 @@ def run(command: ExportCommand) -> int:
             print_lines([f"{_size(each)}; {each.agreement}, on synthesised signals"])
         return 0
     reference = load(folder, device="cpu", engine=TORCH)
-    store = _store(command, reference, folder)
-    signals = [store.signals(int(row)) for row in store.indices(command.split)]
+    store, _ = store_for(reference, command.data, Path(command.data_dir), folder)
+    signals = [store.signals(int(row)) for row in store.rows_of(command.split)]
     for each in export_model(folder, output, int8=command.int8, signals=signals):
         print_lines([f"{_size(each)}; {each.agreement}", f"  {_headline(load(each.path), store, command.split)}"])
     print_lines([f"PyTorch: {_headline(reference, store, command.split)}"])
     return 0
-
-
-def _store(command: ExportCommand, classifier: Classifier, folder: Path) -> Store:
-    from audiornn.commands.stores import store_for
-
-    store, _ = store_for(classifier, command.data, Path(command.data_dir), folder)
-    if not len(store.indices(command.split)):
-        raise CorpusError(f"expected utterances in the split {command.split!r} of '{store.folder}', found none")
-    return store
 
 
 def _size(exported: Exported) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from audiornn.commands.running import EngineOptions
 from audiornn.corpora.corpus import Corpus
 from audiornn.errors import ConfigError
-from audiornn.manifest import SPLITS
+from audiornn.manifest import check_split
 from audiornn.robustness.conditions import ConditionsConfig
 
 if TYPE_CHECKING:
@@ -46,8 +46,7 @@ class RobustnessCommand(EngineOptions, ConditionsConfig):
 
 def run(command: RobustnessCommand) -> int:
     """Measure every model, print one table, write it and its picture."""
-    if command.split not in SPLITS:
-        raise ConfigError(f"split must be one of {', '.join(SPLITS)}, got {command.split!r}")
+    check_split(command.split)
     if not command.models or len(set(command.models)) < len(command.models):
         raise ConfigError(f"expected different models, got {', '.join(command.models) or 'none'}")
     if command.max_clips is not None and command.max_clips < 1:

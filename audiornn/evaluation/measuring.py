@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from audiornn.errors import ConfigError, CorpusError
+from audiornn.errors import CorpusError
 from audiornn.evaluation.classes import evaluate_predictions
 from audiornn.evaluation.clips import TaskEvaluation
 from audiornn.evaluation.groups import group_cells
@@ -22,7 +22,7 @@ from audiornn.evaluation.numbers import evaluate_numbers
 from audiornn.evaluation.other_words import other_words
 from audiornn.evaluation.segments import evaluate_intervals
 from audiornn.inputs import with_sizes
-from audiornn.manifest import SPLITS
+from audiornn.manifest import check_split
 from audiornn.sequences import Signals
 from audiornn.targets import MISSING_CLASS, read_intervals, read_targets
 from audiornn.tasks import FRAMES, MULTILABEL, NEXT_FRAME, REGRESSION, TaskSpec
@@ -135,11 +135,8 @@ def evaluate(
 
 def _rows_to_hear(classifier: Classifier, store: Store, split: str) -> NDArray[np.int64]:
     """Those of a split, in a store that a model can hear."""
-    if split not in SPLITS:
-        raise ConfigError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
-    rows = store.indices(split)
-    if not len(rows):
-        raise CorpusError(f"expected utterances in the split {split!r} of '{store.folder}', found none")
+    check_split(split)
+    rows = store.rows_of(split)
     if store.sample_rate != classifier.sample_rate:
         raise CorpusError(
             f"expected a store at {classifier.sample_rate} Hz, got {store.sample_rate} in '{store.folder}'"

@@ -104,9 +104,7 @@ def recalibrate(
         raise ConfigError(f"expected a model that gives probabilities, got {_kinds(classifier)}")
     if reject is not None and not any(task.kind in (MULTICLASS, BINARY) for task in tasks):
         raise ConfigError(f"expected a model with one label per clip for reject=..., got {_kinds(classifier)}")
-    rows = store.indices(split)
-    if not len(rows):
-        raise CorpusError(f"expected utterances in the split {split!r} of '{store.folder}', found none")
+    rows = store.rows_of(split)
     asked = [task for task in tasks_with_columns(classifier, store) if task in tasks]
     if not asked:
         raise no_targets(tasks, store, split)

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from audiornn.errors import CorpusError
+from audiornn.errors import ConfigError, CorpusError
 
 _logger = logging.getLogger(__name__)
 
@@ -17,6 +17,12 @@ NOISE = "noise"
 
 OWN_COLUMNS = ("label", "speaker", "split")
 """Fields of `Utterance` that targets can be read from, beside its further columns."""
+
+
+def check_split(split: str) -> None:
+    """Raise `ConfigError` for what is none of `SPLITS`."""
+    if split not in SPLITS:
+        raise ConfigError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
 
 
 _NO_COLUMNS: Mapping[str, str] = {}

@@ -104,7 +104,7 @@ def measure_conditions(
     if spec.kind == NEXT_FRAME:
         raise ConfigError("expected a model that answers, got one that foretells frames: noise has others")
     if max_clips is not None:
-        rows = store.indices(split)
+        rows = store.rows_of(split)
         chosen = np.sort(np.random.default_rng(seed).permutation(rows)[:max_clips])
         store = store.with_splits({split: chosen, NOISE: store.indices(NOISE)})
     recordings = [store.waveform(row) for row in store.indices(NOISE).tolist()]

@@ -7,6 +7,7 @@ from audiornn.splits.groups import Group, find_groups
 from audiornn.splits.rules import (
     check_fractions,
     fold_after,
+    folds_by_file,
     folds_by_speaker,
     has_classes,
     has_speakers,
@@ -27,6 +28,7 @@ __all__ = [
     "check_fractions",
     "find_groups",
     "fold_after",
+    "folds_by_file",
     "folds_by_speaker",
     "has_classes",
     "has_speakers",

@@ -205,6 +205,34 @@ def folds_by_speaker(
     ]
 
 
+def folds_by_file(
+    utterances: Sequence[Utterance], *, num_folds: int, seed: int = 0, stratified: bool = True
+) -> dict[str, int]:
+    """Fold of each file, from 0, by path: as many files in each as in any other, of each class too where stratified.
+
+    Segments of one file stay together; such a file counts for its most frequent label.
+
+    Raises:
+        CorpusError: a class, or all, of fewer files than folds; it is named.
+    """
+    names = {row.path: row.file_id for row in utterances if row.split != NOISE}
+    labels = _label_of_each_file(utterances) if stratified else dict.fromkeys(names, "")
+    classes: defaultdict[str, list[str]] = defaultdict(list)
+    for path, label in labels.items():
+        classes[label].append(path)
+    fold_of: dict[str, int] = {}
+    for label, paths in sorted(classes.items()):
+        # A few without a label among others are no class.
+        if len(paths) < num_folds and (label or len(classes) == 1):
+            raise CorpusError(
+                f"expected at least {num_folds} files{' in every class' if label else ''} for {num_folds} folds, "
+                f"got {len(paths)}{f' in {label!r}' if label else ''}"
+            )
+        for path in sorted(paths, key=lambda path: (hash_order(names[path], seed), path)):
+            fold_of[path] = len(fold_of) % num_folds
+    return fold_of
+
+
 def check_fractions(validation: float, test: float) -> None:
     if not (0 <= validation < 1 and 0 <= test < 1 and validation + test < 1):
         raise ConfigError(

@@ -260,6 +260,17 @@ class Store:
             return np.array(self._replaced_splits.get(split, []), dtype=np.int64)
         return self._indices_by_split.get(split, np.empty(0, np.int64))
 
+    def rows_of(self, split: str) -> NDArray[np.int64]:
+        """`indices` of a split that is asked for.
+
+        Raises:
+            CorpusError: there are none.
+        """
+        rows = self.indices(split)
+        if not len(rows):
+            raise CorpusError(f"expected utterances in the split {split!r} of '{self.folder}', found none")
+        return rows
+
     def utterance(self, index: int) -> Utterance:
         """A row without its samples and gaps."""
         ends = self._column("end_seconds")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -10,9 +10,9 @@ from audiornn.corpora.folder.listing import Listing
 from audiornn.errors import CorpusError
 from audiornn.manifest import NOISE, SPLITS, Utterance
 from audiornn.splits import (
+    folds_by_file,
     folds_by_speaker,
     has_speakers,
-    hash_order,
     split_by_speaker,
     split_of_fold,
     split_randomly,
@@ -79,7 +79,7 @@ class Splitting:
             speakers = enumerate(folds_by_speaker(rows, num_folds=num_folds, seed=self.seed))
             fold_of = {speaker: number for number, held_out in speakers for speaker in held_out}
         else:
-            fold_of = _file_folds(rows, num_folds, self.seed, stratified=rule == "stratified")
+            fold_of = folds_by_file(rows, num_folds=num_folds, seed=self.seed, stratified=rule == "stratified")
         split = [
             row
             if row.split == NOISE
@@ -147,22 +147,3 @@ def _complete(rows: Sequence[Utterance]) -> list[Utterance]:
                 f"{row.utterance_id!r}"
             )
     return list(rows)
-
-
-def _file_folds(rows: Sequence[Utterance], num_folds: int, seed: int, *, stratified: bool) -> dict[str, int]:
-    """Fold of each file, as many files in each as in any other, of each class too; segments of one file together."""
-    names = {row.path: row.file_id for row in rows if row.split != NOISE}
-    labels = {row.path: row.label if stratified else "" for row in rows if row.split != NOISE}
-    classes: defaultdict[str, list[str]] = defaultdict(list)
-    for path, label in labels.items():
-        classes[label].append(path)
-    fold_of: dict[str, int] = {}
-    for label, paths in sorted(classes.items()):
-        if len(paths) < num_folds:
-            raise CorpusError(
-                f"expected at least {num_folds} files{' in every class' if label else ''} for {num_folds} folds, "
-                f"got {len(paths)}{f' in {label!r}' if label else ''}"
-            )
-        for path in sorted(paths, key=lambda path: (hash_order(names[path], seed), path)):
-            fold_of[path] = len(fold_of) % num_folds
-    return fold_of
