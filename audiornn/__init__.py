@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from audiornn.inference import Classifier, load
     from audiornn.predictions import Prediction
     from audiornn.streaming import Stream, StreamBatch
-    from audiornn.train_config import TrainConfig
-    from audiornn.training import train
+    from audiornn.training.config import TrainConfig
+    from audiornn.training.running import train
 
 __version__ = "0.1.0"
 
@@ -42,9 +42,9 @@ _LAZY = {
     "Prediction": "audiornn.predictions",
     "Stream": "audiornn.streaming",
     "StreamBatch": "audiornn.streaming",
-    "TrainConfig": "audiornn.train_config",
+    "TrainConfig": "audiornn.training.config",
     "load": "audiornn.inference",
-    "train": "audiornn.training",
+    "train": "audiornn.training.running",
 }
 
 

@@ -8,7 +8,7 @@ import sys
 def main() -> int:
     """Run the command line; returns the exit code."""
     try:
-        from audiornn.cli import main as run
+        from audiornn.cli.main import main as run
 
         return run()
     except KeyboardInterrupt:  # while modules are imported; later the command line has its own word for it

@@ -23,7 +23,7 @@ sys.path.insert(0, str(REPOSITORY))
 
 import audiornn  # noqa: E402
 from audiornn.audio import read_audio  # noqa: E402
-from audiornn.config import register  # noqa: E402
+from audiornn.cli.schemas import register  # noqa: E402
 from audiornn.corpora.background_noise import BackgroundNoise  # noqa: E402
 from audiornn.corpora.speech_commands import SpeechCommands  # noqa: E402
 from audiornn.detection import detectable  # noqa: E402

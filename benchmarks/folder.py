@@ -59,8 +59,8 @@ def write_model(folder: Path) -> None:
     from omegaconf import OmegaConf
 
     from audiornn.checkpoint import build_model, save_model
-    from audiornn.config import register
-    from audiornn.help import conf_dir
+    from audiornn.cli.help import conf_dir
+    from audiornn.cli.schemas import register
     from audiornn.spec import ModelSpec
     from audiornn.tasks import multiclass_task
 
@@ -171,7 +171,7 @@ def _processor_seconds() -> float:
 
 def measure_here(program: str, model: Path, folder: Path, engine: str) -> dict[str, float]:
     """Milliseconds per file, by the wall's clock and by the processors' of all processes; most MiB of this one."""
-    from audiornn.cli import keep_memory, wait_briefly
+    from audiornn.cli.main import keep_memory, wait_briefly
 
     wait_briefly()
     if program != "loop":

@@ -96,7 +96,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, default=0)
     arguments = parser.parse_args()
-    from audiornn.cli import keep_memory, wait_briefly
+    from audiornn.cli.main import keep_memory, wait_briefly
 
     wait_briefly()
     keep_memory()

@@ -28,7 +28,7 @@ _RUN = """
 import resource, sys, time
 from pathlib import Path
 import audiornn
-from audiornn.cli import keep_memory, wait_briefly
+from audiornn.cli.main import keep_memory, wait_briefly
 wait_briefly()
 keep_memory()
 classifier = audiornn.load(sys.argv[1], device="cpu", engine=sys.argv[3])

@@ -32,8 +32,8 @@ def classifier_of(experiment: str) -> Any:
     from omegaconf import OmegaConf
 
     from audiornn.checkpoint import build_model
-    from audiornn.config import register
-    from audiornn.help import conf_dir
+    from audiornn.cli.help import conf_dir
+    from audiornn.cli.schemas import register
     from audiornn.inference import Classifier
     from audiornn.inference.torch_engine import TorchEngine
     from audiornn.spec import ModelSpec

@@ -32,7 +32,7 @@ from pages import page
 from torch.utils.data import DataLoader, Dataset
 from training_step import precision, write_corpus
 
-from audiornn.cli import SPINS, keep_memory
+from audiornn.cli.main import SPINS, keep_memory
 
 WORKERS = (0, 2)
 
@@ -79,8 +79,8 @@ class Ways:
         from hydra import compose, initialize_config_dir
         from omegaconf import OmegaConf
 
-        from audiornn.config import register
-        from audiornn.help import conf_dir
+        from audiornn.cli.help import conf_dir
+        from audiornn.cli.schemas import register
         from audiornn.store import prepare
 
         register("train")
@@ -104,7 +104,7 @@ class Ways:
 
     def module(self) -> Any:
         """A network that is yet to be trained, with its augmentation."""
-        from audiornn.training import build_module
+        from audiornn.training.running import build_module
 
         module = build_module(self.config, self.store, self.objective)
         module.network.train()
@@ -112,7 +112,7 @@ class Ways:
 
     def _frames(self) -> list[tuple[Any, Any]]:
         """Frames and targets of an epoch, as training has them."""
-        from audiornn.data import training_loader
+        from audiornn.training.data import training_loader
 
         module = self.module()
         found = []
@@ -132,7 +132,7 @@ class Ways:
 
     def bare(self) -> float:
         """Seconds of an epoch."""
-        from audiornn.optimization import build_optimizer
+        from audiornn.training.optimization import build_optimizer
 
         module = self.module()
         optimizer = build_optimizer(self.config.optimizer, module.network, fused=True)
@@ -150,7 +150,7 @@ class Ways:
 
         from lightning.pytorch.callbacks import Callback
 
-        from audiornn.engine import StoreLoaders, build_trainer, fit
+        from audiornn.training.engine import StoreLoaders, build_trainer, fit
 
         clock: dict[str, float] = {}
 
@@ -172,8 +172,8 @@ class Ways:
 
     def per_clip(self, workers: int) -> float:
         """Seconds of an epoch the peers' way."""
-        from audiornn.optimization import build_optimizer
         from audiornn.padding import Frames
+        from audiornn.training.optimization import build_optimizer
 
         module = self.module()
         for layer in module.network.encoder.layers:

@@ -46,8 +46,8 @@ def precision(config: Any) -> Any:
     """What passes of the network are computed in, as in training."""
     import torch
 
-    from audiornn.engine.trainer import native_precision
-    from audiornn.trainer_config import AUTO
+    from audiornn.training.engine.trainer import native_precision
+    from audiornn.training.trainer_config import AUTO
 
     chosen = config.trainer.precision
     found = native_precision("cpu") if chosen == AUTO else chosen
@@ -60,13 +60,13 @@ def measure(experiment: str, steps: int, overrides: Sequence[str] = ()) -> dict[
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 
-    from audiornn.config import register
-    from audiornn.data import training_loader
+    from audiornn.cli.help import conf_dir
+    from audiornn.cli.schemas import register
     from audiornn.effects.mixing import mixed_waveforms
-    from audiornn.help import conf_dir
-    from audiornn.optimization import build_optimizer
     from audiornn.store import prepare
-    from audiornn.training import build_module
+    from audiornn.training.data import training_loader
+    from audiornn.training.optimization import build_optimizer
+    from audiornn.training.running import build_module
 
     register("train")
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
@@ -143,7 +143,7 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     # As the command line does, before torch is loaded.
-    from audiornn.cli import keep_memory, wait_briefly
+    from audiornn.cli.main import keep_memory, wait_briefly
 
     wait_briefly()
     keep_memory()

@@ -9,8 +9,8 @@ import sys
 import time
 from pathlib import Path
 
+from audiornn.cli.overrides import quoted
 from audiornn.evaluation import load_evaluation
-from audiornn.overrides import quoted
 from audiornn.runs import resolve_model
 from audiornn.store import Store
 

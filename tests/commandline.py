@@ -17,10 +17,10 @@ from collections.abc import Sequence
 from multiprocessing import forkserver
 from pathlib import Path
 
-from audiornn.help import VERBS
+from audiornn.cli.help import VERBS
 
 PRELOADED = [f"audiornn.commands.{verb}" for verb in VERBS] + [
-    "audiornn.engine",
+    "audiornn.training.engine",
     "audiornn.evaluation.report",
     "audiornn.evaluation.pictures",
     "hydra.main",

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from audiornn.store import Store
-from audiornn.train_config import TrainConfig
-from audiornn.training import TrainResult, train
+from audiornn.training.config import TrainConfig
+from audiornn.training.running import TrainResult, train
 
 
 class PulledPlugError(Exception):
@@ -21,7 +21,7 @@ class PulledPlugError(Exception):
 @contextmanager
 def pulled_plug(monkeypatch: pytest.MonkeyPatch, *, epoch: int, batch: int) -> Iterator[None]:
     """Inside, training dies before this step, both from 0, and must have come so far."""
-    from audiornn.engine import ClassifierTraining
+    from audiornn.training.engine import ClassifierTraining
 
     original = ClassifierTraining.training_step
 

@@ -7,11 +7,11 @@ import pytest
 import torch
 from signals import noise, pad_waveforms, tone, utterances
 
-from audiornn.augment import Augmenter
 from audiornn.effects import timing
 from audiornn.effects.config import AugmentConfig
 from audiornn.effects.noise import NoiseBank, mix_at_snr, mix_by_volume
 from audiornn.errors import ConfigError
+from audiornn.training.augment import Augmenter
 
 ALL_ON = AugmentConfig(
     speed_percent=15, shift_ms=20, gain_db=6, noise_probability=0.5, time_masks=2, time_mask_frames=5, feature_masks=2

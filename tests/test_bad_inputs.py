@@ -16,7 +16,7 @@ from commandline import succeed
 from signals import noise, write_wav
 from toy import TINY_OVERRIDES, write_corpus
 
-from audiornn.cli import main
+from audiornn.cli.main import main
 
 SECONDS = 10.0
 """Most that a file may take, on cores that are shared; nearly all of them take a tenth of a second."""

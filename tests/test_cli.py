@@ -19,7 +19,7 @@ from signals import noise, silence, tone, write_wav
 from toy import TINY_OVERRIDES, write_clip, write_corpus
 
 import audiornn
-from audiornn.cli import main
+from audiornn.cli.main import main
 from audiornn.spec import read_spec
 
 
@@ -506,7 +506,7 @@ def test_closed_standard_output_is_nobodys_error(tmp_path):
 
 
 def test_missing_package_is_named(tmp_path):
-    code = "import sys; sys.modules['hydra'] = None; from audiornn.cli import main; sys.exit(main(['prepare']))"
+    code = "import sys; sys.modules['hydra'] = None; from audiornn.cli.main import main; sys.exit(main(['prepare']))"
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 2
     assert done.stderr.startswith("audiornn: ConfigError: expected the package 'hydra', found an installation without")

@@ -18,20 +18,20 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 from signals import noise
 
-from audiornn import config as schema
-from audiornn.augment import Augmenter
 from audiornn.checkpoint import build_network
+from audiornn.cli import schemas as schema
+from audiornn.cli.help import VERBS, conf_dir, is_of_use, verb_help
 from audiornn.corpora import CORPORA
 from audiornn.corpora.same import SameCorpus
 from audiornn.effects.noise import NoiseBank
-from audiornn.engine import build_trainer
 from audiornn.errors import ConfigError
-from audiornn.help import VERBS, conf_dir, is_of_use, verb_help
 from audiornn.inputs import with_sizes
 from audiornn.manifest import Utterance
-from audiornn.optimization import build_optimizer, build_schedule
 from audiornn.padding import lengths_to_padding_mask, zero_padding
 from audiornn.targets import UtteranceSource, read_targets
+from audiornn.training.augment import Augmenter
+from audiornn.training.engine import build_trainer
+from audiornn.training.optimization import build_optimizer, build_schedule
 
 GROUPS = sorted(path.name for path in conf_dir().iterdir() if path.is_dir())
 

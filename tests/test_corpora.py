@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from audiornn.cli.help import conf_dir
 from audiornn.corpora import CORPORA, Corpus
 from audiornn.corpora.folder import FolderCorpus
 from audiornn.corpora.fsdd import Fsdd
 from audiornn.corpora.manifest_file import ManifestCorpus
 from audiornn.errors import ConfigError, CorpusError
-from audiornn.help import conf_dir
 from audiornn.manifest import Utterance
 
 

@@ -15,11 +15,17 @@ from commandline import assert_refused, succeed
 from signals import tone, write_wav
 from toy import TINY_FEATURES, TINY_MODEL, TINY_OVERRIDES, write_corpus
 
-from audiornn import crossvalidation
 from audiornn.corpora.demo import DemoCorpus
 from audiornn.corpora.folder import FolderCorpus
 from audiornn.corpora.fsdd import Fsdd
-from audiornn.crossvalidation import (
+from audiornn.errors import ConfigError, CorpusError
+from audiornn.evaluation import load_evaluation
+from audiornn.evaluation.intervals import Estimate
+from audiornn.manifest import NOISE, SPLITS
+from audiornn.runs import RunFolder, resolve_resume
+from audiornn.training import crossvalidation
+from audiornn.training.config import TrainConfig
+from audiornn.training.crossvalidation import (
     CrossValidation,
     Fold,
     FoldResult,
@@ -28,14 +34,8 @@ from audiornn.crossvalidation import (
     fold_folder,
     prepare_folds,
 )
-from audiornn.data import LoaderConfig
-from audiornn.errors import ConfigError, CorpusError
-from audiornn.evaluation import load_evaluation
-from audiornn.evaluation.intervals import Estimate
-from audiornn.manifest import NOISE, SPLITS
-from audiornn.runs import RunFolder, resolve_resume
-from audiornn.train_config import TrainConfig
-from audiornn.trainer_config import TrainerConfig
+from audiornn.training.data import LoaderConfig
+from audiornn.training.trainer_config import TrainerConfig
 
 SPEAKERS = ("ann", "bob")
 

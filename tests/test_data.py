@@ -8,9 +8,11 @@ import pytest
 import torch
 from toy import write_corpus
 
-from audiornn import data
 from audiornn.corpora.folder import FolderCorpus
-from audiornn.data import (
+from audiornn.errors import ConfigError
+from audiornn.store import Store, prepare
+from audiornn.training import data
+from audiornn.training.data import (
     BucketBatchSampler,
     LoaderConfig,
     StoreDataset,
@@ -18,8 +20,6 @@ from audiornn.data import (
     evaluation_loader,
     training_loader,
 )
-from audiornn.errors import ConfigError
-from audiornn.store import Store, prepare
 
 
 @pytest.fixture(scope="module")

@@ -14,16 +14,6 @@ from test_training import settings as training_settings
 from toy import TINY_FEATURES, TINY_MODEL, TINY_OVERRIDES, write_corpus
 
 from audiornn.checkpoint import build_model, build_network, load_model, save_model
-from audiornn.distillation import (
-    Teacher,
-    Teaching,
-    check_hearing,
-    divergence,
-    find_teachers,
-    hear_alike,
-    lessons_of,
-    probabilities,
-)
 from audiornn.effects.config import AugmentConfig
 from audiornn.errors import ConfigError, ModelError
 from audiornn.inputs import Inputs, StreamConfig
@@ -37,7 +27,17 @@ from audiornn.runs import RunFolder
 from audiornn.spec import ModelSpec
 from audiornn.targets import UtteranceSource
 from audiornn.tasks import BINARY, MULTILABEL, REGRESSION, TaskSpec, multiclass_task
-from audiornn.training import train
+from audiornn.training.distillation import (
+    Teacher,
+    Teaching,
+    check_hearing,
+    divergence,
+    find_teachers,
+    hear_alike,
+    lessons_of,
+    probabilities,
+)
+from audiornn.training.running import train
 
 INPUTS = Inputs(features=TINY_FEATURES)
 

@@ -14,6 +14,7 @@ from hostile import zip_bytes
 from miniatures import archive_of
 from serving import Server, serving
 
+from audiornn.cli.help import conf_dir, verb_help
 from audiornn.commands.console import print_published, published_lines
 from audiornn.corpora import CORPORA
 from audiornn.corpora.arabic_speech_commands import ArabicSpeechCommands
@@ -28,7 +29,6 @@ from audiornn.corpora.ravdess import Ravdess
 from audiornn.corpora.speech_commands import SpeechCommands
 from audiornn.corpora.urban_sound8k import UrbanSound8k
 from audiornn.errors import CorpusError
-from audiornn.help import conf_dir, verb_help
 from audiornn.store import prepare
 
 """The top folder of the archive that makes a folder, where it has one."""

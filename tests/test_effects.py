@@ -13,9 +13,7 @@ from interrupting import whole_and_resumed
 from signals import noise, pad_waveforms, tone, utterances
 from toy import TINY_FEATURES, TINY_MODEL, write_corpus
 
-from audiornn.augment import Augmenter, Draw
 from audiornn.corpora.folder import FolderCorpus
-from audiornn.data import LoaderConfig
 from audiornn.effects.colours import EXPONENTS, ColouredNoise
 from audiornn.effects.config import AugmentConfig
 from audiornn.effects.mixing import BetaQuantiles, Mixture, mixed_frames, mixed_waveforms, partners_of
@@ -39,8 +37,10 @@ from audiornn.objectives.multiclass import MulticlassObjective
 from audiornn.padding import Frames
 from audiornn.targets import UtteranceSource
 from audiornn.tasks import multiclass_task
-from audiornn.train_config import TrainConfig
-from audiornn.trainer_config import TrainerConfig
+from audiornn.training.augment import Augmenter, Draw
+from audiornn.training.config import TrainConfig
+from audiornn.training.data import LoaderConfig
+from audiornn.training.trainer_config import TrainerConfig
 
 RATE = 16_000
 PER_UTTERANCE = AugmentConfig(

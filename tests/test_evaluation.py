@@ -12,7 +12,6 @@ from miniatures import write_speech_commands
 from PIL import Image
 
 from audiornn.corpora.speech_commands import SpeechCommands
-from audiornn.data import overfitting_subset, training_share
 from audiornn.errors import ConfigError, CorpusError, ModelError
 from audiornn.evaluation import (
     Evaluation,
@@ -32,6 +31,7 @@ from audiornn.files.tables import read_rows
 from audiornn.objectives import MulticlassConfig
 from audiornn.store import prepare
 from audiornn.tasks import TaskSpec, multiclass_task
+from audiornn.training.data import overfitting_subset, training_share
 
 LABELS = ["no", "yes", "unknown"]
 

@@ -16,7 +16,6 @@ from toy import TINY_FEATURES, TINY_MODEL
 from audiornn import padding
 from audiornn.audio import Recording, join_packets, prepare_recording, read_audio, read_recording
 from audiornn.audio.recording import gaps_at
-from audiornn.augment import Augmenter
 from audiornn.checkpoint import build_model
 from audiornn.corpora.manifest_file import ManifestCorpus
 from audiornn.effects.config import AugmentConfig
@@ -35,6 +34,7 @@ from audiornn.padding import absent_frames, with_missing, without_missing
 from audiornn.spec import ModelSpec
 from audiornn.store import prepare
 from audiornn.tasks import NEXT_FRAME, TaskSpec, multiclass_task
+from audiornn.training.augment import Augmenter
 
 CONFIGS = {
     **PRESETS,
@@ -311,7 +311,7 @@ def test_declared_gap_goes_through_manifest_store_and_batch_to_the_same_answer(t
         assert store.gaps(3).tolist() == [[1_600, 4_000]] and store.gaps(2).tolist() == []
         assert store.faults("missing").tolist() == [0, 0, 0, 2_400, 0, 0]
         answers.append(classifier.run([store.audio(row) for row in range(6)]).logits)
-        from audiornn.data import StoreDataset
+        from audiornn.training.data import StoreDataset
 
         batch = StoreDataset(store, {}).collate([0, 3])
         assert batch.waveforms.isnan().sum(dim=1).tolist() == [0, 2_400]

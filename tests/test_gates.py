@@ -15,11 +15,11 @@ from audiornn.audio import from_int16
 from audiornn.checkpoint import build_network
 from audiornn.corpora.folder import FolderCorpus
 from audiornn.errors import ConfigError
-from audiornn.gates import GatesConfig, bits_and_noise, gradient_norms, recall
 from audiornn.inputs import Inputs
 from audiornn.models.config import EncoderConfig, ModelConfig, PoolingConfig
 from audiornn.objectives import MulticlassConfig
 from audiornn.store import prepare
+from audiornn.training.gates import GatesConfig, bits_and_noise, gradient_norms, recall
 
 
 def test_gradient_norms_are_those_of_back_propagation_from_the_formula(tmp_path):

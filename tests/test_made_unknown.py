@@ -12,9 +12,7 @@ from interrupting import whole_and_resumed
 from signals import noise, pad_waveforms, tone
 from toy import TINY_FEATURES, TINY_MODEL, write_clip
 
-from audiornn.augment import Augmenter
 from audiornn.corpora.folder import FolderCorpus
-from audiornn.data import LoaderConfig
 from audiornn.effects.config import AugmentConfig
 from audiornn.effects.unknown import KINDS, allowed_pairs, allowed_partners, joined, made_unknown, places_of_energy
 from audiornn.errors import ConfigError
@@ -23,9 +21,11 @@ from audiornn.manifest import Utterance
 from audiornn.objectives import MulticlassConfig, MultitaskConfig
 from audiornn.objectives.checks import check_augment
 from audiornn.targets import UtteranceSource
-from audiornn.train_config import TrainConfig
-from audiornn.trainer_config import TrainerConfig
-from audiornn.training import train
+from audiornn.training.augment import Augmenter
+from audiornn.training.config import TrainConfig
+from audiornn.training.data import LoaderConfig
+from audiornn.training.running import train
+from audiornn.training.trainer_config import TrainerConfig
 
 RATE = 16_000
 LABELS = ["go", "no", "yes", "unknown", "silence"]

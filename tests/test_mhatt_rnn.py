@@ -10,8 +10,8 @@ from test_config import hydra_forgets, train_command
 
 from audiornn.checkpoint import build_network
 from audiornn.features import FeatureExtractor
-from audiornn.optimization import build_optimizer, build_schedule
 from audiornn.tasks import multiclass_task
+from audiornn.training.optimization import build_optimizer, build_schedule
 
 assert hydra_forgets  # a fixture of every test here, too
 

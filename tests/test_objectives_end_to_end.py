@@ -22,13 +22,11 @@ import audiornn
 from audiornn.audio import from_int16
 from audiornn.checkpoint import build_model, build_network, load_model, save_model
 from audiornn.corpora.manifest_file import ManifestCorpus
-from audiornn.data import LoaderConfig, StoreDataset, training_share
 from audiornn.effects.config import AugmentConfig
 from audiornn.errors import ConfigError, ModelError
 from audiornn.evaluation import evaluate, load_evaluation, metrics_document, save_evaluation
 from audiornn.inference import Classifier
 from audiornn.inference.torch_engine import TorchEngine
-from audiornn.initialising import frozen_parts
 from audiornn.inputs import Inputs
 from audiornn.models.config import EncoderConfig, HeadConfig, ModelConfig, StemConfig
 from audiornn.objectives import (
@@ -40,14 +38,16 @@ from audiornn.objectives import (
     NextFrameConfig,
     RegressionConfig,
 )
-from audiornn.optimization import OptimizerConfig
 from audiornn.predictions import prediction_columns, prediction_row
 from audiornn.spec import ModelSpec
 from audiornn.store import Store, prepare
 from audiornn.tasks import multiclass_task
-from audiornn.train_config import TrainConfig
-from audiornn.trainer_config import TrainerConfig
-from audiornn.training import TrainResult, build_module, train
+from audiornn.training.config import TrainConfig
+from audiornn.training.data import LoaderConfig, StoreDataset, training_share
+from audiornn.training.initialising import frozen_parts
+from audiornn.training.optimization import OptimizerConfig
+from audiornn.training.running import TrainResult, build_module, train
+from audiornn.training.trainer_config import TrainerConfig
 
 OBJECTIVES = {
     "multiclass": MulticlassConfig(),

@@ -6,7 +6,7 @@ from torch import nn
 
 from audiornn.errors import ConfigError
 from audiornn.objectives import MulticlassConfig
-from audiornn.optimization import (
+from audiornn.training.optimization import (
     OptimizerConfig,
     ScheduleConfig,
     build_optimizer,

@@ -13,10 +13,10 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from audiornn.config import register
-from audiornn.help import VERBS, conf_dir
-from audiornn.overrides import plain_value
-from audiornn.plain import plain_command
+from audiornn.cli.help import VERBS, conf_dir
+from audiornn.cli.overrides import plain_value
+from audiornn.cli.plain import plain_command
+from audiornn.cli.schemas import register
 
 NEEDED = {
     "predict": ["input=clips"],

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import audiornn
-from audiornn.overrides import quoted
+from audiornn.cli.overrides import quoted
 
 pytestmark = pytest.mark.realdata
 

@@ -17,7 +17,6 @@ from test_training import settings
 from toy import TINY_OVERRIDES, write_corpus
 
 from audiornn.checkpoint import load_model
-from audiornn.data import BucketBatchSampler, LoaderConfig, StoreDataset
 from audiornn.effects.config import AugmentConfig
 from audiornn.errors import ConfigError
 from audiornn.models.config import EncoderConfig, HeadConfig, ModelConfig, PoolingConfig, StemConfig
@@ -27,9 +26,10 @@ from audiornn.padding import lengths_to_padding_mask
 from audiornn.replicas import num_replicas, weighed
 from audiornn.runs import RunFolder
 from audiornn.store import prepare
-from audiornn.train_config import TrainConfig
-from audiornn.trainer_config import TrainerConfig
-from audiornn.training import train
+from audiornn.training.config import TrainConfig
+from audiornn.training.data import BucketBatchSampler, LoaderConfig, StoreDataset
+from audiornn.training.running import train
+from audiornn.training.trainer_config import TrainerConfig
 
 STEM = StemConfig(channels=[4, 3], frame_strides=[2, 1])
 

@@ -10,20 +10,20 @@ import torch
 from signals import noise, pad_waveforms, utterances
 from test_training import assert_same_run, run, settings
 
-from audiornn.augment import Augmenter
 from audiornn.corpora.folder import FolderCorpus
-from audiornn.data import LoaderConfig, StoreDataset, training_batches, training_loader
 from audiornn.effects import timing
 from audiornn.effects.config import AugmentConfig
+from audiornn.effects.gathering import FlatRecordings, gathered_shift
 from audiornn.effects.noise import NoiseBank
-from audiornn.engine.callbacks import _Average
 from audiornn.errors import ConfigError
-from audiornn.gathering import FlatRecordings, gathered_shift
 from audiornn.models.config import EncoderConfig, HeadConfig, ModelConfig, PoolingConfig, StemConfig
-from audiornn.optimization import build_optimizer
-from audiornn.resident import ResidentSplit, is_resident
 from audiornn.store import prepare
-from audiornn.training import build_module
+from audiornn.training.augment import Augmenter
+from audiornn.training.data import LoaderConfig, StoreDataset, training_batches, training_loader
+from audiornn.training.engine.callbacks import _Average
+from audiornn.training.optimization import build_optimizer
+from audiornn.training.resident import ResidentSplit, is_resident
+from audiornn.training.running import build_module
 
 CPU, META = torch.device("cpu"), torch.device("meta")
 EVERYTHING = AugmentConfig(

@@ -11,13 +11,13 @@ from toy import TINY_FEATURES, TINY_MODEL, write_corpus
 
 from audiornn.checkpoint import build_network
 from audiornn.corpora.folder import FolderCorpus
-from audiornn.data import LoaderConfig
 from audiornn.features import FeatureExtractor, FeatureStatistics
 from audiornn.features.config import FeaturesConfig
-from audiornn.fitting import set_statistics
 from audiornn.inputs import Inputs
 from audiornn.objectives import OBJECTIVES
 from audiornn.store import Store, prepare
+from audiornn.training.data import LoaderConfig
+from audiornn.training.fitting import set_statistics
 
 
 @pytest.fixture(scope="module")

@@ -166,7 +166,7 @@ samples = numpy.fromfile(sys.argv[2], dtype="<i2")
 for start in range(0, len(samples), 160):
     stream.push(samples[start:start + 160])
 print(stream.finish().latest["label"].tolist())
-from audiornn.cli import main
+from audiornn.cli.main import main
 main()
 """
 
@@ -175,8 +175,8 @@ def test_streams_and_listening_need_no_torch(folder, tmp_path):
     samples = np.rint(signal(RATE) * 20_000).astype("<i2")
     samples.tofile(tmp_path / "sound.raw")
     file = str(folder / ONNX_FILE)
-    script = WITHOUT_TORCH.replace("from audiornn.cli", f"sys.argv = ['audiornn', 'listen', 'input=-', 'model={file}', "
-        "'threshold=0.2', 'window_seconds=0']\nfrom audiornn.cli")  # fmt: skip
+    words = f"sys.argv = ['audiornn', 'listen', 'input=-', 'model={file}', 'threshold=0.2', 'window_seconds=0']\n"
+    script = WITHOUT_TORCH.replace("from audiornn.cli.main", words + "from audiornn.cli.main")
     with (tmp_path / "sound.raw").open("rb") as sound:
         done = subprocess.run(
             [sys.executable, "-c", script, file, "sound.raw"], stdin=sound, cwd=tmp_path, capture_output=True, text=True

@@ -15,11 +15,9 @@ from toy import TINY_FEATURES, TINY_MODEL, TINY_OVERRIDES, write_clip
 
 from audiornn import load
 from audiornn.audio import AudioConfig
-from audiornn.augment import Augmenter
 from audiornn.clock import Clock
 from audiornn.corpora.folder import FolderCorpus
 from audiornn.corpora.manifest_file import ManifestCorpus
-from audiornn.data import LoaderConfig
 from audiornn.effects.config import AugmentConfig
 from audiornn.errors import AudioError, ConfigError
 from audiornn.evaluation import evaluate
@@ -28,13 +26,15 @@ from audiornn.features.joining import Stream, join
 from audiornn.inputs import StreamConfig, parse_streams
 from audiornn.models.classifier import RecurrentClassifier
 from audiornn.objectives.next_frame import NextFrameConfig
-from audiornn.optimization import OptimizerConfig
 from audiornn.padding import Frames
 from audiornn.sequences import find_sequences, pad_rows, read_sequence, sequence_files
 from audiornn.store import prepare
-from audiornn.train_config import TrainConfig
-from audiornn.trainer_config import TrainerConfig
-from audiornn.training import train
+from audiornn.training.augment import Augmenter
+from audiornn.training.config import TrainConfig
+from audiornn.training.data import LoaderConfig
+from audiornn.training.optimization import OptimizerConfig
+from audiornn.training.running import train
+from audiornn.training.trainer_config import TrainerConfig
 
 # Alignment
 

@@ -17,7 +17,6 @@ from toy import TINY_FEATURES, TINY_MODEL
 
 from audiornn.checkpoint import build_model, build_network, save_model
 from audiornn.corpora.manifest_file import ManifestCorpus
-from audiornn.data import LoaderConfig
 from audiornn.effects.config import AugmentConfig
 from audiornn.errors import ConfigError, CorpusError, ModelError
 from audiornn.export import export_model
@@ -27,13 +26,14 @@ from audiornn.manifest import Utterance
 from audiornn.models.classifier import ClassifierOutput
 from audiornn.models.config import EncoderConfig, HeadConfig, ModelConfig, PoolingConfig
 from audiornn.objectives import MulticlassConfig, MultitaskConfig, Objective
-from audiornn.optimization import OptimizerConfig
 from audiornn.spec import ModelSpec
 from audiornn.targets import UtteranceSource
 from audiornn.tasks import TaskSpec, merged_units
-from audiornn.train_config import TrainConfig
-from audiornn.trainer_config import TrainerConfig
-from audiornn.training import train
+from audiornn.training.config import TrainConfig
+from audiornn.training.data import LoaderConfig
+from audiornn.training.optimization import OptimizerConfig
+from audiornn.training.running import train
+from audiornn.training.trainer_config import TrainerConfig
 
 ROWS = [
     ("train", "yes", "yes", "a"),

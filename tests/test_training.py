@@ -20,18 +20,18 @@ from toy import TINY_FEATURES, TINY_MODEL, write_corpus
 from audiornn.audio import audio_duration
 from audiornn.checkpoint import load_model
 from audiornn.corpora.folder import FolderCorpus
-from audiornn.data import LoaderConfig
 from audiornn.effects.config import AugmentConfig
 from audiornn.errors import ConfigError, CorpusError, ModelError
 from audiornn.features import FeatureExtractor
 from audiornn.models.config import EncoderConfig, HeadConfig, ModelConfig, StemConfig
 from audiornn.objectives import MulticlassConfig
-from audiornn.optimization import OptimizerConfig, ScheduleConfig
 from audiornn.runs import RunFolder, resolve_model, resolve_resume
 from audiornn.store import prepare
-from audiornn.train_config import TrainConfig
-from audiornn.trainer_config import TrainerConfig
-from audiornn.training import TrainResult, build_module, train
+from audiornn.training.config import TrainConfig
+from audiornn.training.data import LoaderConfig
+from audiornn.training.optimization import OptimizerConfig, ScheduleConfig
+from audiornn.training.running import TrainResult, build_module, train
+from audiornn.training.trainer_config import TrainerConfig
 
 
 def settings(data_dir: Path, **changes) -> TrainConfig:
@@ -131,7 +131,7 @@ def test_stopped_and_resumed_run_ends_in_the_same_bits(data_dir, tmp_path, sched
 def test_resumed_run_goes_on_with_the_patience_of_now():
     from lightning.pytorch.callbacks import EarlyStopping as LightningStopping
 
-    from audiornn.engine.callbacks import EarlyStopping
+    from audiornn.training.engine.callbacks import EarlyStopping
 
     begun, now = (EarlyStopping("validation_loss", patience=patience) for patience in (2, 5))
     begun.wait_count = 1
@@ -161,7 +161,7 @@ def test_resumed_run_goes_on_with_the_learning_rate_of_now(data_dir, tmp_path, s
 
 def test_step_that_minds_sharpness_passes_twice_over_the_same(data_dir, tmp_path, monkeypatch):
     """Audio, masks and dropout are the same; the loss and the statistics of normalisation are those of the weights."""
-    from audiornn.engine import ClassifierTraining
+    from audiornn.training.engine import ClassifierTraining
 
     encoder = EncoderConfig(cell="gru", hidden_size=8, num_layers=1, dropout=0.5, stem=StemConfig(channels=[4]))
     model = ModelConfig(encoder=encoder, head=HeadConfig(dropout=0.5))
@@ -261,7 +261,7 @@ def test_damaged_checkpoint_is_named_and_an_earlier_one_takes_its_place(data_dir
 
 
 def test_automatic_precision_is_what_the_device_computes_in(monkeypatch):
-    from audiornn.engine.trainer import native_precision
+    from audiornn.training.engine.trainer import native_precision
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
@@ -384,7 +384,7 @@ def test_first_loss_is_the_logarithm_of_the_classes(data_dir):
     store = prepare(config.data, data_dir=data_dir, sample_rate=16_000)
     objective = config.objective.build(store)
     module = build_module(config, store, objective)
-    from audiornn.data import StoreDataset
+    from audiornn.training.data import StoreDataset
 
     batch = StoreDataset(store, objective.read_targets(store)).collate(store.indices("train").tolist())
     loss = module.objective(module.network(batch.waveforms, batch.lengths), batch.targets)
@@ -455,7 +455,7 @@ def test_option_of_the_engine_trains(data_dir, tmp_path, plain_weights, change):
 
 def test_average_forgets_its_beginning_faster_than_its_decay():
     """Update n keeps min(decay, (1 + n) / (10 + n)) of the average."""
-    from audiornn.engine.callbacks import average_into
+    from audiornn.training.engine.callbacks import average_into
 
     average, counter = torch.tensor(0.0), torch.tensor(3)
     expected = 0.0
@@ -535,7 +535,7 @@ def test_last_checkpoint_is_of_the_last_epoch_and_the_best_of_the_best(data_dir,
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_interrupt_stays_an_interrupt(data_dir, tmp_path, monkeypatch, number):
-    from audiornn.engine import ClassifierTraining
+    from audiornn.training.engine import ClassifierTraining
 
     step = ClassifierTraining.training_step
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from audiornn.corpora.corpus import Corpus
 from audiornn.features.config import FeaturesConfig
-from audiornn.gates import GatesConfig
+from audiornn.training.gates import GatesConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,7 @@ def run(command: GatesCommand) -> int:
     from audiornn.errors import ConfigError
     from audiornn.files.atomic import open_atomic
     from audiornn.files.tables import write_rows
-    from audiornn.gates import draw_gates, gradient_rows, recall_rows
+    from audiornn.training.gates import draw_gates, gradient_rows, recall_rows
 
     folder = Path(command.output)
     if folder.exists():

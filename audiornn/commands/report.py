@@ -89,7 +89,7 @@ def _settings(run_folder: RunFolder | None, folder: Path) -> Mapping[str, Any] |
     if run_folder is None:
         return None
     if folder.is_relative_to(run_folder.report) and run_folder.config.is_file():
-        from audiornn.train_config import read_settings  # torch: of a page of training alone
+        from audiornn.training.config import read_settings  # torch: of a page of training alone
 
         return read_settings(run_folder.config)
     return read_spec(run_folder.model).settings

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from audiornn.cli.help import nearest
 from audiornn.errors import ConfigError, CorpusError
-from audiornn.help import nearest
 
 if TYPE_CHECKING:
     from audiornn.store.keeping import Damage, KeptStore

@@ -14,14 +14,14 @@ from omegaconf import OmegaConf
 from audiornn.commands.console import log_to_file, print_lines, print_store, print_table, progress_bar
 from audiornn.commands.download import check_download, fetch_corpus
 from audiornn.corpora.corpus import Corpus
-from audiornn.crossvalidation import TABLE, choose_folds, cross_validate, prepare_folds
 from audiornn.errors import ConfigError, CorpusError
 from audiornn.evaluation import SplitEvaluation
 from audiornn.files.atomic import check_writable
 from audiornn.objectives import ObjectiveConfig
 from audiornn.runs import RunFolder
-from audiornn.train_config import TrainConfig, parse_settings, read_settings
-from audiornn.training import evaluate_test, take_part, train
+from audiornn.training.config import TrainConfig, parse_settings, read_settings
+from audiornn.training.crossvalidation import TABLE, choose_folds, cross_validate, prepare_folds
+from audiornn.training.running import evaluate_test, take_part, train
 
 _WHERE = (
     *("data.path", "init", "teacher", "strict", "tensorboard", "loader.num_workers", "loader.on_device"),

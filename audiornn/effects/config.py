@@ -1,4 +1,4 @@
-"""Settings of the random changes to training audio; `audiornn.augment` makes them."""
+"""Settings of the random changes to training audio; `audiornn.training.augment` makes them."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ class AugmentConfig:
 
     @property
     def has_further_draws(self) -> bool:
-        """Whether anything needs the second set of draws, see `audiornn.augment.Draw`."""
+        """Whether anything needs the second set of draws, see `audiornn.training.augment.Draw`."""
         return any(
             (
                 self.reverb_probability,

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from audiornn.gathering import FlatRecordings
+from audiornn.effects.gathering import FlatRecordings
 from audiornn.padding import lengths_to_padding_mask, zero_padding
 
 

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from audiornn.gathering import gathered_shift
+from audiornn.effects.gathering import gathered_shift
 from audiornn.padding import lengths_to_padding_mask, zero_padding
 
 _BLOCK = 1 << 15

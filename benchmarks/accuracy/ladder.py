@@ -171,8 +171,8 @@ class Composer:
         from hydra import compose, initialize_config_dir
         from omegaconf import OmegaConf
 
-        from audiornn.config import register
-        from audiornn.help import conf_dir
+        from audiornn.cli.help import conf_dir
+        from audiornn.cli.schemas import register
 
         register("train")
         with initialize_config_dir(str(conf_dir()), version_base="1.3"):
@@ -180,7 +180,7 @@ class Composer:
 
     def differences(self, command: Any) -> dict[str, Any]:
         """Settings that shape a model and are not as they were by default, by dotted name."""
-        from audiornn.train_config import TrainConfig
+        from audiornn.training.config import TrainConfig
 
         found: dict[str, Any] = {}
         for field in dataclasses.fields(TrainConfig):

@@ -122,8 +122,8 @@ def train(request: dict[str, Any]) -> dict[str, Any]:
     from audiornn.checkpoint import build_network
     from audiornn.evaluation import evaluate
     from audiornn.models.operations import count_operations
-    from audiornn.train_config import TrainConfig
-    from audiornn.training import train as run
+    from audiornn.training.config import TrainConfig
+    from audiornn.training.running import train as run
 
     command = command_of(request)
     config = TrainConfig(**{name: getattr(command, name) for name in TrainConfig.__dataclass_fields__})
@@ -179,7 +179,7 @@ def main() -> None:
     """Entry point."""
     end_with_parent()
     request = json.loads(Path(sys.argv[1]).read_text("utf-8"))
-    from audiornn.cli import keep_memory, wait_briefly
+    from audiornn.cli.main import keep_memory, wait_briefly
     from audiornn.files.atomic import write_text
 
     wait_briefly()

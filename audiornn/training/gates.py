@@ -14,19 +14,19 @@ from torch import Tensor, nn
 
 from audiornn.checkpoint import load_model
 from audiornn.corpora.corpus import Corpus
-from audiornn.data import LoaderConfig, StoreDataset
 from audiornn.errors import ConfigError
 from audiornn.features import FeaturesConfig
 from audiornn.models.cells import RecurrentLayer
 from audiornn.models.classifier import RecurrentClassifier
 from audiornn.models.config import CELLS, GATED_CELLS, EncoderConfig, ModelConfig, PoolingConfig
 from audiornn.objectives import MulticlassConfig, Objective
-from audiornn.optimization import OptimizerConfig
 from audiornn.progress import Progress
 from audiornn.store import Store
-from audiornn.train_config import TrainConfig
-from audiornn.trainer_config import TrainerConfig
-from audiornn.training import build_module, train
+from audiornn.training.config import TrainConfig
+from audiornn.training.data import LoaderConfig, StoreDataset
+from audiornn.training.optimization import OptimizerConfig
+from audiornn.training.running import build_module, train
+from audiornn.training.trainer_config import TrainerConfig
 
 RECALLED = 0.99
 """Share of bits from which on a cell counts as carrying them; training ends there."""

@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from audiornn.data import Batch, Targets
 from audiornn.errors import ConfigError
 from audiornn.padding import lengths_to_padding_mask
 from audiornn.store import Store
+from audiornn.training.data import Batch, Targets
 
 FREE_SHARE = 0.5
 """Of the device's free memory, what a corpus may take where nobody has asked for it."""
@@ -83,7 +83,7 @@ class ResidentSplit:
         self._targets = {name: there(values[rows]) for name, values in targets.items()}
 
     def batches(self, batches: Iterable[list[int]]) -> Iterator[Batch]:
-        """What `audiornn.data.StoreDataset.collate` makes of each of some lists of rows, on the device.
+        """What `audiornn.training.data.StoreDataset.collate` makes of each of some lists of rows, on the device.
 
         The rows of all of them are copied there at once: nothing waits for the device between two batches.
         """

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from hydra.core.config_store import ConfigNode, ConfigStore
 from omegaconf import DictConfig
 
+from audiornn.cli.help import is_of_use, nearest
 from audiornn.errors import AudiornnError
-from audiornn.help import is_of_use, nearest
 
 
 def explain(error: BaseException, verb: str) -> str:

@@ -11,20 +11,20 @@ from typing import Any
 
 from audiornn.audio import AudioConfig
 from audiornn.corpora.corpus import Corpus
-from audiornn.data import LoaderConfig
-from audiornn.distillation import check_hearing, find_teachers, lessons_of
 from audiornn.effects.config import AugmentConfig
 from audiornn.errors import ConfigError
 from audiornn.features import FeaturesConfig
-from audiornn.initialising import check_source
 from audiornn.inputs import Inputs, parse_streams
 from audiornn.manifest import Utterance
 from audiornn.models.config import ModelConfig
 from audiornn.objectives import MulticlassConfig, ObjectiveConfig
-from audiornn.optimization import OptimizerConfig, ScheduleConfig
 from audiornn.store import Progress, Store, prepare
 from audiornn.targets import UtteranceSource
-from audiornn.trainer_config import TrainerConfig
+from audiornn.training.data import LoaderConfig
+from audiornn.training.distillation import check_hearing, find_teachers, lessons_of
+from audiornn.training.initialising import check_source
+from audiornn.training.optimization import OptimizerConfig, ScheduleConfig
+from audiornn.training.trainer_config import TrainerConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ class TrainConfig:
     """Factor of the learning rate for the encoder."""
     teacher: Any = None
     """Model or run folder, or name on the hub, or a list of them, whose probabilities are learned beside the targets;
-    None = targets only. See `audiornn.distillation`."""
+    None = targets only. See `audiornn.training.distillation`."""
     teacher_weight: float = 0.5
     """Share of the teacher in the loss, in (0, 1]; the rest is the targets'."""
     teacher_temperature: float = 2.0

@@ -15,11 +15,6 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from audiornn.augment import Augmenter
-from audiornn.data import (
-    Batch,
-)
-from audiornn.distillation import Teaching
 from audiornn.effects.mixing import Mixture, mixed_frames, mixed_waveforms
 from audiornn.features.joining import Origins
 from audiornn.models.classifier import PaddedSequences, RecurrentClassifier
@@ -27,7 +22,15 @@ from audiornn.models.dropout import drawing_by, utterance_keys
 from audiornn.objectives import Objective
 from audiornn.objectives.objective import total
 from audiornn.objectives.task import Outcome
-from audiornn.optimization import (
+from audiornn.padding import Frames
+from audiornn.replicas import mean_over_replicas
+from audiornn.stopping import stop_if_asked
+from audiornn.training.augment import Augmenter
+from audiornn.training.data import (
+    Batch,
+)
+from audiornn.training.distillation import Teaching
+from audiornn.training.optimization import (
     OptimizerConfig,
     ScheduleConfig,
     build_optimizer,
@@ -36,10 +39,7 @@ from audiornn.optimization import (
     settings_of,
     sharpest_nearby,
 )
-from audiornn.padding import Frames
-from audiornn.replicas import mean_over_replicas
-from audiornn.stopping import stop_if_asked
-from audiornn.trainer_config import PRECISIONS
+from audiornn.training.trainer_config import PRECISIONS
 
 logger = logging.getLogger(__name__)
 

@@ -13,10 +13,10 @@ _TRAIN_GROUPS = {
     "features": "audiornn.features.config:FeaturesConfig",
     "augment": "audiornn.effects.config:AugmentConfig",
     "model": "audiornn.models.config:ModelConfig",
-    "optimizer": "audiornn.optimization:OptimizerConfig",
-    "schedule": "audiornn.optimization:ScheduleConfig",
-    "loader": "audiornn.data:LoaderConfig",
-    "trainer": "audiornn.trainer_config:TrainerConfig",
+    "optimizer": "audiornn.training.optimization:OptimizerConfig",
+    "schedule": "audiornn.training.optimization:ScheduleConfig",
+    "loader": "audiornn.training.data:LoaderConfig",
+    "trainer": "audiornn.training.trainer_config:TrainerConfig",
 }
 
 # Verbs that have the group `data`.

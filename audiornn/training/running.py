@@ -13,32 +13,32 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from audiornn.augment import Augmenter
 from audiornn.checkpoint import build_network, mean_of_weights, read_training_checkpoint, save_model
-from audiornn.data import overfitting_subset, training_share
 from audiornn.detection import CLIP_SECONDS
-from audiornn.distillation import Teacher, Teaching, find_teachers
 from audiornn.effects.noise import NoiseBank
 from audiornn.errors import ConfigError
 from audiornn.evaluation import SplitEvaluation, evaluate, save_evaluation
-from audiornn.fitting import calibrated, set_statistics
 from audiornn.inference import Classifier, load
 from audiornn.inference.engines import TORCH
 from audiornn.inference.torch_engine import TorchEngine
-from audiornn.initialising import frozen_parts, start_from
 from audiornn.inputs import with_sizes
 from audiornn.objectives import Objective
 from audiornn.objectives.checks import check_augment
 from audiornn.runs import RunFolder
 from audiornn.spec import ModelSpec, read_config
 from audiornn.store import Store
-from audiornn.train_config import TrainConfig
-from audiornn.trainer_config import PRECISIONS
+from audiornn.training.augment import Augmenter
+from audiornn.training.config import TrainConfig
+from audiornn.training.data import overfitting_subset, training_share
+from audiornn.training.distillation import Teacher, Teaching, find_teachers
+from audiornn.training.fitting import calibrated, set_statistics
+from audiornn.training.initialising import frozen_parts, start_from
+from audiornn.training.trainer_config import PRECISIONS
 
 if TYPE_CHECKING:
     from lightning.pytorch import Trainer
 
-    from audiornn.engine import ClassifierTraining, StoreLoaders
+    from audiornn.training.engine import ClassifierTraining, StoreLoaders
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ def take_part(config: TrainConfig, store: Store, *, run_dir: Path, resume: bool 
         run_dir: that of the first machine; only a run that is resumed must be there.
         resume: as on the first machine.
     """
-    from audiornn.engine import fit
+    from audiornn.training.engine import fit
 
     parts, checkpoint = _put_together(config, store, RunFolder(run_dir), resume=resume)
     module = _module(parts, checkpoint)
@@ -114,7 +114,7 @@ def take_part(config: TrainConfig, store: Store, *, run_dir: Path, resume: bool 
 
 def _put_together(config: TrainConfig, store: Store, run: RunFolder, *, resume: bool) -> tuple[_Parts, Path | None]:
     """What a run is made of, and the checkpoint that it goes on from."""
-    from audiornn.engine import StoreLoaders, build_trainer  # Lightning: not before it is needed
+    from audiornn.training.engine import StoreLoaders, build_trainer  # Lightning: not before it is needed
 
     for split in ("train", "validation"):
         store.rows_of(split)  # raises where there are none
@@ -187,7 +187,7 @@ def _module(parts: _Parts, checkpoint: Path | None) -> ClassifierTraining:
 
 
 def _train(parts: _Parts, run: RunFolder, checkpoint: Path | None) -> TrainResult:
-    from audiornn.engine import fit
+    from audiornn.training.engine import fit
 
     config, store, trainer = parts.config, parts.store, parts.trainer
     taught_by = parts.teacher_weights_sha256
@@ -274,7 +274,7 @@ def _check_resumable(path: Path, identity: dict[str, Any]) -> None:
 
 def build_module(config: TrainConfig, store: Store, objective: Objective, *, init: bool = True) -> ClassifierTraining:
     """Network, loss and augmentation for a store, initialised from the seed, and from ``config.init`` if ``init``."""
-    from audiornn.engine import ClassifierTraining
+    from audiornn.training.engine import ClassifierTraining
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)

@@ -9,7 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
-from audiornn.data import (
+from audiornn.errors import ConfigError, CorpusError
+from audiornn.objectives import Objective
+from audiornn.store import Store
+from audiornn.training.data import (
     Batch,
     BucketBatchSampler,
     LoaderConfig,
@@ -19,11 +22,8 @@ from audiornn.data import (
     training_batches,
     training_loader,
 )
-from audiornn.engine.steps import ClassifierTraining
-from audiornn.errors import ConfigError, CorpusError
-from audiornn.objectives import Objective
-from audiornn.resident import Batches, ResidentLoader, ResidentSplit, is_resident
-from audiornn.store import Store
+from audiornn.training.engine.steps import ClassifierTraining
+from audiornn.training.resident import Batches, ResidentLoader, ResidentSplit, is_resident
 
 _MOST_DRAWN_AT_ONCE = 100_000
 """Rows whose draws of an epoch are kept on a CPU, in some 30 MB."""

@@ -12,7 +12,6 @@ import torch
 from numpy.typing import NDArray
 
 from audiornn.calibration import fit_temperature
-from audiornn.data import Batch, LoaderConfig, StoreDataset, evaluation_loader
 from audiornn.evaluation import answer_logits
 from audiornn.features import FeatureExtractor, FeatureStatistics
 from audiornn.features.joining import SequenceInput
@@ -27,6 +26,7 @@ from audiornn.spec import ModelSpec
 from audiornn.store import Store
 from audiornn.store.computed import read_computed, write_computed
 from audiornn.tasks import CALIBRATED, NEXT_FRAME, TaskSpec
+from audiornn.training.data import Batch, LoaderConfig, StoreDataset, evaluation_loader
 
 _PROBED = 16
 

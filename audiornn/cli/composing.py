@@ -18,11 +18,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from audiornn.complaints import explain
-from audiornn.config import register
+from audiornn.cli.complaints import explain
+from audiornn.cli.help import conf_dir
+from audiornn.cli.overrides import listed_of, quoted, values_of
+from audiornn.cli.schemas import register
 from audiornn.errors import AudiornnError, ConfigError
-from audiornn.help import conf_dir
-from audiornn.overrides import listed_of, quoted, values_of
 from audiornn.runs import RUNS, RunFolder, resolve_resume
 
 _KINDS = ("data", "features", "model", "objective", "optimizer", "schedule")

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from importlib import import_module
 
 import audiornn
+from audiornn.cli.overrides import letters_as_text, names_as_text, quoted, with_home
 from audiornn.errors import AudiornnError, ConfigError, lacks_memory
-from audiornn.overrides import letters_as_text, names_as_text, quoted, with_home
 from audiornn.stopping import stoppable
 
 # `model` is a group of option files, in which Hydra would look the word up under every verb; where it names a trained
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(words: Sequence[str]) -> int:
-    from audiornn.help import overview, verb_help
+    from audiornn.cli.help import overview, verb_help
 
     if not words or words[0] in ("-h", "--help", "help"):
         sys.stdout.write(overview())
@@ -124,8 +124,8 @@ def run_verb(verb: str, words: Sequence[str]) -> int:
     Raises:
         ConfigError: an unknown verb, or words that Hydra or the schema refuses.
     """
-    from audiornn.help import VERBS, nearest
-    from audiornn.plain import plain_command
+    from audiornn.cli.help import VERBS, nearest
+    from audiornn.cli.plain import plain_command
 
     if verb not in VERBS:
         raise ConfigError(f"expected a verb out of {', '.join(VERBS)}, got {verb!r}{nearest(verb, VERBS)}")
@@ -138,7 +138,7 @@ def run_verb(verb: str, words: Sequence[str]) -> int:
     command = plain_command(verb, overrides)
     if command is not None:
         return int(import_module(f"audiornn.commands.{verb}").run(command))
-    from audiornn.composing import run_composed
+    from audiornn.cli.composing import run_composed
 
     return run_composed(verb, overrides)
 

@@ -23,8 +23,8 @@ from audiornn.manifest import SPLITS, check_utterances
 from audiornn.runs import RunFolder, write_json
 from audiornn.store import Progress, Store
 from audiornn.store.folds import decoded_corpus, store_of_fold
-from audiornn.train_config import TrainConfig
-from audiornn.training import evaluate_test, train
+from audiornn.training.config import TrainConfig
+from audiornn.training.running import evaluate_test, train
 
 logger = logging.getLogger(__name__)
 

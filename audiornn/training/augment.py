@@ -27,7 +27,7 @@ from audiornn.effects.unknown import KINDS as UNKNOWN_KINDS
 from audiornn.errors import ConfigError
 from audiornn.labels import SILENCE, UNKNOWN
 from audiornn.padding import Frames, absent_frames, zero_padding
-from audiornn.philox import uniform
+from audiornn.training.philox import uniform
 
 
 class Draw(IntEnum):

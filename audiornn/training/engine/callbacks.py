@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from audiornn.checkpoint import write_weights
-from audiornn.engine.steps import ClassifierTraining
 from audiornn.files.tables import write_rows
 from audiornn.runs import LOG_FORMAT, RunFolder
+from audiornn.training.engine.steps import ClassifierTraining
 
 logger = logging.getLogger(__name__)
 

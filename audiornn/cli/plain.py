@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
-from audiornn.help import conf_dir
-from audiornn.overrides import plain_value
+from audiornn.cli.help import conf_dir
+from audiornn.cli.overrides import plain_value
 
 _HEAD = """\
 defaults:

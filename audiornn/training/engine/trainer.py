@@ -22,7 +22,10 @@ from lightning.pytorch.profilers import AdvancedProfiler, Profiler, SimpleProfil
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from audiornn.engine.callbacks import (
+from audiornn.errors import ConfigError, lacks_memory
+from audiornn.runs import RunFolder
+from audiornn.stopping import stop_if_asked
+from audiornn.training.engine.callbacks import (
     AveragedWeights,
     EarlyStopping,
     HistoryTable,
@@ -30,12 +33,9 @@ from audiornn.engine.callbacks import (
     MovableCheckpoint,
     OtherProcess,
 )
-from audiornn.engine.loaders import StoreLoaders
-from audiornn.engine.steps import ClassifierTraining
-from audiornn.errors import ConfigError, lacks_memory
-from audiornn.runs import RunFolder
-from audiornn.stopping import stop_if_asked
-from audiornn.trainer_config import AUTO, PRECISIONS, TrainerConfig
+from audiornn.training.engine.loaders import StoreLoaders
+from audiornn.training.engine.steps import ClassifierTraining
+from audiornn.training.trainer_config import AUTO, PRECISIONS, TrainerConfig
 
 
 def build_trainer(
