@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -91,6 +92,14 @@ def test_imports_go_down_the_ladder(path):
     assert name in HEIGHT, "a new module needs its rung"
     for imported in imports_of(path) - {name}:
         assert HEIGHT[imported] < HEIGHT[name], f"{name} must not import {imported}"
+
+
+def test_page_of_the_architecture_names_every_module():
+    page = (PACKAGE.parent / "docs" / "architecture.md").read_text("utf-8")
+    table = page.partition("## Modules")[2].partition("## Where")[0]
+    told = [name for row in table.splitlines() for name in re.findall(r"`(\w+)`", row.partition(" | ")[0])]
+    there = {path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in MODULES}
+    assert sorted(told) == sorted(there)
 
 
 def modules_after(statement: str) -> set[str]:
