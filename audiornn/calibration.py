@@ -92,9 +92,9 @@ def choose_reject(
         task: ``multiclass`` or ``binary``.
         scores: its calibrated probabilities, ``(clips, labels)``.
         targets: classes ``(clips,)``; -1 where every answer is wrong, such as for noise.
-        rule: ``keep_right``: thresholds that this share of each class's right answers reach. ``accept_wrong``: the
-            lowest that at most this share of the wrong answers reach, of each class, or of all together where a class
-            has fewer than `MIN_REJECTED`.
+        rule: ``keep_right``: the highest thresholds that this share of each class's right answers is to reach, of clips
+            to come as of these. ``accept_wrong``: the lowest that at most this share of the wrong answers is to reach,
+            of each class, or of all together where a class has fewer than `MIN_REJECTED`.
         share: from 0 to 1.
         unknown: what is said instead; None = as the task has it.
     """
@@ -115,15 +115,16 @@ def choose_reject(
 
 
 def _threshold(right: NDArray[np.float64], wrong: NDArray[np.float64], rule: str, share: float) -> float:
+    """With one clip more in mind than there are: the next one is as likely to lie between any two of them, or outside,
+    so the share holds of clips to come, where that of these alone would be short of it (conformal prediction, Vovk et
+    al., 2005)."""
     if rule == KEEP_RIGHT:
-        if not len(right):
+        kept = math.ceil(share * (len(right) + 1) - 1e-9)
+        if kept > len(right):
             return 0.0
-        kept = math.ceil(share * len(right) - 1e-9)
         # As float32, as it is compared; downward, so that the answer itself reaches it.
         return float(np.sort(right)[::-1][kept - 1]) if kept else 1.0
-    if not len(wrong):
-        return 0.0
-    accepted = math.floor(share * len(wrong) + 1e-9)
+    accepted = max(0, math.floor(share * (len(wrong) + 1) + 1e-9) - 1)
     if accepted >= len(wrong):
         return 0.0
     above = np.nextafter(np.float32(np.sort(wrong)[::-1][accepted]), np.float32(2))

@@ -120,6 +120,23 @@ def test_reject_thresholds_reach_their_goal_for_every_class(rng, share):
         assert share - 2 / len(accepted) < accepted.mean() <= share
 
 
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_reject_thresholds_reach_their_goal_on_clips_to_come(rng, share):
+    """On average, though they are chosen on few."""
+    kept, accepted = [], []
+    for _ in range(400):
+        chosen, later = (
+            np.stack([scores, 1 - scores, 0 * scores], axis=1).astype(np.float32)
+            for scores in rng.uniform(0.5, 1, size=(2, 20))
+        )
+        right = choose_reject(WORDS, chosen, np.zeros(20, np.int64), rule="keep_right", share=share)
+        wrong = choose_reject(WORDS, chosen, np.ones(20, np.int64), rule="accept_wrong", share=share)
+        kept.append(1 - right.rejects(later).mean())
+        accepted.append(1 - wrong.rejects(later).mean())
+    assert share - 0.01 < np.mean(kept) < share + 0.06
+    assert share - 0.06 < np.mean(accepted) < share + 0.01
+
+
 def test_class_with_few_wrong_answers_takes_the_threshold_of_all():
     scores = np.float32([[0.9, 0.1, 0]] * 20 + [[0.2, 0.8, 0]] * 2 + [[0.4, 0.6, 0]])
     targets = np.array([1] * 20 + [0, 0, 1])
