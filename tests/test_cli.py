@@ -156,10 +156,13 @@ def test_prepare_prints_what_is_there_and_returns_at_once_the_second_time(workpl
 
 @pytest.mark.slow
 def test_multirun_trains_every_combination_in_a_folder_of_its_own(workplace):
-    words = [*TINY_OVERRIDES, "trainer.max_epochs=1", "name=sweep"]
-    succeed("train", "-m", "seed=0,1", "data=folder", "data.path=clips", *words, cwd=workplace)
+    """And tells Hydra the validation figure of each, which is what its sweepers search by."""
+    words = [*TINY_OVERRIDES, "trainer.max_epochs=1", "name=sweep", "+hydra.callbacks.told._target_=sweeping.Told"]
+    text = succeed("train", "-m", "seed=0,1", "data=folder", "data.path=clips", *words, cwd=workplace)
     models = list(workplace.glob("runs/sweep/multirun_*/*/model/config.json"))
     assert sorted(json.loads(path.read_text())["training"]["seed"] for path in models) == [0, 1]
+    told = [float(line) for line in (workplace / "told.txt").read_text().splitlines()]
+    assert [f"validation: accuracy {100 * value:.1f} %" in text for value in told] == [True, True]
 
 
 @pytest.mark.parametrize(
