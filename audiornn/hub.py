@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from audiornn.errors import ConfigError, ModelError
+from audiornn.places import is_folder, is_there
 from audiornn.runs import CONFIG_FILE, ONNX_FILE, resolve_model
 from audiornn.spec import CARD_FILE, WEIGHTS_FILE, read_spec
 
@@ -27,7 +28,7 @@ def is_hub_name(text: str) -> bool:
     >>> [is_hub_name(text) for text in ("ann/words", "ann/words@v1.0", "runs/demo/model", "words", "/ann/words")]
     [True, True, False, False, False]
     """
-    return _NAME.fullmatch(text) is not None and not Path(text).exists()
+    return _NAME.fullmatch(text) is not None and not is_there(text)
 
 
 def find_model(model: str, runs_dir: Path) -> Path:
@@ -51,7 +52,7 @@ def find_folder(model: str, runs_dir: Path, *, to_write: bool = False) -> Path:
     if to_write and is_hub_name(model):
         raise ModelError(_copy_first(model, model))
     path = find_model(model, runs_dir)
-    if not path.is_dir():
+    if not is_folder(path):
         raise ModelError(f"expected a model folder, got the file '{path}'; name the folder that it was exported from")
     if to_write and (cached := _CACHED.search(str(path.resolve()))):
         raise ModelError(_copy_first(str(path), cached["repository"].replace("--", "/", 1)))

@@ -17,6 +17,7 @@ from typing import Any
 import audiornn
 from audiornn.errors import ConfigError, ModelError
 from audiornn.files.atomic import write_text
+from audiornn.places import is_file, is_folder
 
 CONFIG_FILE = "config.json"
 """Of a model folder: all about it but its weights."""
@@ -233,12 +234,12 @@ def resolve_model(model: str, runs_dir: Path) -> Path:
                 return run.model
         raise ModelError(f"model=last: expected a finished run below '{runs_dir}', found none; train one first")
     path = Path(model)
-    if path.suffix == ONNX_SUFFIX and path.is_file():
+    if path.suffix == ONNX_SUFFIX and is_file(path):
         return path
-    if not path.is_dir():
+    if not is_folder(path):
         raise ModelError(f"expected a model folder, found none at '{model}'")
     run = RunFolder(path)
-    if run.state and run.model.is_dir():
+    if run.state and is_folder(run.model):
         return run.model
     if folds := sorted(path.glob("fold_*/model")):
         raise ModelError(

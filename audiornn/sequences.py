@@ -7,7 +7,6 @@ import re
 import warnings
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from tokenize import TokenError
 from typing import Any
 
@@ -17,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from audiornn.audio.finding import list_files, paths_below
 from audiornn.clock import Clock
 from audiornn.errors import AudioError
+from audiornn.places import is_file, is_folder, what_is_at
 
 FrameArray = NDArray[np.float32]
 """``(frames, features)``; a frame with a NaN is missing."""
@@ -70,8 +70,8 @@ def read_sequence(path: str | os.PathLike[str], *, start: int = 0, count: int | 
         AudioError: no such file, not a NumPy file, of another shape or type, no frame, or infinite values.
     """
     name = os.fspath(path)
-    if not Path(path).is_file():
-        raise AudioError(f"expected a sequence, got no file at {name!r}")
+    if not is_file(path):
+        raise AudioError(f"expected a sequence, got {what_is_at(path, absent='no file')} at {name!r}")
     try:
         with open(path, "rb") as file:
             if file.read(6) != b"\x93NUMPY":
@@ -148,7 +148,7 @@ def sequence_files(
         elif number == 0 and not reads_audio and path.lower().endswith(SEQUENCE_SUFFIX):
             found[name] = path
         else:
-            found[name] = beside if os.path.isfile(beside) else ""  # noqa: PTH113
+            found[name] = beside if is_file(beside) else ""
     return found
 
 
@@ -162,8 +162,8 @@ def find_sequences(folder: str | os.PathLike[str], companions: Collection[str] =
     Raises:
         AudioError: no such folder, or no sequence in it.
     """
-    if not Path(folder).is_dir():
-        raise AudioError(f"expected a folder, got {'a file' if Path(folder).exists() else 'nothing'} at '{folder}'")
+    if not is_folder(folder):
+        raise AudioError(f"expected a folder, got {what_is_at(folder)} at '{folder}'")
     names = list_sequences(folder, companions)
     if not names:
         raise AudioError(f"expected {SEQUENCE_SUFFIX} files below '{os.fspath(folder)}', found none")

@@ -23,6 +23,7 @@ from audiornn.features.config import FeaturesConfig
 from audiornn.files.atomic import write_text
 from audiornn.inputs import Inputs, StreamConfig
 from audiornn.models.config import ModelConfig
+from audiornn.places import is_file, is_folder
 from audiornn.runs import CONFIG_FILE
 from audiornn.tasks import TaskSpec
 
@@ -81,9 +82,9 @@ def read_config(folder: Path) -> dict[str, Any]:
         ModelError: no such folder or file, not JSON, or not a model of this package.
     """
     path = folder / CONFIG_FILE
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise ModelError(f"expected a model folder, found none at '{folder}'")
-    if not path.is_file():
+    if not is_file(path):
         raise ModelError(f"expected {CONFIG_FILE} in the model folder '{folder}', found none")
     if path.stat().st_size > MAX_CONFIG_BYTES:
         raise ModelError(f"expected at most {MAX_CONFIG_BYTES} bytes, got {path.stat().st_size} in '{path}'")

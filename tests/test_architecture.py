@@ -21,7 +21,7 @@ from audiornn.tasks import multiclass_task
 PACKAGE = Path(audiornn.__file__).parent
 
 RUNGS = (
-    {"errors", "labels", "card", "clock", "collector", "machine", "progress", "stopping"},
+    {"errors", "labels", "card", "clock", "collector", "machine", "places", "progress", "stopping"},
     {"padding", "replicas", "workers"},
     {"effects"},
     {"audio", "files"},

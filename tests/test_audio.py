@@ -232,6 +232,8 @@ def test_missing_file_and_folder_are_refused(tmp_path: Path) -> None:
         read_audio(tmp_path / "nothing.wav", sample_rate=16_000)
     with pytest.raises(AudioError, match="a folder"):
         read_audio(tmp_path, sample_rate=16_000)
+    with pytest.raises(AudioError, match="File name too long"):
+        read_audio("a" * 300, sample_rate=16_000)
 
 
 def test_header_without_samples_is_refused(tmp_path: Path) -> None:

@@ -384,6 +384,31 @@ def test_bad_command_is_refused_in_a_line(tmp_path, words, says):
     assert list(tmp_path.iterdir()) == []
 
 
+LONG = "a" * 300
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("predict", f"model={LONG}", "input=a.wav"),
+        ("detect", f"model={LONG}.onnx", "input=a.wav"),
+        ("explain", "model=last", f"input={LONG}.wav"),
+        ("doctor", "data=folder", f"data.path={LONG}"),
+        ("doctor", "data=manifest", f"data.path={LONG}.csv"),
+        ("doctor", "data=esc50", f"data.path={LONG}"),
+        ("split", "data=demo", f"output={LONG}.csv"),
+        ("store", "verify", f"data_dir={LONG}"),
+        ("store", "verify", f"store={LONG}"),
+        ("train", "data=demo", f"run_dir={LONG}"),
+        ("report", LONG),
+        ("compare", LONG, LONG),
+    ],
+    ids=lambda words: "_".join(word.partition("=")[0].replace(LONG, "LONG") for word in words),
+)
+def test_name_that_the_system_does_not_look_up_is_refused_in_a_line(tmp_path, words):
+    assert_refused(*words, cwd=tmp_path, says="aaa")
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

@@ -13,7 +13,6 @@ import soxr
 from numpy.typing import NDArray
 
 from audiornn.audio.containers import Pcm16Layout, check_whole
-from audiornn.audio.finding import AnyPath
 from audiornn.audio.reading import (
     check_is_file,
     check_rates,
@@ -26,6 +25,7 @@ from audiornn.audio.reading import (
 )
 from audiornn.audio.recording import NO_GAPS, Gaps, Recording, filled, to_int16
 from audiornn.errors import AudioError
+from audiornn.places import AnyPath
 
 BLOCK_SAMPLES = 1 << 18
 """Samples of a channel that are decoded at a time: 16 s at 16 kHz."""

@@ -7,8 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from audiornn.errors import AudioError
-
-AnyPath = str | os.PathLike[str]
+from audiornn.places import AnyPath, is_folder, what_is_at
 
 AUDIO_SUFFIXES = frozenset(
     {".wav", ".wave", ".w64", ".rf64", ".flac", ".ogg", ".oga", ".opus", ".mp3"}
@@ -32,10 +31,8 @@ def find_audio(folder: AnyPath) -> list[str]:
     Raises:
         AudioError: no such folder, one that can't be read, or no audio in it.
     """
-    if not Path(folder).is_dir():
-        raise AudioError(
-            f"expected a folder, got {'a file' if Path(folder).exists() else 'nothing'} at {str(folder)!r}"
-        )
+    if not is_folder(folder):
+        raise AudioError(f"expected a folder, got {what_is_at(folder)} at {str(folder)!r}")
     names = list_files(folder, AUDIO_SUFFIXES)
     if not names:
         raise AudioError(f"expected audio files below '{os.fspath(folder)}', found none")

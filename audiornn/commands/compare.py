@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from audiornn.errors import ConfigError
 from audiornn.manifest import check_split
+from audiornn.places import is_file, is_folder
 from audiornn.runs import RunFolder
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def evaluation_folder(path: Path, split: str, task: str | None) -> Path:
     from audiornn.evaluation.saving import METRICS
 
     run = RunFolder(path)
-    if not (run.model.is_dir() or run.report.is_dir()):
+    if not (is_folder(run.model) or is_folder(run.report)):
         found = [path]
     elif split == "validation":
         found = [run.report]
@@ -96,8 +97,8 @@ def evaluation_folder(path: Path, split: str, task: str | None) -> Path:
     if len(found) > 1:
         names = ", ".join(str(each) for each in found)
         raise ConfigError(f"expected one evaluation on {split} in '{path}', found {names}; name one of them")
-    for folder in found:
-        if (folder / (task or "") / METRICS).is_file():
+    for folder in filter(is_folder, found):
+        if is_file(folder / (task or "") / METRICS):
             return folder / (task or "")
         if tasks := sorted(each.parent.name for each in folder.glob(f"*/{METRICS}")):
             raise ConfigError(

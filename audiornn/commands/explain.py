@@ -7,6 +7,7 @@ from pathlib import Path
 
 from audiornn.commands.running import EngineOptions
 from audiornn.errors import ConfigError
+from audiornn.places import is_file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +39,7 @@ def run(command: ExplainCommand) -> int:
     if command.picture is not None:
         checked_suffix(command.picture, (".png",))
         check_writable(Path(command.picture))
-    if not Path(command.input).is_file():
+    if not is_file(command.input):
         raise ConfigError(f"input: expected one audio file, got {command.input!r}")
     folder = find_model(command.model_path, Path(command.runs_dir))
 

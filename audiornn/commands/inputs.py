@@ -16,6 +16,7 @@ from audiornn.errors import AudioError, ConfigError
 from audiornn.features.config import NONE
 from audiornn.hub import find_model
 from audiornn.inputs import SEQUENCE
+from audiornn.places import is_folder, is_there
 from audiornn.runs import CONFIG_FILE
 from audiornn.sequences import SEQUENCE_SUFFIX, find_sequences, list_sequences, without_companions
 
@@ -120,10 +121,10 @@ def expand_inputs(inputs: Any, kind: Kind | None = None) -> list[str]:
 
 def _expand(name: str, kind: Kind) -> list[str]:
     path = Path(name)
-    if path.is_dir():
+    if is_folder(path):
         return find_sequences(path, kind.companions) if kind.sequences else find_audio(path)
-    if path.exists() or not glob.has_magic(name):
-        if not path.exists() and not path.suffix:
+    if is_there(path) or not glob.has_magic(name):
+        if not is_there(path) and not path.suffix:
             raise AudioError(f"expected a file, a folder or a glob, found nothing at '{name}'")
         return [name]
     matches: list[str] = []
@@ -131,7 +132,7 @@ def _expand(name: str, kind: Kind) -> list[str]:
     if not kind.sequences:  # what lies beside the audio
         found = [match for match in found if not match.lower().endswith(SEQUENCE_SUFFIX)]
     for match in without_companions(found, kind.companions):
-        if Path(match).is_dir():  # one of several: without such files it is passed over
+        if is_folder(match):  # one of several: without such files it is passed over
             inside = list_sequences(match, kind.companions) if kind.sequences else list_files(match, AUDIO_SUFFIXES)
             matches += [str(Path(match, name)) for name in inside]
         else:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from audiornn.errors import ConfigError
+from audiornn.places import is_folder
 from audiornn.runs import LAST, RunFolder, find_runs
 
 _NEXT = {
@@ -67,7 +68,7 @@ def _folder(name: str, runs_dir: Path) -> Path:
             return runs[0].path
         raise ConfigError(f"report last: expected a run below '{runs_dir}', found none")
     path = Path(name)
-    if not path.is_dir():
+    if not is_folder(path):
         raise ConfigError(f"expected a run folder, found none at '{name}'")
     return path
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from audiornn.cli.help import nearest
 from audiornn.errors import ConfigError, CorpusError
+from audiornn.places import is_folder, what_is_at
 
 if TYPE_CHECKING:
     from audiornn.store.keeping import Damage, KeptStore
@@ -47,8 +48,8 @@ class StoreCommand:
 def run(command: StoreCommand) -> int:
     """Carry out the action; 1 where `verify` finds damage."""
     data_dir = Path(command.data_dir)
-    if command.action != "list" and command.store is None and not data_dir.is_dir():
-        raise CorpusError(f"expected a data folder, got nothing at {str(data_dir)!r}; set data_dir")
+    if command.action != "list" and command.store is None and not is_folder(data_dir):
+        raise CorpusError(f"expected a data folder, got {what_is_at(data_dir)} at {str(data_dir)!r}; set data_dir")
     if command.action == "verify":
         return _verify(data_dir, command.store)
     if command.action == "remove":
@@ -63,7 +64,7 @@ def _list(data_dir: Path) -> int:
     kept = list_stores(data_dir)
     print_table(f"prepared corpora in {data_dir}", [_row(store) for store in kept])
     if not kept:
-        why = "`audiornn prepare` and `train` make them" if data_dir.is_dir() else "there is no such folder"
+        why = "`audiornn prepare` and `train` make them" if is_folder(data_dir) else "there is no such folder"
         print_lines([f"no prepared corpora in '{data_dir}': {why}"])
         return 0
     archives = [store for store in kept if store.state == ARCHIVE]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from audiornn.errors import CorpusError
 from audiornn.manifest import Utterance
+from audiornn.places import is_folder, what_is_at
 from audiornn.progress import Progress, ProgressOf
 
 if TYPE_CHECKING:
@@ -109,8 +110,8 @@ def corpus_folder(path: str) -> Path:
     Raises:
         CorpusError: no such folder.
     """
-    if not Path(path).is_dir():
-        raise CorpusError(f"expected a corpus folder, got nothing at {str(Path(path))!r}")
+    if not is_folder(path):
+        raise CorpusError(f"expected a corpus folder, got {what_is_at(path)} at {str(Path(path))!r}")
     return Path(path).absolute()
 
 

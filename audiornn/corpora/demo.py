@@ -24,6 +24,7 @@ from audiornn.errors import ConfigError, CorpusError
 from audiornn.files.unfinished import remove_abandoned, unfinished_folder
 from audiornn.labels import UNKNOWN
 from audiornn.manifest import NOISE, SPLITS, Utterance, read_manifest
+from audiornn.places import is_there
 from audiornn.progress import Progress
 from audiornn.workers import available_cores
 
@@ -119,7 +120,7 @@ class DemoCorpus(Corpus):
         folder = data_dir / self.folder_name
         if self._is_made(folder):
             return
-        if folder.exists() and not _read_marker(folder):
+        if is_there(folder) and not _read_marker(folder):
             raise CorpusError(
                 f"expected a finished demo corpus or none, got a folder without {_MARKER} at '{folder}': move it away"
             )

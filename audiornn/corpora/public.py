@@ -13,6 +13,7 @@ from audiornn.corpora.corpus import Corpus
 from audiornn.downloads import Archive, Installed, install, read_installed
 from audiornn.errors import ConfigError, CorpusError
 from audiornn.manifest import SPLITS, Utterance
+from audiornn.places import is_folder
 from audiornn.progress import ProgressOf
 from audiornn.splits import split_of_fold
 
@@ -34,7 +35,7 @@ class Copy:
     def find(self, data_dir: Path) -> Path | None:
         """Where it is; None if it is not there."""
         candidates = [Path(self.path)] if self.path is not None else [data_dir / name for name in self.folders]
-        return next((folder.absolute() for folder in candidates if folder.is_dir()), None)
+        return next((folder.absolute() for folder in candidates if is_folder(folder)), None)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,6 @@ import hashlib
 import math
 from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +17,7 @@ from audiornn.doctor.alignment import COMPARED_SECONDS, compute_coherence
 from audiornn.doctor.fingerprint import FINGERPRINT_RATE, FINGERPRINT_SIZE, Fingerprint, compute_fingerprint
 from audiornn.errors import AudioError
 from audiornn.manifest import Utterance
+from audiornn.places import is_file
 from audiornn.store.decoding import Segment
 from audiornn.workers import map_in_processes
 
@@ -108,7 +108,7 @@ def _examine_chunk(segments: list[Segment]) -> Chunk:
 
 
 def _problem(path: str, reason: str) -> str:
-    if not Path(path).is_file():
+    if not is_file(path):
         return MISSING
     if "at least 1 sample" in reason:
         return EMPTY

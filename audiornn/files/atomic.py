@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from audiornn.errors import ConfigError
+from audiornn.places import FILE, FOLDER, NOTHING, OTHER, is_folder, is_there, what_is_at
 
 try:
     import fcntl
@@ -194,10 +195,14 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         ConfigError: it is a folder, or the nearest folder that exists can't be written.
     """
     target = Path(os.path.realpath(path))
-    if target.is_dir():
+    found = what_is_at(target)
+    if found == FOLDER:
         raise ConfigError(f"expected to write '{path}', got: Is a directory; name a file")
-    parent = next(folder for folder in target.parents if folder.exists())
-    if not parent.is_dir():
+    if found not in (FILE, OTHER, NOTHING):
+        raise ConfigError(f"expected to write '{path}', got: {found}; name another place")
+    # The last is that of a drive, which need not be there.
+    parent = next(folder for folder in target.parents if is_there(folder) or folder == target.parents[-1])
+    if not is_folder(parent):
         raise ConfigError(f"expected to write '{path}', got: '{parent}' is not a directory; name another place")
     if not os.access(parent, os.W_OK | os.X_OK):
         raise ConfigError(

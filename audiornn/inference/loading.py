@@ -14,6 +14,7 @@ from audiornn.inference.classifier import Classifier
 from audiornn.inference.engines import ENGINES, ONNX, TORCH
 from audiornn.inference.onnx_engine import OnnxEngine, open_session
 from audiornn.inference.reading import AudioPath
+from audiornn.places import is_folder
 from audiornn.runs import ONNX_FILE, ONNX_SUFFIX, RUNS
 from audiornn.spec import ModelSpec, read_spec
 
@@ -36,7 +37,7 @@ def load(path: AudioPath, *, device: str | None = None, engine: str | None = Non
     if engine not in (None, *ENGINES):
         raise ConfigError(f"engine must be one of {', '.join(ENGINES)}, got {engine!r}")
     path = os.fspath(path)
-    if path.endswith(ONNX_SUFFIX) and not Path(path).is_dir():
+    if path.endswith(ONNX_SUFFIX) and not is_folder(path):
         if engine == TORCH:
             raise ConfigError(f"expected a model folder for engine=torch, got the file '{path}'")
         return _from_file(Path(path), device)

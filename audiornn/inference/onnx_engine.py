@@ -15,6 +15,7 @@ import numpy as np
 
 from audiornn.errors import ConfigError, ModelError
 from audiornn.inference.engines import ONNX, Answer, Attention, Floats, StreamingForm, pad_streams
+from audiornn.places import is_file
 from audiornn.sequences import Signals, pad_rows
 from audiornn.spec import MAX_CONFIG_BYTES, ModelSpec, check_document, parse_spec
 from audiornn.workers import available_cores
@@ -151,7 +152,7 @@ def open_session(path: Path, *, num_threads: int | None = None) -> tuple[onnxrun
         ConfigError: onnxruntime is not installed.
         ModelError: no such file, a damaged one, or one of another program.
     """
-    if not path.is_file():
+    if not is_file(path):
         raise ModelError(f"expected an ONNX file, found none at '{path}'")
     try:
         session = session_of(path, num_threads=num_threads)

@@ -19,6 +19,7 @@ from audiornn.manifest.cells import read_gaps, read_seconds, read_text
 from audiornn.manifest.columns import ManifestColumns, missing_column
 from audiornn.manifest.lines import read_csv, read_jsonl, separator_character
 from audiornn.manifest.utterances import NOISE, SPLITS, Utterance
+from audiornn.places import is_file, is_folder, what_is_at
 
 MAX_ROWS = 5_000_000
 """Of a manifest: some 3 GB of memory; what lists more is noticed before memory runs out."""
@@ -108,12 +109,12 @@ def write_manifest(path: str | os.PathLike[str], utterances: Sequence[Utterance]
 
 def _read(path: Path, parser: _RowParser, separator: str | None, encoding: str) -> Iterator[Utterance]:
     suffix = path.suffix.lower()
-    if path.is_dir():
+    if is_folder(path):
         raise CorpusError(f"expected a manifest, got a folder at {str(path)!r}; for a folder of clips, data=folder")
     if suffix not in MANIFEST_SUFFIXES:
         raise CorpusError(f"expected a manifest that ends in .csv, .tsv or .jsonl, got {str(path)!r}")
-    if not path.is_file():
-        raise CorpusError(f"expected a manifest, got no file at {str(path)!r}")
+    if not is_file(path):
+        raise CorpusError(f"expected a manifest, got {what_is_at(path, absent='no file')} at {str(path)!r}")
     if suffix != ".jsonl":
         character = _SEPARATORS[suffix] if separator is None else separator_character(separator)
         return _read_table(path, parser, character, encoding)

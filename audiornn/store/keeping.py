@@ -18,6 +18,7 @@ from audiornn.corpora.folder.roots import ARCHIVE_MARKER, ARCHIVES_FOLDER
 from audiornn.errors import ConfigError, CorpusError
 from audiornn.files.in_use import unless_in_use
 from audiornn.files.unfinished import is_abandoned, list_unfinished, remove_abandoned
+from audiornn.places import is_folder
 from audiornn.progress import Progress
 from audiornn.store.building import STORES_FOLDER
 from audiornn.store.files import (
@@ -82,7 +83,7 @@ def list_stores(data_dir: Path) -> list[KeptStore]:
 
 
 def _list(root: Path, describe: Callable[[Path], KeptStore]) -> list[KeptStore]:
-    if not root.is_dir():
+    if not is_folder(root):
         return []
     unfinished = set(list_unfinished(root))
     whole = {path for path in root.iterdir() if _STORE_NAME.search(path.name) and path.is_dir()}
@@ -96,7 +97,7 @@ def find_store(data_dir: Path, store: Path) -> Path:
         CorpusError: neither is a folder.
     """
     for folder in (store, data_dir / STORES_FOLDER / store, data_dir / ARCHIVES_FOLDER / store):
-        if folder.is_dir():
+        if is_folder(folder):
             return folder
     raise CorpusError(f"expected a prepared corpus, got nothing at {str(store)!r}; see `audiornn store list`")
 

@@ -16,6 +16,7 @@ from audiornn.corpora.corpus import corpus_folder
 from audiornn.errors import ConfigError, CorpusError
 from audiornn.files.atomic import write_text
 from audiornn.files.unfinished import remove_abandoned, unfinished_folder
+from audiornn.places import is_file
 from audiornn.progress import Progress
 
 ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
@@ -84,7 +85,7 @@ def unpack_archives(paths: Sequence[str], data_dir: Path, progress: Progress | N
 
 def is_archive(path: str) -> bool:
     """Whether a path is a file that ends as an archive does."""
-    return path.lower().endswith(ARCHIVE_SUFFIXES) and Path(path).is_file()
+    return path.lower().endswith(ARCHIVE_SUFFIXES) and is_file(path)
 
 
 def _folder(path: str, data_dir: Path) -> Path:
@@ -95,7 +96,7 @@ def _folder(path: str, data_dir: Path) -> Path:
                 f"expected {path!r} unpacked below {str(data_dir)!r}, got nothing; `audiornn prepare` unpacks it"
             )
         return unpacked
-    if Path(path).is_file():
+    if is_file(path):
         remedy = "; a list of files is data=manifest" if path.lower().endswith((".csv", ".jsonl")) else ""
         raise CorpusError(
             f"expected a folder or an archive ({', '.join(ARCHIVE_SUFFIXES)}), got a file at {path!r}{remedy}"
