@@ -335,6 +335,28 @@ def test_flac_header_that_lies_about_its_length_costs_no_memory(tmp_path: Path) 
         read_audio(path, sample_rate=16_000)
 
 
+def test_ogg_page_that_lies_about_its_length_costs_no_memory(tmp_path: Path) -> None:
+    path = write(tmp_path, "ogg", noise(16_000))
+    content = bytearray(path.read_bytes())
+    last = content.rfind(b"OggS")
+    content[last + 6 : last + 14] = (1 << 44).to_bytes(8, "little")
+    content[last + 22 : last + 26] = bytes(4)
+    content[last + 22 : last + 26] = ogg_checksum(content[last:]).to_bytes(4, "little")
+    path.write_bytes(content)
+    with pytest.raises(AudioError, match="truncated"):
+        read_audio(path, sample_rate=16_000)
+
+
+def ogg_checksum(page: bytes) -> int:
+    """CRC-32 of a page, as RFC 3533 has it."""
+    checksum = 0
+    for byte in page:
+        checksum ^= byte << 24
+        for _ in range(8):
+            checksum = (checksum << 1 ^ (0x04C11DB7 if checksum >> 31 else 0)) & 0xFFFF_FFFF
+    return checksum
+
+
 @pytest.mark.parametrize("mode", ["CONSTANT", "VARIABLE"])
 def test_mp3_without_a_length_header_is_whole_or_refused(mode: str, tmp_path: Path) -> None:
     path = tmp_path / "clip.mp3"

@@ -57,7 +57,7 @@ def read_blocks(path: AnyPath, *, sample_rate: int, block_samples: int = BLOCK_S
             if layout is not None:
                 rate, blocks = layout.sample_rate, _pcm16_blocks(file, layout, block_samples)
             else:
-                sound = opened.enter_context(open_sound(path, _ForwardFile))
+                sound = opened.enter_context(open_sound(path))
                 rate, blocks = sound.samplerate, _decoded_blocks(sound, sample_type(path, sound), block_samples)
             yield from _converted(blocks, _Converter(rate, sample_rate))
             _check_size(size, os.fstat(file.fileno()).st_size)
@@ -83,18 +83,6 @@ def _converted(blocks: Iterator[NDArray[Any]], converter: _Converter) -> Iterato
     if failure is not None:
         raise failure
     converter.check_heard()
-
-
-class _ForwardFile(soundfile.SoundFile):  # type: ignore[misc]  # soundfile has no types
-    """Read from its beginning to its end, and never sought.
-
-    soundfile seeks after every read of a file in which it can, which costs an MP3 decoder the bits that frames borrow
-    from earlier ones. test_blocks_are_the_whole.
-    """
-
-    def seekable(self) -> bool:
-        """It is not, so that soundfile leaves it alone."""
-        return False
 
 
 class _Converter:
