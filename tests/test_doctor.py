@@ -23,6 +23,7 @@ from audiornn.corpora.manifest_file import ManifestCorpus
 from audiornn.doctor import Diagnosis, Evidence, Examined, Finding, examine, save_diagnosis
 from audiornn.doctor.alignment import LEAST_COHERENCE, compute_coherence
 from audiornn.doctor.duplicates import find_overlaps
+from audiornn.doctor.examining import examine_clips
 from audiornn.doctor.findings import find_all
 from audiornn.doctor.fingerprint import FINGERPRINT_RATE, compute_fingerprint, find_candidates
 from audiornn.doctor.names import find_in_names, spelling_key
@@ -423,6 +424,21 @@ def test_clips_with_nothing_to_go_by_have_no_fingerprint():
 @pytest.fixture(scope="module")
 def written(ill, tmp_path_factory) -> dict[str, Path]:
     return save_diagnosis(ill[1], tmp_path_factory.mktemp("out") / "doctor")
+
+
+@pytest.mark.parametrize(("rate", "num_samples"), [(50, 3_000), (1_000_000, 3_000), (48_000, 2)])
+def test_clip_that_has_no_fingerprint_is_read_as_prepare_reads_it(rate, num_samples, tmp_path):
+    soundfile.write(tmp_path / "a.wav", noise(num_samples), rate, subtype="PCM_16")
+    (chunk,) = examine_clips([Segment(str(tmp_path / "a.wav"), 0.0, None)], 0)
+    assert chunk.clips[0].usable and chunk.clips[0].seconds == num_samples / rate and not chunk.fingerprints.any()
+
+
+def test_level_beside_a_large_offset_is_that_of_the_difference(tmp_path):
+    samples = np.full(20_000_000, 32_767, dtype=np.int16)
+    samples[5] -= 1
+    soundfile.write(tmp_path / "a.wav", samples, 1_000_000, subtype="PCM_16")
+    (chunk,) = examine_clips([Segment(str(tmp_path / "a.wav"), 0.0, None)], 0)
+    assert chunk.clips[0].level_db == pytest.approx(10 * np.log10(1 / samples.size) - 20 * np.log10(32_768), abs=1e-6)
 
 
 def test_page_tells_every_finding_and_plays_clips(ill, written):

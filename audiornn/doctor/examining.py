@@ -28,6 +28,7 @@ _CHUNK_CLIPS = 64
 _CHUNK_PAIRS = 64
 _SILENCE_DB = 40.0  # under the loudest 10 ms of the clip
 _NO_FAULTS = Faults(0, 0.0, 0, 0)
+_NO_FINGERPRINT: Fingerprint = np.zeros(FINGERPRINT_SIZE, dtype=np.float16)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,8 +125,6 @@ def _examine(segment: Segment) -> tuple[Examined, Fingerprint]:
     recording = _read(segment, info.sample_rate)
     heard = recording.heard
     silent = is_silent(heard)
-    mean = float(heard.mean(dtype=np.float64))
-    level = math.sqrt(max(0.0, float(_energies(heard[None])[0]) / heard.size - mean**2)) / FULL_SCALE
     before, after = _silence(recording.samples, info.sample_rate)
     clip = Examined(
         sample_rate=info.sample_rate,
@@ -133,17 +132,30 @@ def _examine(segment: Segment) -> tuple[Examined, Fingerprint]:
         encoding=info.subtype,
         seconds=recording.samples.size / info.sample_rate,
         peak=max(abs(int(heard.max())), abs(int(heard.min()))) / FULL_SCALE,
-        level_db=None if silent else 20 * math.log10(level),
+        level_db=None if silent else _level_db(heard),
         silent=silent,
         silence_before=before,
         silence_after=after,
         faults=find_faults(recording),
         digest=_digest(recording, info.sample_rate),
     )
-    if silent:
-        return clip, np.zeros(FINGERPRINT_SIZE, dtype=np.float16)
-    beginning = from_int16(recording.samples[: round(COMPARED_SECONDS * info.sample_rate)])
-    return clip, compute_fingerprint(resample(beginning, info.sample_rate, FINGERPRINT_RATE))
+    return clip, _NO_FINGERPRINT if silent else _fingerprint(recording, info.sample_rate)
+
+
+def _fingerprint(recording: Recording, sample_rate: int) -> Fingerprint:
+    """Of its beginning; none of what can't be resampled: so few samples, or of so slow a clock."""
+    beginning = from_int16(recording.samples[: round(COMPARED_SECONDS * sample_rate)])
+    try:
+        return compute_fingerprint(resample(beginning, sample_rate, FINGERPRINT_RATE))
+    except AudioError:
+        return _NO_FINGERPRINT
+
+
+def _level_db(samples: NDArray[np.int16]) -> float:
+    """Mean level against a full-scale square wave, without the offset, of samples that are not all equal."""
+    # In whole numbers: beside a large offset, floats leave nothing of a small difference.
+    variance = samples.size * int(_energies(samples[None])[0]) - int(samples.sum(dtype=np.int64)) ** 2
+    return 10 * math.log10(variance) - 20 * math.log10(samples.size * FULL_SCALE)
 
 
 def _read(segment: Segment, sample_rate: int) -> Recording:
