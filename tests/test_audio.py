@@ -122,6 +122,16 @@ def test_arrays_take_the_same_path_as_files(kind: str, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_many_channels_are_averaged_alike_however_they_lie_in_memory(order: str, tmp_path: Path) -> None:
+    samples = np.random.default_rng(0).uniform(-0.9, 0.9, (48_000, 16)).astype(np.float32)
+    path = write(tmp_path, "wav-float", samples)
+    array = np.array(samples.T, order=order)
+    np.testing.assert_array_equal(
+        prepare_recording(array, 16_000, 16_000).samples, read_int16(path, sample_rate=16_000)
+    )
+
+
 def test_prepare_recording_scales_integers_by_their_range() -> None:
     expected = np.array([-1.0, 0.0, 0.5], np.float32)
     for dtype in (np.int16, np.int32):
@@ -287,7 +297,10 @@ def test_segment_is_a_slice_of_the_whole(kind: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["wav", "flac"])
-@pytest.mark.parametrize(("start", "end"), [(0.0, 1.1), (1.0, None), (0.5, 0.5), (0.6, 0.5), (-0.1, 0.5), (2.0, 3.0)])
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [(0.0, 1.1), (1.0, None), (0.5, 0.5), (0.6, 0.5), (-0.1, 0.5), (2.0, 3.0), (0.0, np.inf), (np.nan, None)],
+)
 def test_segment_outside_the_file_is_refused(kind: str, start: float, end: float | None, tmp_path: Path) -> None:
     path = write(tmp_path, kind, noise(16_000))
     with pytest.raises(AudioError, match="inside 0 to 1 s"):

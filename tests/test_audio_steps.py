@@ -11,6 +11,7 @@ from signals import chirp, noise, silence, tone, write_wav
 
 from audiornn.audio import (
     AudioConfig,
+    Faults,
     Recording,
     find_faults,
     find_faults_of_each,
@@ -36,6 +37,10 @@ def test_clean_audio_has_no_fault():
     for waveform in (tone(440), chirp(100, 7_000), noise(16_000)):
         faults = find_faults(recorded(waveform))
         assert not faults.notable and faults.missing == 0
+
+
+def test_recording_of_no_sample_has_no_fault():
+    assert find_faults(recorded(silence(0))) == Faults(clipped=0, dc_offset=0.0, clicks=0, missing=0)
 
 
 def test_clipping_is_found_whatever_the_level_it_was_saved_at():

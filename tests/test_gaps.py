@@ -271,6 +271,14 @@ def test_nan_in_a_float_file_is_a_gap_and_so_is_one_of_several_channels(tmp_path
     assert prepare_recording(waveform.T, 16_000, 16_000).gaps.tolist() == [[100, 200]]
 
 
+@pytest.mark.parametrize("rate", [44_100.0, np.float64(44_100), np.int16(22_050), 44_100.5])
+def test_gaps_of_an_array_are_found_at_a_rate_of_any_kind_of_number(rate):
+    waveform = noise(44_100)
+    waveform[100:200] = np.nan
+    (gap,) = prepare_recording(waveform, rate, 16_000).gaps.tolist()
+    assert gap == [int(100 * 16_000 // float(rate)), -int(-200 * 16_000 // float(rate))]
+
+
 def test_gaps_that_leave_nothing_at_another_rate_are_refused():
     waveform = noise(480)
     waveform[1::6] = np.nan

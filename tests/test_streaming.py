@@ -557,7 +557,7 @@ def test_impossible_rates_are_refused(rate):
 
 def test_whole_rate_may_be_a_float_or_of_numpy():
     """sounddevice tells rates as floats."""
-    for rate in (44_100.0, np.int64(44_100), np.float32(44_100)):
+    for rate in (44_100.0, np.int64(44_100), np.uint16(44_100), np.float32(44_100)):
         assert_as_offline(classifier_of(), signal(4_000, 44_100), [slice(None)], sample_rate=rate)
 
 

@@ -23,7 +23,7 @@ from audiornn.audio.reading import (
     sample_type,
     without_missing,
 )
-from audiornn.audio.recording import NO_GAPS, Gaps, Recording, filled, to_int16
+from audiornn.audio.recording import NO_GAPS, Gaps, Recording, filled, spans_at_rate, to_int16
 from audiornn.errors import AudioError
 from audiornn.places import AnyPath
 
@@ -106,9 +106,8 @@ class _Converter:
     def convert(self, samples: NDArray[Any]) -> Recording:
         """``(samples, channels)`` int16 or float32 -> what is known of it by now."""
         samples, gaps = without_missing(samples)
-        from_rate, to_rate = self._rates
-        for start, stop in (gaps + self._taken).tolist():
-            self._gaps.append((start * to_rate // from_rate, -(-stop * to_rate // from_rate)))
+        if len(gaps):
+            self._gaps += map(tuple, spans_at_rate(gaps + self._taken, *self._rates).tolist())
         self._taken += len(samples)
         if self._resampler is None:
             if samples.dtype == np.int16 and samples.shape[1] == 1:

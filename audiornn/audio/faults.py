@@ -151,6 +151,8 @@ def _measure_levels(samples: Samples) -> _Levels:
 
 
 def _stretches_at_limits(samples: Samples, levels: _Levels) -> Gaps:
+    if not samples.size:
+        return NO_GAPS
     found = []
     for extreme, extremes in ((max(levels.highest), levels.highest), (min(levels.lowest), levels.lowest)):
         if abs(extreme) < _CLIPPED_LEVEL:

@@ -103,7 +103,7 @@ def read_audio(
     return read_recording(path, sample_rate=sample_rate, start_seconds=start_seconds, end_seconds=end_seconds).waveform
 
 
-def prepare_recording(waveform: NDArray[Any], sample_rate: int, target_rate: int) -> Recording:
+def prepare_recording(waveform: NDArray[Any], sample_rate: float, target_rate: int) -> Recording:
     """The path of `read_recording` for samples in memory.
 
     Args:
@@ -112,7 +112,8 @@ def prepare_recording(waveform: NDArray[Any], sample_rate: int, target_rate: int
         sample_rate: rate of ``waveform``, Hz.
         target_rate: rate of the result, Hz.
     """
-    return _convert(as_columns(waveform), sample_rate, target_rate, ())
+    rate = float(sample_rate)  # a hundred times an int16 of NumPy is another number
+    return _convert(as_columns(waveform), int(rate) if rate.is_integer() else rate, target_rate, ())
 
 
 def as_columns(waveform: NDArray[Any]) -> NDArray[Any]:
@@ -138,7 +139,7 @@ def as_columns(waveform: NDArray[Any]) -> NDArray[Any]:
 
 
 def _convert(
-    samples: NDArray[Any], native_rate: int, sample_rate: int, gaps_seconds: Iterable[Sequence[float]]
+    samples: NDArray[Any], native_rate: float, sample_rate: int, gaps_seconds: Iterable[Sequence[float]]
 ) -> Recording:
     """``(samples, channels)`` int16 or float32 at ``native_rate`` to one channel at ``sample_rate``."""
     if samples.size == 0:
@@ -188,10 +189,14 @@ def mix_to_mono(samples: NDArray[Any]) -> Waveform:
             raise AudioError("expected finite samples, got infinity")
         if peak > _PEAK_LIMIT:
             raise AudioError(f"expected samples in [-1, 1], got a peak of {peak:g}")
-    return waveform[:, 0] if waveform.shape[1] == 1 else waveform.mean(axis=1, dtype=np.float32)
+    if waveform.shape[1] == 1:
+        return waveform[:, 0]
+    # Laid out otherwise, eight channels or more are added up in another order, and round otherwise.
+    mean: Waveform = np.ascontiguousarray(waveform).mean(axis=1, dtype=np.float32)
+    return mean
 
 
-def resample(waveform: Waveform, from_rate: int, to_rate: int) -> Waveform:
+def resample(waveform: Waveform, from_rate: float, to_rate: float) -> Waveform:
     """``(samples,)`` at another rate, soxr HQ; the same array where the rates are equal.
 
     Raises:
@@ -275,8 +280,8 @@ def _read_native(
 def _segment(
     path: AnyPath, start_seconds: float, end_seconds: float | None, num_samples: int, sample_rate: int
 ) -> tuple[int, int]:
-    start = round(start_seconds * sample_rate)
-    stop = num_samples if end_seconds is None else round(end_seconds * sample_rate)
+    bounds = start_seconds * sample_rate, num_samples if end_seconds is None else end_seconds * sample_rate
+    start, stop = (round(bound) if math.isfinite(bound) else -1 for bound in bounds)
     if start == 0 and end_seconds is None:
         return 0, num_samples
     if not 0 <= start < stop <= num_samples:

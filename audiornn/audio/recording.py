@@ -85,7 +85,7 @@ def runs(mask: NDArray[np.bool_]) -> Gaps:
     return np.concatenate([first, edges, last]).astype(np.int64).reshape(-1, 2)
 
 
-def gaps_at(gaps: Iterable[Sequence[float]], sample_rate: int, num_samples: int) -> Gaps:
+def gaps_at(gaps: Iterable[Sequence[float]], sample_rate: float, num_samples: int) -> Gaps:
     """Gaps in seconds as samples: every sample that a gap touches.
 
     Raises:
@@ -104,14 +104,17 @@ def gaps_at(gaps: Iterable[Sequence[float]], sample_rate: int, num_samples: int)
     return runs(mask)
 
 
-def gaps_at_rate(gaps: Gaps, from_rate: int, to_rate: int, num_samples: int) -> Gaps:
+def gaps_at_rate(gaps: Gaps, from_rate: float, to_rate: float, num_samples: int) -> Gaps:
     """Gaps at another rate: every new sample whose time lies in a gap or beside one."""
     if from_rate == to_rate or not len(gaps):
         return gaps
-    mask = np.zeros(num_samples, dtype=bool)
-    for start, stop in gaps.tolist():
-        mask[start * to_rate // from_rate : -(-stop * to_rate // from_rate)] = True
-    return runs(mask)
+    return runs(covered(spans_at_rate(gaps, from_rate, to_rate), num_samples))
+
+
+def spans_at_rate(gaps: Gaps, from_rate: float, to_rate: float) -> Gaps:
+    """`gaps_at_rate` one by one, which may touch or overlap then, of a recording of any length."""
+    spans = np.stack([gaps[:, 0] * to_rate // from_rate, -(-gaps[:, 1] * to_rate // from_rate)], axis=1)
+    return spans.astype(np.int64)
 
 
 def join_packets(packets: Sequence[NDArray[Any] | None], packet_samples: int) -> Waveform:

@@ -11,7 +11,7 @@ import soxr
 from numpy.typing import NDArray
 
 from audiornn.audio.reading import as_columns, mix_to_mono
-from audiornn.audio.recording import Waveform, from_int16, runs, to_int16
+from audiornn.audio.recording import Waveform, from_int16, runs, spans_at_rate, to_int16
 from audiornn.errors import AudioError
 from audiornn.streaming.saving import array_of
 
@@ -118,10 +118,7 @@ class _Resampler:
 
     def push(self, mono: Waveform, missing: NDArray[np.bool_] | None) -> Waveform:
         if missing is not None:
-            from_rate, to_rate = self._rates
-            gaps = runs(missing) + self._pushed
-            at_rate = np.stack([gaps[:, 0] * to_rate // from_rate, -(-gaps[:, 1] * to_rate // from_rate)], axis=1)
-            self._gaps = np.concatenate([self._gaps, at_rate])
+            self._gaps = np.concatenate([self._gaps, spans_at_rate(runs(missing) + self._pushed, *self._rates)])
         self._pushed += len(mono)
         self._tail = np.concatenate([self._tail, mono])
         self._cut_tail()

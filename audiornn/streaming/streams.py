@@ -231,7 +231,7 @@ def _checked_rate(given: float, model_rate: int) -> int:
     if not is_whole:
         raise ConfigError(f"expected a sample_rate in whole Hz, got {given!r}")
     try:
-        check_rates(given, model_rate)
+        check_rates(int(given), model_rate)
     except AudioError as error:
         raise ConfigError(f"sample_rate: {error}") from None
     return int(given)
