@@ -415,6 +415,14 @@ def test_event_is_certain_in_time(model, size):
         assert all(told <= event.start_seconds + 0.1 + events.delay_seconds for told, event in begun)
 
 
+@pytest.mark.parametrize("from_states", [False, True])
+def test_chunk_after_the_end_begins_another_stream(from_states):
+    events = EventStream(classifier_of(seed=4), DETECTION, from_states=from_states)
+    first = events_in(events, sound(2.5), 777)
+    assert first and events_in(events, sound(2.5), 777) == first
+    assert len(events.begun()) == 2 * len(first) and events.begun() == []
+
+
 def test_events_of_a_label_per_frame_are_its_stretches_of_frames():
     classifier = classifier_of(seed=4, tasks=(FRAME_TASK,))
     settings = DetectionSettings(smoothing_windows=1, minimum_seconds=0.0, threshold=0.5)

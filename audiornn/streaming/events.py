@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 from audiornn.audio import read_blocks
 from audiornn.detection import DetectionSettings, Event, detectable
@@ -22,6 +23,8 @@ _ROUNDING_SECONDS = 1e-3
 
 class EventStream:
     """The events in a stream: those that `audiornn.recordings.detect_events` finds in a file of the same samples.
+
+    After `finish` the next chunk begins another stream.
 
     >>> events = EventStream("runs/demo/2026-11-21_10-00-00/model", sample_rate=16_000)  # doctest: +SKIP
     >>> for chunk in chunks:  # doctest: +SKIP
@@ -63,16 +66,18 @@ class EventStream:
             hop_seconds=None if from_states else self.settings.hop_seconds,
             frames=has_frames,  # beside a task that is answered by windows they would move these
         )
-        self._task = task.name
+        self._task = task
+        self._begun: list[Event] = []
         rate = classifier.sample_rate
+        self._fresh_track: Callable[[], _FrameTrack | _WindowTrack]
         if has_frames or from_states:
             period = 1 / spec.frame_clock.frame_rate
-            self._track: _FrameTrack | _WindowTrack = _FrameTrack(period)
+            self._fresh_track = partial(_FrameTrack, period)
         else:
             assert self.settings.window_seconds is not None and self.settings.hop_seconds is not None
             size, hop = window_samples(spec.features, self.settings.window_seconds, self.settings.hop_seconds)
-            self._track, period = _WindowTrack(size, hop, rate), hop / rate
-        self._detector = EventDetector(task, self.settings)
+            self._fresh_track, period = partial(_WindowTrack, size, hop, rate), hop / rate
+        self._track, self._detector = self._fresh_track(), EventDetector(task, self.settings)
         agreeing = max(1, math.ceil((self.settings.minimum_seconds or 0) / period - 1e-6))
         self.delay_seconds = self.stream.delay_seconds + (self.settings.smoothing_windows // 2 + agreeing) * period
 
@@ -82,18 +87,22 @@ class EventStream:
         Raises:
             AudioError: a chunk that can't be used; it was not heard.
         """
-        return self._found(self._track.windows(self.stream.push(chunk).moments.get(self._task)))
+        return self._found(self._track.windows(self.stream.push(chunk).moments.get(self._task.name)))
 
     def finish(self) -> list[Event]:
-        """The events at the end of the stream, after which there is no more."""
+        """The events at the end of the stream."""
         last = self.stream.finish()
-        found = self._found(self._track.windows(last.moments.get(self._task)))
-        return found + self._found(self._track.rest(last.seconds)) + self._detector.finish()
+        found = self._found(self._track.windows(last.moments.get(self._task.name)))
+        found += self._found(self._track.rest(last.seconds)) + self._detector.finish()
+        self._begun += self._detector.begun()
+        self._track, self._detector = self._fresh_track(), EventDetector(self._task, self.settings)
+        return found
 
     def begun(self) -> list[Event]:
         """Events that have become certain since this was last asked, each once. Label and start are final; the end is
         as far as it was heard, and the probability the highest until then."""
-        return self._detector.begun()
+        told, self._begun = self._begun + self._detector.begun(), []
+        return told
 
     def _found(self, windows: Iterable[Moment]) -> list[Event]:
         return [event for window in windows for event in self._detector.push(window)]
