@@ -383,7 +383,9 @@ def test_autocast_and_lower_precision_change_nothing(extractor):
     [
         ((1_600,), [1_600], r"got \(1600,\) and \(1,\)"),
         ((2, 1_600), [1_600], r"got \(2, 1600\) and \(1,\)"),
-        ((2, 1_600), [1_600, 1_601], "lengths of at most 1600 samples, got 1601"),
+        ((2, 1_600), [1_600, 1_601], "lengths of 0 to 1600 samples, got 1601"),
+        ((2, 1_600), [1_600, -1], "lengths of 0 to 1600 samples, got -1"),
+        ((2, 1_600), [1_600.0, 800.0], r"whole numbers of samples, got torch\.float32"),
     ],
 )
 def test_shapes_that_do_not_fit_are_refused(shape, lengths, says):

@@ -133,7 +133,7 @@ class FeatureExtractor(KeepsPrecision):
             generator: of the dither, on the waveforms' device; torch's global one if None. Unused unless dithering.
 
         Raises:
-            AudioError: other shapes or types, or on the CPU a length beyond the samples.
+            AudioError: other shapes or types, or on the CPU a length below 0 or beyond the samples.
         """
         frames = self.frames(waveforms, lengths, generator=generator)
         return frames.values, frames.lengths
@@ -314,7 +314,11 @@ def _check_input(waveforms: Tensor, lengths: Tensor) -> None:
     if waveforms.dim() != 2 or lengths.shape != waveforms.shape[:1]:
         shapes = f"{tuple(waveforms.shape)} and {tuple(lengths.shape)}"
         raise AudioError(f"expected waveforms (batch, samples) and lengths (batch,), got {shapes}")
-    if is_captured() or lengths.device.type != "cpu":  # where looking would stall
+    if lengths.dtype not in (torch.int64, torch.int32):
+        raise AudioError(f"expected lengths as whole numbers of samples, got {lengths.dtype}")
+    if is_captured() or lengths.device.type != "cpu" or not len(lengths):  # where looking would stall
         return
-    if len(lengths) and int(lengths.max()) > waveforms.shape[1]:
-        raise AudioError(f"expected lengths of at most {waveforms.shape[1]} samples, got {int(lengths.max())}")
+    least, most = (int(length) for length in lengths.aminmax())
+    if least < 0 or most > waveforms.shape[1]:
+        got = least if least < 0 else most
+        raise AudioError(f"expected lengths of 0 to {waveforms.shape[1]} samples, got {got}")

@@ -22,6 +22,9 @@ from audiornn.padding import absent_frames
 from audiornn.targets import TargetSource
 from audiornn.tasks import NEXT_FRAME, TaskSpec, lagged
 
+_RIDGE = 1e-6
+"""Added to the diagonal of the normal equations of a linear prediction, for features that never change."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class NextFrameConfig(ObjectiveConfig):
@@ -123,14 +126,13 @@ class NextFrameObjective(TaskObjective):
 
 
 def with_linear_prediction(
-    spec: TaskSpec, utterances: Iterable[tuple[NDArray[np.float32], NDArray[np.bool_]]], *, ridge: float = 1e-6
+    spec: TaskSpec, utterances: Iterable[tuple[NDArray[np.float32], NDArray[np.bool_]]]
 ) -> TaskSpec:
     """The spec with the linear prediction that fits training frames best, each feature from its own past.
 
     Args:
         spec: of next-frame prediction.
         utterances: features ``(frames, features)`` of each, and which frames are missing.
-        ridge: added to the diagonal of the normal equations, for features that never change.
     """
     order = len(spec.predictor[0]) - 1
     products = np.zeros((spec.size, order + 1, order + 1))
@@ -141,6 +143,6 @@ def with_linear_prediction(
             heard = past[known[part]]
             products += np.einsum("tfi,tfj->fij", heard, heard)
             wanted += np.einsum("tfi,tf->fi", heard, ahead[known[part]])
-    products += ridge * np.eye(order + 1)
+    products += _RIDGE * np.eye(order + 1)
     coefficients = np.linalg.solve(products, wanted[:, :, None])[:, :, 0]
     return dataclasses.replace(spec, predictor=coefficients.tolist())
