@@ -185,6 +185,23 @@ def test_words_are_read_back_as_they_were_saved(rng, tmp_path):
     np.testing.assert_allclose(again.probabilities(asked), words.probabilities(asked), atol=1e-6)
 
 
+@pytest.mark.slow
+def test_words_of_a_model_with_large_embeddings_are_read_back(rng, tmp_path):
+    path, size = tmp_path / "enrolled.json", 2_048
+    clips, others = {"hey": rng.standard_normal((3, size))}, rng.standard_normal((MIN_OTHERS, size))
+    enroll_words(clips, weights_sha256="a", others=others).save(path)
+    assert path.stat().st_size > 50_000_000
+    assert read_enrolled(path).projection.shape == (size, size)
+
+
+def test_file_that_is_too_large_is_not_read(tmp_path):
+    path = tmp_path / "enrolled.json"
+    with path.open("wb") as file:
+        file.truncate(1 << 31)
+    with pytest.raises(ModelError, match=r"^expected at most 1,073,741,824 bytes, got 2,147,483,648 in '.*'$"):
+        read_enrolled(path)
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [

@@ -37,7 +37,8 @@ ENROLLED_FILE = "enrolled.json"
 MIN_OTHERS = 100
 """With fewer embeddings of other words, their mean and covariance are not used."""
 _FORMAT, _FORMAT_VERSION = "audiornn-enrolled-words", 1
-_MAX_BYTES = 50_000_000
+_MAX_BYTES = 1 << 30
+"""Of a file that is read: 56 MB are the words of a model with embeddings of 2,048 values."""
 _SHRINKAGE = 0.1
 """Added to the variance along every direction, in mean variances: directions that hardly vary are mostly noise."""
 _MEDIAN_PROBABILITY = 0.01
@@ -197,13 +198,14 @@ def read_enrolled(path: str | os.PathLike[str]) -> EnrolledWords:
     """
     file = Path(path)
     try:
-        if file.stat().st_size > _MAX_BYTES:
-            raise ModelError(f"expected at most {_MAX_BYTES} bytes, got {file.stat().st_size} in '{path}'")
-        document = json.loads(file.read_text("utf-8"))
+        num_bytes = file.stat().st_size
+        document = json.loads(file.read_text("utf-8")) if num_bytes <= _MAX_BYTES else None
     except OSError as error:
         raise ModelError(f"expected a file of `audiornn enroll` at '{path}', got: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
         raise ModelError(f"expected JSON in '{path}', got: {error}") from error
+    if num_bytes > _MAX_BYTES:
+        raise ModelError(f"expected at most {_MAX_BYTES:,} bytes, got {num_bytes:,} in '{path}'")
     if not isinstance(document, dict) or document.get("format") != _FORMAT:
         raise ModelError(f"expected a file that `audiornn enroll` wrote, got another one: '{path}'")
     if document.get("format_version") != _FORMAT_VERSION:
