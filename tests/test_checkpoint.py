@@ -54,6 +54,15 @@ def test_folder_holds_three_files_and_saving_again_replaces_them(folder):
     assert [path.name for path in folder.parent.iterdir()] == ["model"], "no temporary folder stays"
 
 
+def test_model_of_very_many_labels_is_read_back(tmp_path):
+    labels = [f"species {number:05d}" for number in range(25_000)]
+    task = dataclasses.replace(multiclass_task(labels), reject=[0.123456789] * len(labels))
+    spec = dataclasses.replace(SPEC, tasks=[task])
+    save_model(tmp_path / "model", build_model(spec), spec)
+    assert (tmp_path / "model" / CONFIG_FILE).stat().st_size > 1_000_000
+    assert read_spec(tmp_path / "model").tasks == [task]
+
+
 def test_what_a_killed_save_left_is_removed_whatever_the_folder_is_called(tmp_path):
     (tmp_path / ".[a]*.0123.unfinished").mkdir()
     (tmp_path / ".b.0123.unfinished").mkdir()
