@@ -97,7 +97,7 @@ BAD: list[tuple[str, str | bytes, dict[str, Any], list[str]]] = [
     ("m.csv", "path,label,end\na.wav,yes,nan\n", {}, ["line 2", "'end'", "'nan'"]),
     ("m.csv", "path,label,start,end\na.wav,yes,2,1\n", {}, ["line 2", "2 to 1"]),
     ("m.csv", 'path,label\na.wav,yes\n"b.wav,yes\nc.wav,no\n', {}, ["line 3", "close every quote"]),
-    ("m.csv", 'path,label\n"a.wav,' + 200_000 * "x,y\n", {}, ["line 2", "field larger", "close every quote"]),
+    ("m.csv", 'path,label\n"a.wav,' + 200_000 * "x,y\n", {}, ["line 2", "unexpected end", "close every quote"]),
     ("m.csv", 'path,label\n"a" b.wav,yes\n', {}, ["line 2", "double those that belong to the text"]),
     ("m.csv", "path,label,label\na.wav,yes,no\n", {}, ["'label' as columns 2 and 3", "rename"]),
     ("m.csv", "sep=;\npath;label\na.wav;yes\n", {}, ["'sep=;'", "data.separator=semicolon"]),
@@ -188,6 +188,14 @@ def test_file_without_lines_is_not_taken_in_whole(tmp_path: Path) -> None:
     path.write_bytes(b"path\n" + b"x" * (2 * MAX_LINE_BYTES + 1))
     with pytest.raises(CorpusError, match=r"line 2 .* 16,777,216 bytes in one"):
         read_manifest(path)
+
+
+@pytest.mark.parametrize("ending", [".csv", ".tsv", ".jsonl"])
+def test_intervals_of_a_long_recording_are_read_back(ending: str, tmp_path: Path) -> None:
+    events = json.dumps([[number, number + 0.5, "speech"] for number in range(7_200)])
+    written = Utterance(utterance_id="a", path=str(tmp_path / "a.wav"), label="", columns={"events": events})
+    write_manifest(tmp_path / f"m{ending}", [written])
+    assert read_manifest(tmp_path / f"m{ending}") == [written]
 
 
 def test_too_many_rows_are_noticed_while_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

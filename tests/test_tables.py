@@ -64,6 +64,13 @@ def test_names_survive_the_round_trip(tmp_path, suffix):
     assert read_rows(path, {"label": str}) == [{"label": row["label"]} for row in rows]
 
 
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_cell_of_a_long_recording_is_read_back(tmp_path, suffix):
+    rows = [{"path": "a.wav", "intervals": json.dumps([[number, number + 0.5, "speech"] for number in range(7_200)])}]
+    write_rows(tmp_path / f"rows.{suffix}", rows)
+    assert read_rows(tmp_path / f"rows.{suffix}") == rows
+
+
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_types_and_missing_cells_survive_the_round_trip(tmp_path, suffix):
     rows = [

@@ -22,6 +22,7 @@ import numpy as np
 
 from audiornn.errors import ConfigError
 from audiornn.files.atomic import AtomicFile, check_writable, checked_suffix
+from audiornn.files.csv_lines import LineFeeds, allow_large_cells
 from audiornn.files.escaping import escape_text, guard_formula, unescape_text, unguard_formula
 
 Cell = str | int | float | bool | None
@@ -149,16 +150,6 @@ class _Sink(Protocol):
     def abandon(self) -> None: ...
 
 
-class LineFeeds:
-    """Ends rows with a line feed while the csv module thinks of CRLF: only then it quotes a lone carriage return."""
-
-    def __init__(self, file: IO[str]) -> None:
-        self._file = file
-
-    def write(self, row: str) -> None:
-        self._file.write(row.removesuffix("\r\n") + "\n")
-
-
 class CsvSink:
     """Rows as lines of CSV, the names first."""
 
@@ -270,6 +261,7 @@ def _infer_columns(rows: list[Mapping[str, Any]]) -> dict[str, type]:
 
 def _read_csv(path: Path) -> Iterator[dict[str, Any]]:
     with path.open(encoding="utf-8-sig", newline="") as file:
+        allow_large_cells()
         lines = csv.reader(file, strict=True)
         names = [unescape_text(unguard_formula(name)) for name in next(lines, [])]
         for number, cells in enumerate((cells for cells in lines if cells), start=1):

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from audiornn.errors import ConfigError, CorpusError
+from audiornn.files.csv_lines import LARGEST_CELL, allow_large_cells
 
-MAX_LINE_BYTES = 1 << 24
+MAX_LINE_BYTES = LARGEST_CELL
 SEPARATOR_NAMES = {"semicolon": ";", "tab": "\t", "comma": ",", "bar": "|"}
 """Separators of cells, by names that need no quotes on a command line."""
 _SIGNATURES = {
@@ -37,6 +38,7 @@ def read_csv(path: Path, *, separator: str = ",", encoding: str = "utf-8") -> It
     """
     try:
         with path.open(encoding=_checked_encoding(path, encoding), newline="") as file:
+            allow_large_cells()
             reader = csv.reader(file, delimiter=separator, skipinitialspace=True, strict=True)
             line = 0
             for cells in reader:

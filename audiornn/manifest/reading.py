@@ -15,6 +15,7 @@ from typing import Any
 from audiornn.collector import collector_paused
 from audiornn.errors import CorpusError
 from audiornn.files.atomic import checked_suffix, open_atomic
+from audiornn.files.csv_lines import LineFeeds
 from audiornn.manifest.cells import read_gaps, read_seconds, read_text
 from audiornn.manifest.columns import ManifestColumns, missing_column
 from audiornn.manifest.lines import read_csv, read_jsonl, separator_character
@@ -97,8 +98,6 @@ def write_manifest(path: str | os.PathLike[str], utterances: Sequence[Utterance]
             if suffix == ".jsonl":
                 file.writelines(_json(row) + "\n" for row in rows)
             else:
-                from audiornn.files.tables import LineFeeds
-
                 names = list(dict.fromkeys(name for row in rows for name in row)) or list(asdict(ManifestColumns()))
                 writer = csv.DictWriter(LineFeeds(file), names, delimiter=_SEPARATORS[suffix], lineterminator="\r\n")
                 writer.writeheader()

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from audiornn.audio import Faults
-from audiornn.files.tables import LineFeeds
+from audiornn.files.csv_lines import LineFeeds
 from audiornn.manifest import Utterance
 
 FORMAT = 4
