@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from audiornn.audio import Recording, to_int16
 from audiornn.effects.spectra import amplitudes_of
 from audiornn.errors import ConfigError
+from audiornn.seeds import check_seed
 from audiornn.tasks import Interval
 
 Waveform = NDArray[np.float32]
@@ -50,6 +51,7 @@ class MixtureConfig:
             raise ConfigError(f"hours and seconds_between must be above 0, got {self.hours} and {self.seconds_between}")
         if not self.snr_db or not np.isfinite(self.snr_db).all():
             raise ConfigError(f"snr_db must be one number or several, got {self.snr_db}")
+        check_seed(self.seed)
 
 
 @dataclass(frozen=True)

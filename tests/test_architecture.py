@@ -22,7 +22,7 @@ PACKAGE = Path(audiornn.__file__).parent
 
 RUNGS = (
     {"errors", "labels", "card", "clock", "collector", "machine", "places", "progress", "stopping"},
-    {"padding", "replicas", "workers"},
+    {"padding", "replicas", "seeds", "workers"},
     {"effects"},
     {"audio", "files"},
     {"features", "sequences", "page"},

@@ -421,6 +421,7 @@ def test_name_that_the_system_does_not_look_up_is_refused_in_a_line(tmp_path, wo
         (["features.f_max=9000"], "f_max must be at most half the sample rate"),
         (["model.encoder.cell=cnn"], "got 'cnn'"),
         (["seed=-1"], "seed must be at least 0"),
+        (["seed=9223372036854775808"], "seed must be at least 0 and below 2 ** 63"),
         (["resume=true"], "unfinished"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, list) else None,

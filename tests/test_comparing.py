@@ -246,6 +246,7 @@ def test_command_prints_and_writes_the_comparison(workplace):
         ),
         (["runs/0", "runs/1", "split=train"], "found none; audiornn evaluate model=runs/0 split=train"),
         (["runs/0", "runs/1", "task=pitch"], "found none"),
+        (["runs/0", "runs/1", "seed=-1"], "seed must be at least 0"),
     ],
 )
 def test_command_refuses_what_it_can_not_compare(workplace, words, says):

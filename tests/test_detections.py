@@ -413,6 +413,7 @@ def test_tune_keeps_thresholds_that_detect_uses(place):
         (("false_alarms_per_hour=0",), "false_alarms_per_hour must be above 0"),
         (("split=train", "background=[high,low,rise]"), "at least one label that is an event"),
         (("hours=0",), "hours and seconds_between must be above 0"),
+        (("seed=-1",), "seed must be at least 0"),
         (("confidence=1",), "confidence must be above 0 and below 1"),
         (("others=nowhere",), "found nothing at 'nowhere'"),
     ],

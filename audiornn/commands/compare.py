@@ -12,6 +12,7 @@ from audiornn.errors import ConfigError
 from audiornn.manifest import check_split
 from audiornn.places import is_file, is_folder
 from audiornn.runs import RunFolder
+from audiornn.seeds import check_seed
 
 if TYPE_CHECKING:
     from audiornn.evaluation.comparing import ClassStanding, Compared, Comparison, Pair, Standing
@@ -38,6 +39,7 @@ def run(command: CompareCommand) -> int:
         raise ConfigError(
             f"expected at least 2 models to compare, got {len(command.runs)}; audiornn compare runs/a runs/b"
         )
+    check_seed(command.seed)
     folders = {
         word: [evaluation_folder(Path(part), command.split, command.task) for part in word.split(",")]
         for word in command.runs

@@ -13,6 +13,7 @@ from audiornn.corpora.corpus import Corpus
 from audiornn.errors import ConfigError
 from audiornn.manifest import check_split
 from audiornn.robustness.conditions import ConditionsConfig
+from audiornn.robustness.measuring import check_draws
 
 if TYPE_CHECKING:
     from audiornn.inference import Classifier
@@ -49,8 +50,7 @@ def run(command: RobustnessCommand) -> int:
     check_split(command.split)
     if not command.models or len(set(command.models)) < len(command.models):
         raise ConfigError(f"expected different models, got {', '.join(command.models) or 'none'}")
-    if command.max_clips is not None and command.max_clips < 1:
-        raise ConfigError(f"max_clips must be at least 1, got {command.max_clips}")
+    check_draws(command.max_clips, command.seed)
     from audiornn.files.atomic import check_writable
     from audiornn.hub import find_model
 

@@ -17,6 +17,7 @@ from audiornn.evaluation.intervals import Estimate, Floats
 from audiornn.evaluation.weighted import bootstrap_weights
 from audiornn.manifest import NOISE
 from audiornn.robustness.conditions import Condition, ConditionsConfig, conditions_of
+from audiornn.seeds import check_seed
 from audiornn.sequences import Signals
 from audiornn.tasks import FRAMES, NEXT_FRAME
 
@@ -93,9 +94,10 @@ def measure_conditions(
         progress: called with the numbers of conditions done and in all.
 
     Raises:
-        ConfigError: a model that hears no audio or foretells frames, no such task.
+        ConfigError: a model that hears no audio or foretells frames, no such task, no clips, or a seed below 0.
         CorpusError: as of `audiornn.evaluation.evaluate`, and a task without targets in the split.
     """
+    check_draws(max_clips, seed)
     spec = next((each for each in classifier.tasks if task in (None, each.name)), None)
     if spec is None:
         raise ConfigError(f"task: expected one of {', '.join(each.name for each in classifier.tasks)}, got {task!r}")
@@ -135,6 +137,13 @@ def measure_conditions(
         if progress is not None:
             progress(number, len(conditions))
     return Measured(task=spec.name, figures=figures, provenance=clean.provenance)
+
+
+def check_draws(max_clips: int | None, seed: int) -> None:
+    """Raise `ConfigError` for what `measure_conditions` can't draw by."""
+    if max_clips is not None and max_clips < 1:
+        raise ConfigError(f"max_clips must be at least 1, got {max_clips}")
+    check_seed(seed)
 
 
 def _figure(

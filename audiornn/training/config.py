@@ -18,6 +18,7 @@ from audiornn.inputs import Inputs, parse_streams
 from audiornn.manifest import Utterance
 from audiornn.models.config import ModelConfig
 from audiornn.objectives import MulticlassConfig, ObjectiveConfig
+from audiornn.seeds import check_seed
 from audiornn.store import Progress, Store, prepare
 from audiornn.targets import UtteranceSource
 from audiornn.training.data import LoaderConfig
@@ -64,8 +65,7 @@ class TrainConfig:
     """Write TensorBoard files beside ``metrics.csv``."""
 
     def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise ConfigError(f"seed must be at least 0, got {self.seed}")
+        check_seed(self.seed)
         if not 0 < self.encoder_learning_rate < math.inf:
             raise ConfigError(f"encoder_learning_rate must be above 0, got {self.encoder_learning_rate}")
         object.__setattr__(self, "streams", parse_streams(self.streams))

@@ -21,6 +21,7 @@ from audiornn.models.classifier import RecurrentClassifier
 from audiornn.models.config import CELLS, GATED_CELLS, EncoderConfig, ModelConfig, PoolingConfig
 from audiornn.objectives import MulticlassConfig, Objective
 from audiornn.progress import Progress
+from audiornn.seeds import check_seed
 from audiornn.store import Store
 from audiornn.training.config import TrainConfig
 from audiornn.training.data import LoaderConfig, StoreDataset
@@ -57,6 +58,7 @@ class GatesConfig:
         for name in ("hidden_size", "max_epochs", "clips", "steps"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        check_seed(self.seed)
         if not self.lengths or min(self.lengths) < 1:
             raise ConfigError(f"lengths must be at least 1, got {list(self.lengths)}")
 
