@@ -205,6 +205,7 @@ def test_fewer_clips_are_drawn_from_the_seed(workplace):
         (["runs/0", "runs/0"], "expected different models, got runs/0, runs/0"),
         (["runs/0", "split=all"], "split must be one of"),
         (["runs/0", "max_clips=0"], "max_clips must be at least 1"),
+        (["runs/0", "origin_rate=[100]"], "origin_rate: expected sample rates that differ by a factor of 100 at most"),
         (["runs/0", "seed=-1"], "seed must be at least 0 and below 2 ** 63, got -1"),
         (["nowhere"], "expected a model folder"),
         (["runs/0", "task=pitch"], "task: expected one of label, got 'pitch'"),

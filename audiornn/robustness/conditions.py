@@ -18,11 +18,12 @@ from torch import Tensor
 
 from audiornn.audio import from_int16, resample, to_int16
 from audiornn.audio.coding import MP3, OPUS, can_write, coding_rate
+from audiornn.audio.reading import check_rates
 from audiornn.effects.colours import EXPONENTS, ColouredNoise
 from audiornn.effects.noise import NoiseBank, mix_at_snr
 from audiornn.effects.rooms import RoomBank
 from audiornn.effects.timing import shift
-from audiornn.errors import ConfigError
+from audiornn.errors import AudioError, ConfigError
 
 Floats = NDArray[np.float32]
 Change = Callable[[Floats, np.random.Generator], Floats]
@@ -135,6 +136,9 @@ def conditions_of(
         sample_rate: of the clips, Hz.
         recordings: noise, int16 ``(samples,)`` each at that rate; without, there is no recorded noise.
         seed: of coloured noise and of rooms.
+
+    Raises:
+        ConfigError: an ``origin_rate`` that is too far below that of the clips.
     """
     return list(_conditions(config, sample_rate, recordings, seed))
 
@@ -161,6 +165,10 @@ def _conditions(
         rooms = RoomBank(seed=seed, sample_rate=rate, ms_max=decay, ms_min=decay)
         yield Condition("reverberation", f"{decay:g} ms", partial(_in_room, rooms=rooms))
     for lower in (each for each in config.origin_rate if each < rate):
+        try:
+            check_rates(rate, lower)
+        except AudioError as error:
+            raise ConfigError(f"origin_rate: {error}") from None
         yield Condition("sample rate", f"{lower:g} Hz", partial(_through_rate, rate=rate, lower=lower))
     for codec in config.codec:
         container, coding = CODECS[codec]

@@ -72,7 +72,7 @@ def build_store(
     ):
         raise ConfigError(
             "sample_rate must be at least 1, num_workers at least 0 and max_seconds above 0, "
-            f"got {wanted.sample_rate=}, {num_workers=}, {max_seconds=}"
+            f"got sample_rate={wanted.sample_rate}, {num_workers=}, {max_seconds=}"
         )
     corpus.make(data_dir, progress=progress)
     root = data_dir.absolute() / STORES_FOLDER
