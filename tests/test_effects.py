@@ -122,6 +122,17 @@ def test_a_room_spares_padding_and_missing_samples():
     torch.testing.assert_close(heard[1, :2000], whole[1, :2000], atol=1e-5, rtol=1e-4)
 
 
+def test_rooms_of_long_clips_keep_nothing_and_sound_the_same(monkeypatch):
+    bank = RoomBank(seed=1, sample_rate=RATE, ms_max=100)
+    waveforms, lengths = torch.randn(2, 100_000), torch.tensor([100_000, 90_000])
+    which = torch.tensor([0.1, 0.7])
+    heard = bank.heard_in(waveforms, lengths, which)
+    assert not bank._spectra
+    monkeypatch.setattr("audiornn.effects.rooms._KEPT_SIZE", 1 << 20)
+    torch.testing.assert_close(bank.heard_in(waveforms, lengths, which), heard)
+    assert len(bank._spectra) == 1
+
+
 def test_rooms_follow_from_the_seed():
     one, same, other = (RoomBank(seed=seed, sample_rate=RATE, ms_max=100).responses for seed in (1, 1, 2))
     assert torch.equal(one, same) and not torch.equal(one, other)

@@ -19,6 +19,8 @@ _BEFORE_MS = 2.0
 """From the direct sound to the first reflection."""
 _GRAIN = 4096
 """Transforms are of multiples of it: quick ones, and few different."""
+_KEPT_SIZE, _KEPT_SIZES = 1 << 16, 8
+"""Longest transform for which the spectra of all rooms are kept, 13 MB, and how many sizes at a time."""
 
 
 class RoomBank:
@@ -57,17 +59,20 @@ class RoomBank:
         """
         num_samples = waveforms.shape[1]
         size = -(-(num_samples + self.responses.shape[1] - 1) // _GRAIN) * _GRAIN
-        spectra = self._of(size, waveforms.device)[(which * NUM_ROOMS).long()]
+        spectra = self._spectra_of((which * NUM_ROOMS).long(), size)
         missing = waveforms.isnan()
         spectrum = torch.fft.rfft(waveforms.masked_fill(missing, 0.0), n=size)
         heard = torch.fft.irfft(spectrum.mul_(spectra), n=size)[:, :num_samples]
         heard = heard.masked_fill(missing, math.nan)
         return zero_padding(heard, lengths_to_padding_mask(lengths, num_samples))
 
-    def _of(self, size: int, device: torch.device) -> Tensor:
-        key = (size, str(device))
+    def _spectra_of(self, rooms: Tensor, size: int) -> Tensor:
+        if size > _KEPT_SIZE:
+            spectra: Tensor = torch.fft.rfft(self.responses.to(rooms.device)[rooms], n=size)
+            return spectra
+        key = (size, str(rooms.device))
         if key not in self._spectra:
-            if len(self._spectra) > 7:  # clips of all lengths
+            if len(self._spectra) == _KEPT_SIZES:  # clips of all lengths
                 self._spectra.clear()
-            self._spectra[key] = torch.fft.rfft(self.responses.to(device), n=size)
-        return self._spectra[key]
+            self._spectra[key] = torch.fft.rfft(self.responses.to(rooms.device), n=size)
+        return self._spectra[key][rooms]
