@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import itertools
+import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -328,6 +330,19 @@ def test_saved_stream_goes_on_as_if_never_broken(sample_rate, window):
     assert broken[-1].prediction.probabilities == pytest.approx(last.prediction.probabilities, abs=atol)
 
 
+@pytest.mark.parametrize("sample_rate", [RATE, 44_100])
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_pickled_and_copied_streams_go_on(pooling, sample_rate):
+    stream = Stream(classifier_of(pooling=pooling), sample_rate=sample_rate)
+    stream.push(signal(sample_rate=sample_rate)[:5_000])
+    others = [pickle.loads(pickle.dumps(stream)), copy.deepcopy(stream)]
+    ends = []
+    for each in (stream, *others):
+        each.push(signal(sample_rate=sample_rate)[5_000:])
+        ends.append(each.finish().prediction.probabilities)
+    assert ends[1:] == [pytest.approx(ends[0], abs=1e-6 if sample_rate == RATE else 1e-3)] * 2
+
+
 def test_state_of_another_stream_and_damaged_bytes_are_refused():
     classifier = classifier_of()
     saved = Stream(classifier).save()
@@ -422,14 +437,16 @@ def test_empty_chunks_change_nothing():
         (np.array([0.0, 3e30], np.float32), "expected samples in"),
         (np.zeros(10, np.uint8), "expected float, int16 or int32"),
         (np.zeros((2, 2, 2), np.float32), "expected a waveform"),
-        (np.zeros((1600, 2), np.float32), "expected a waveform"),
+        (np.zeros((1600, 2), np.float32), r"expected a waveform .* got samples.shape = \(1600, 2\); give samples.T"),
+        (bytes(3200), r"expected an array of samples, got bytes; numpy.frombuffer\(chunk, numpy.int16\)"),
+        (np.zeros(10, bool), "in a chunk of the stream 0$"),
     ],
 )
 def test_unusable_chunk_is_refused_and_the_stream_goes_on(chunk, says):
     batch = StreamBatch(classifier_of())
     alone = batch.push({"x": signal()[:5_000]})
     with pytest.raises(AudioError, match=says):
-        batch.push({"x": signal()[5_000:], "y": chunk})
+        batch.push({"x": signal()[5_000:], 0: chunk})
     assert batch.names == ["x"] and alone
     batch.push({"x": signal()[5_000:]})
     whole = batch.classifier.predict(signal(), sample_rate=RATE).probabilities

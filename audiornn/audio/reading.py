@@ -126,8 +126,14 @@ def as_columns(waveform: NDArray[Any]) -> NDArray[Any]:
         samples = np.asarray(waveform)
     except (TypeError, ValueError, RuntimeError) as error:  # rows of several lengths, a tensor on a GPU
         raise AudioError(f"expected an array of samples, got {type(waveform).__name__}: {error}") from None
-    if samples.ndim not in (1, 2) or (samples.ndim == 2 and samples.shape[0] > _CHANNEL_LIMIT):
-        raise AudioError(f"expected a waveform (samples,) or (channels, samples), got {samples.shape = }")
+    if samples.ndim == 0:
+        raise AudioError(
+            f"expected an array of samples, got {type(waveform).__name__}; numpy.frombuffer(chunk, numpy.int16) makes "
+            "one of the bytes of 16-bit samples"
+        )
+    if samples.ndim > 2 or (samples.ndim == 2 and samples.shape[0] > _CHANNEL_LIMIT):
+        remedy = "; give samples.T" if samples.ndim == 2 else ""
+        raise AudioError(f"expected a waveform (samples,) or (channels, samples), got {samples.shape = }{remedy}")
     if samples.dtype == np.int32:
         samples = samples.astype(np.float64) / 2**31
     elif samples.dtype != np.int16 and samples.dtype.kind != "f":

@@ -113,6 +113,10 @@ class _Resampler:
         # First sample that is missing at the new rate, and first one after that is not.
         self._gaps = np.zeros((0, 2), dtype=np.int64)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled and copied as it is saved: soxr's own state would be lost."""
+        return _going_on, (self._rates, self.arrays())
+
     def _fresh(self) -> soxr.ResampleStream:
         return soxr.ResampleStream(*self._rates, 1, dtype="float32", quality="HQ")
 
@@ -161,3 +165,9 @@ class _Resampler:
         if self._pushed - self._tail_start != len(self._tail) or known < 0:
             raise AudioError("expected the state of a stream, got counts that contradict each other")
         self._ahead, self._repeated = again[known:], max(0, known - len(again))
+
+
+def _going_on(rates: tuple[int, int], arrays: Arrays) -> _Resampler:
+    resampler = _Resampler(*rates)
+    resampler.restore(arrays)
+    return resampler

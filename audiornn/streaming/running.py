@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -43,17 +44,23 @@ def running(config: PoolingConfig, weights: Mapping[str, Floats]) -> RunningPool
         weights: its own, by their names in it.
     """
     if config.kind == "attention":
-        return _Attention(_by_projection(weights), 1)
+        projection, score = weights["projection.weight"].T, weights["score.weight"].T
+        return _Attention(partial(_by_projection, projection, weights["projection.bias"], score), 1)
     if config.kind == "multihead_attention":
         query = weights["query"].T / np.float32(np.sqrt(weights["query"].shape[1]))
-        return _Attention(lambda x: x @ query, config.num_heads)
+        return _Attention(partial(_by_query, query), config.num_heads)
     forms: dict[str, RunningPooling] = {"last": _Last(), "mean": _Mean(), "max": _Max(), "mean_std": _MeanStd()}
     return forms[config.kind]
 
 
-def _by_projection(weights: Mapping[str, Floats]) -> Callable[[Floats], Floats]:
-    projection, bias, score = weights["projection.weight"].T, weights["projection.bias"], weights["score.weight"].T
-    return lambda x: np.tanh(x @ projection + bias) @ score
+def _by_projection(projection: Floats, bias: Floats, score: Floats, x: Floats) -> Floats:
+    scores: Floats = np.tanh(x @ projection + bias) @ score
+    return scores
+
+
+def _by_query(query: Floats, x: Floats) -> Floats:
+    scores: Floats = x @ query
+    return scores
 
 
 class _Plain:

@@ -120,7 +120,7 @@ class StreamBatch:
             try:
                 samples[name] = check_chunk(chunk)
             except AudioError as error:
-                raise AudioError(f"{error} in a chunk{f' of the stream {name!r}' if name else ''}") from None
+                raise AudioError(f"{error} in a chunk{'' if name == '' else f' of the stream {name!r}'}") from None
         waveforms = {}
         for name, own in samples.items():
             stream = self._begun(name)
