@@ -27,6 +27,7 @@ from audiornn.checkpoint import build_model, save_model
 from audiornn.errors import ConfigError, ModelError
 from audiornn.export import export_model
 from audiornn.export.writing import INT8_FILE, quantised
+from audiornn.features.config import PRESETS
 from audiornn.models.config import EncoderConfig, ModelConfig
 from audiornn.runs import ONNX_FILE
 from audiornn.spec import ModelSpec, read_spec, rewrite_settings
@@ -155,6 +156,17 @@ def test_file_that_disagrees_is_not_written(model, monkeypatch):
     with pytest.raises(ModelError, match=r"expected logits within .* of those of PyTorch, got .* largest difference"):
         export_model(model)
     assert not (model / ONNX_FILE).exists()
+
+
+def test_rounding_of_empty_bands_is_not_compared(tmp_path):
+    torch.manual_seed(0)
+    spec = ModelSpec(features=PRESETS["logmel"], model=TINY_MODEL, tasks=[multiclass_task(LABELS)])
+    network = build_model(spec)
+    bands = spec.features.num_features
+    network.features.set_statistics(torch.full((bands,), -5.0), torch.full((bands,), 0.1))  # small differences count
+    save_model(tmp_path / "model", network, spec)
+    (exported,) = export_model(tmp_path / "model")
+    assert exported.agreement.logits < 1e-5
 
 
 def test_weights_of_8_bits_are_smaller_and_answer_alike(tmp_path):
