@@ -80,7 +80,7 @@ def run(command: ListenCommand) -> int:
 
 def _check(command: ListenCommand) -> None:
     if command.input not in ("microphone", _STANDARD_INPUT):
-        raise ConfigError(f"input must be microphone or -, got {command.input!r}; for files see `audiornn predict`")
+        raise ConfigError(f"input must be microphone or -, got {command.input!r}; for files see `audiornn detect`")
     if command.encoding not in _ENCODINGS:
         raise ConfigError(f"encoding must be one of {', '.join(_ENCODINGS)}, got {command.encoding!r}")
     if command.format not in ("text", "jsonl"):
