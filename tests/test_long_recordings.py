@@ -476,6 +476,8 @@ def test_recording_without_events_has_a_row(model, place):
         (("output=o.txt", "input=[long.wav,short.wav]"), "one recording for a label track"),
         (("thresholds={c:0.5}",), "expected labels of the model, got 'c'"),
         (("thresholds=0.5",), "expected a number for each label"),
+        (("thresholds='{a: high}'",), "expected a number for each label"),
+        (("thresholds={ü: 0.5}",), "could not read thresholds={ü: 0.5}; put a value with special characters in quotes"),
         (("smoothing_windows=4",), "must be odd"),
         (("window_seconds=0.001",), "expected a window of at least a frame of 0.025 s"),
     ],
@@ -483,6 +485,13 @@ def test_recording_without_events_has_a_row(model, place):
 def test_impossible_wishes_are_refused(words, says, model, place):
     assert_refused(*detect(model, "input=long.wav", *words), cwd=place, says=says)
     assert not list(place.glob("o.*"))
+
+
+def test_thresholds_in_quotes_may_be_of_any_label(place, tmp_path):
+    folder = save(tmp_path / "model", tasks=[multiclass_task(["grün", "no", "c, d"])])
+    words = ["minimum_seconds=0", "threshold=1", "output=o.jsonl", "thresholds='{grün: 0.1, no: 1, \"c, d\": 0.2}'"]
+    succeed(*detect(folder, "input=long.wav", *words), cwd=place)
+    assert {row["label"] for row in read_rows(place / "o.jsonl")} == {"grün", "c, d"}
 
 
 # Not ru_maxrss, which begins at what the process of the tests has.

@@ -42,6 +42,7 @@ def explain(error: BaseException, verb: str) -> str:
         told = text.splitlines()[0]
         if word := re.fullmatch(r"Error parsing override '([^'=]*)'", told):
             return f"expected NAME=VALUE, got {word[1]!r}; see `audiornn {verb} --help`"
+        told = told.replace("LexerNoViableAltException:", "could not read")  # a letter that Hydra has no word for
         return f"{told}; put a value with special characters in quotes of its own, e.g. 'input=\"take (1).wav\"'"
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return "; ".join(line for line in dict.fromkeys(lines) if not line.startswith(("full_key", "object_type")))

@@ -6,6 +6,8 @@ import dataclasses
 from dataclasses import dataclass, fields
 from typing import Any
 
+import yaml  # type: ignore[import-untyped]
+
 from audiornn.detection import DetectionSettings
 from audiornn.errors import ConfigError
 
@@ -36,7 +38,7 @@ class EventOptions(DetectionOptions):
 
     threshold: float | None = None
     thresholds: Any = None
-    """By label."""
+    """By label, also as one text: Hydra reads no labels beyond ASCII."""
 
     def settings(self, kept: DetectionSettings | None) -> DetectionSettings:
         """What is given here over what the model keeps; one threshold for all labels replaces all that it keeps."""
@@ -50,6 +52,11 @@ class EventOptions(DetectionOptions):
 
 
 def _by_label(thresholds: Any) -> dict[str, float]:
-    if not isinstance(thresholds, dict) or not all(isinstance(value, int | float) for value in thresholds.values()):
-        raise ConfigError(f"thresholds: expected a number for each label, such as {{yes:0.9}}, got {thresholds!r}")
-    return {str(label): float(value) for label, value in thresholds.items()}
+    try:
+        # Every scalar a text, as `yes` and `no` would be truth values else.
+        given = yaml.load(thresholds, yaml.BaseLoader) if isinstance(thresholds, str) else thresholds
+        return {str(label): float(value) for label, value in given.items()}
+    except (yaml.YAMLError, AttributeError, TypeError, ValueError):
+        raise ConfigError(
+            f"thresholds: expected a number for each label, such as {{yes:0.9}}, got {thresholds!r}"
+        ) from None
