@@ -370,6 +370,7 @@ def test_listed_files_that_are_not_there_are_counted_and_the_rest_is_used(workpl
         (["predict", "input=x.wav"], "model=last"),
         (["predict", "input=x.wav", "model=nowhere"], "nowhere"),
         (["predict", "input=nothing/*.wav"], "nothing/*.wav"),
+        (["predict", "input="], "input must be a file, a folder, a glob, or a list of them, got ''"),
         (["predict", "--input", "x.wav"], "expected settings as NAME=VALUE, got '--input'"),
         (["predict", "input=take (1).wav"], "quotes"),
         (["embed", "input=x.wav", "output=x.csv"], ".npz"),

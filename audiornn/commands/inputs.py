@@ -111,7 +111,8 @@ def expand_inputs(inputs: Any, kind: Kind | None = None) -> list[str]:
     given = inputs if isinstance(inputs, list) else [inputs]
     # A folder called 2024 comes as a number.
     names = [str(name) for name in given if isinstance(name, str | int | float)]
-    if not names or len(names) < len(given):
+    # An empty name, as of a variable that is not set, would be all that lies here.
+    if not names or len(names) < len(given) or "" in names:
         raise ConfigError(f"input must be a file, a folder, a glob, or a list of them, got {inputs!r}")
     paths: list[str] = []
     for name in names:
