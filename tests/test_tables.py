@@ -88,6 +88,13 @@ def test_types_and_missing_cells_survive_the_round_trip(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
+def test_infinity_is_kept_where_the_format_has_it(tmp_path, suffix):
+    write_rows(tmp_path / f"rows{suffix}", [{"p": -np.inf}, {"p": 1.0}], {"p": float})
+    first, second = read_rows(tmp_path / f"rows{suffix}", {"p": float})
+    assert first == {"p": None if suffix == ".jsonl" else -np.inf} and second == {"p": 1.0}
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
 def test_float32_is_written_short_and_read_back_exactly(tmp_path, rng, suffix):
     values = np.concatenate([rng.random(500), rng.random(50) * 1e-30]).astype(np.float32)
     path = tmp_path / f"rows{suffix}"

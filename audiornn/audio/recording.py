@@ -89,15 +89,18 @@ def gaps_at(gaps: Iterable[Sequence[float]], sample_rate: float, num_samples: in
     """Gaps in seconds as samples: every sample that a gap touches.
 
     Raises:
-        AudioError: a gap begins after the end.
+        AudioError: a gap begins after the end of the recording, or does not end after it starts.
     """
     gaps = tuple(gaps)
     if not gaps:
         return NO_GAPS
     mask = np.zeros(num_samples, dtype=bool)
     for start, end in gaps:
-        if start * sample_rate >= num_samples:
-            raise AudioError(f"expected gaps inside 0 to {num_samples / sample_rate:g} s, got one from {start:g} s")
+        if not (start * sample_rate < num_samples and start < end):
+            raise AudioError(
+                f"expected gaps that end after they start inside 0 to {num_samples / sample_rate:g} s, got one from "
+                f"{start:g} to {end:g} s"
+            )
         last = min(end, num_samples / sample_rate)
         # Half a nanosecond: 0.3 s at 16 kHz is 4800, not 4799.999.
         mask[int(max(0.0, start + 5e-10) * sample_rate) : int(np.ceil(max(0.0, last - 5e-10) * sample_rate))] = True

@@ -76,7 +76,7 @@ class AudioConfig:
 
 
 # To be raised when a step gives other samples than before.
-_VERSION = 1
+_VERSION = 2
 
 
 def _library_version(name: str) -> str:
@@ -133,15 +133,18 @@ def _declip(recording: Recording, config: AudioConfig, sample_rate: int) -> Reco
         return recording
     from scipy.interpolate import CubicHermiteSpline
 
-    waveform = recording.samples.astype(np.float64)
-    for start, stop in stretches.tolist():
-        before, after = start - 1, stop
-        ends = waveform[[before, after]]
-        slopes = [waveform[before] - waveform[before - 1], waveform[after + 1] - waveform[after]]
-        curve = CubicHermiteSpline([before, after], ends, slopes)(np.arange(start, stop))
+    heard = recording.samples.astype(np.float64)
+    waveform = heard.copy()
+    lengths = stretches[:, 1] - stretches[:, 0]
+    for length in np.unique(lengths).tolist():  # those of one length together
+        first = stretches[lengths == length, 0]
+        before, after = first - 1, first + length
+        slopes = [heard[before] - heard[before - 1], heard[after + 1] - heard[after]]
+        places = np.arange(length)[:, None] + first
+        curves = CubicHermiteSpline([0, length + 1], heard[[before, after]], slopes)(np.arange(1, length + 1))
         # Never inside of what was heard: the true signal was at the limit or beyond.
-        limit = recording.samples[start]
-        waveform[start:stop] = np.maximum(curve, limit) if limit > 0 else np.minimum(curve, limit)
+        limit = heard[first]
+        waveform[places] = np.where(limit > 0, np.maximum(curves, limit), np.minimum(curves, limit))
     peak = np.abs(waveform).max()
     if peak > FULL_SCALE - 1:
         waveform *= (FULL_SCALE - 1) / peak

@@ -3,7 +3,8 @@
 Files appear whole or not at all. Text is written as `audiornn.files.escaping` says (in CSV a leading apostrophe before
 formulas; bytes that are not UTF-8 as ``\\udcff``), and reading undoes it.
 
-A missing cell is None: empty in CSV (where text reads back as ``""``), ``null`` elsewhere. NaN is written as missing.
+A missing cell is None: empty in CSV (where text reads back as ``""``), ``null`` elsewhere. NaN is written as missing,
+and so is infinity in JSON, which has none.
 Floats are written with the digits that tell them from their neighbours, a float32 with those of a float32.
 """
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -177,7 +179,10 @@ class JsonlSink:
 
     def write(self, cells: list[Cell]) -> None:
         """Append a row."""
-        row = dict(zip(self._names, cells, strict=True))
+        row = {
+            name: None if isinstance(cell, float) and math.isinf(cell) else cell
+            for name, cell in zip(self._names, cells, strict=True)
+        }
         self._file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
 
     def close(self) -> None:
