@@ -12,6 +12,14 @@ from omegaconf import DictConfig
 from audiornn.cli.help import is_of_use, nearest
 from audiornn.errors import AudiornnError
 
+_TYPES = {
+    "is not a ListConfig": "a list",
+    "could not be converted to Integer": "a whole number",
+    "could not be converted to Float": "a number",
+    "is not a valid bool": "true or false",
+}
+"""What OmegaConf says of a value of another type than the setting's."""
+
 
 def explain(error: BaseException, verb: str) -> str:
     """What to mend, for an error raised while settings were composed."""
@@ -38,6 +46,11 @@ def explain(error: BaseException, verb: str) -> str:
     if key := re.search(r"Key '([^']+)' not in|Could not override '([^']+)'", text):
         name = (key[1] or key[2]).replace("model_path", "model")
         return f"expected a known setting, got {name!r}{_hint(name)}; see `audiornn {verb} --help`"
+    if merged := re.match(r"Error merging override ([^=]+)=(.*)", text):
+        for told, wanted in _TYPES.items():
+            if told in text:
+                remedy = f"; write {merged[1]}=[{merged[2]}]" if wanted == "a list" else ""
+                return f"expected {wanted} for {merged[1]}, got {merged[2]}{remedy}"
     if "override_grammar" in text:
         told = text.splitlines()[0]
         if word := re.fullmatch(r"Error parsing override '([^'=]*)'", told):
@@ -67,6 +80,8 @@ def _hint(name: str) -> str:
             known.setdefault(setting.rpartition(".")[2], set()).add(setting)
     last = difflib.get_close_matches(name.rpartition(".")[2], known, n=1)
     meant = difflib.get_close_matches(name, known[last[0]], n=1, cutoff=0) if last else []
+    if dot and meant == [name]:
+        return f", which another {group}= has"
     return f"; did you mean {meant[0]!r}?" if meant else ""
 
 
