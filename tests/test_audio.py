@@ -19,6 +19,7 @@ from audiornn.audio import (
     find_audio,
     from_int16,
     is_silent,
+    join_packets,
     prepare_recording,
     read_audio,
     read_blocks,
@@ -141,9 +142,20 @@ def test_prepare_recording_scales_integers_by_their_range() -> None:
     np.testing.assert_array_equal(prepare_recording(expected.astype(np.float64), 16_000, 16_000).waveform, expected)
 
 
+@pytest.mark.parametrize("kind", ["i2", "i4", "f4", "f8"])
+def test_samples_in_the_order_of_bytes_of_networks_are_the_same(kind: str) -> None:
+    native = (0.5 * noise(100) * (2 ** (8 * int(kind[1]) - 1) if kind[0] == "i" else 1)).astype(kind)
+    swapped = native.astype(f">{kind}")
+    expected = prepare_recording(native, 16_000, 16_000)
+    np.testing.assert_array_equal(prepare_recording(swapped, 16_000, 16_000).samples, expected.samples)
+    if kind != "i4":
+        np.testing.assert_array_equal(join_packets([swapped], 100), join_packets([native], 100))
+
+
 @pytest.mark.parametrize(
     ("waveform", "message"),
     [
+        (np.ma.masked_array(np.zeros(3), [True, False, False]), "without a mask"),
         (np.zeros((2, 3, 4)), "samples.shape = (2, 3, 4)"),
         (np.zeros((16_000, 2)), "samples.shape = (16000, 2)"),
         (np.zeros(0), "got 0"),

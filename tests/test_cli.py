@@ -139,6 +139,26 @@ def test_predict_without_output_prints_a_table(workplace):
     assert "clips/high/00.wav" in text and "clips/low/01.wav" in text and "clips/low/11.wav" in text
 
 
+def test_files_that_a_manifest_lists_are_predicted_and_what_was_predicted_is_such_a_list(workplace, tmp_path):
+    """Named from where it lies; a file that is gone is a row with its reason."""
+    manifest = workplace / "listed.csv"
+    elsewhere = write_clip(tmp_path / "b.wav", "high", 1)
+    manifest.write_text(f"path,label\nclips/high/00.wav,high\n{elsewhere},high\nclips/gone.wav,low\n")
+    for listed, output in (("listed.csv", "rows.csv"), ("rows.csv", "again.jsonl")):
+        done = run("predict", f"input={listed}", f"output={output}", cwd=workplace)
+        assert done.returncode == 1 and "1 of 3 inputs could not be used" in done.stderr
+    rows = [json.loads(line) for line in (workplace / "again.jsonl").read_text().splitlines()]
+    assert [row["path"] for row in rows] == ["clips/high/00.wav", str(elsewhere), "clips/gone.wav"]
+    assert [row["status"] for row in rows] == ["ok", "ok", "error"]
+    manifest.write_text("path,start,end\nclips/high/00.wav,0.1,0.2\n")
+    assert_refused(
+        "predict",
+        "input=listed.csv",
+        cwd=workplace,
+        says="expected whole files in 'listed.csv', got a part of one on line 2",
+    )
+
+
 @pytest.mark.parametrize("suffix", ["npz", "parquet"])
 def test_embed_writes_one_matrix_with_ids(workplace, tmp_path, suffix):
     from audiornn.files.embeddings import read_embeddings
@@ -370,7 +390,7 @@ def test_listed_files_that_are_not_there_are_counted_and_the_rest_is_used(workpl
         (["predict", "input=x.wav"], "model=last"),
         (["predict", "input=x.wav", "model=nowhere"], "nowhere"),
         (["predict", "input=nothing/*.wav"], "nothing/*.wav"),
-        (["predict", "input="], "input must be a file, a folder, a glob, or a list of them, got ''"),
+        (["predict", "input="], "input must be a file, a folder, a glob, a manifest, or a list of them, got ''"),
         (["predict", "--input", "x.wav"], "expected settings as NAME=VALUE, got '--input'"),
         (["predict", "input=take (1).wav"], "quotes"),
         (["embed", "input=x.wav", "output=x.csv"], ".npz"),

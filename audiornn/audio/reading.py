@@ -122,8 +122,13 @@ def as_columns(waveform: NDArray[Any]) -> NDArray[Any]:
     Raises:
         AudioError: another shape or type.
     """
+    if np.ma.is_masked(waveform):
+        raise AudioError(
+            "expected samples without a mask, got masked ones; .filled(numpy.nan) of floats makes them missing"
+        )
     try:
         samples = np.asarray(waveform)
+        samples = samples.astype(samples.dtype.newbyteorder("="), copy=False)  # as files and networks have it
     except (TypeError, ValueError, RuntimeError) as error:  # rows of several lengths, a tensor on a GPU
         raise AudioError(f"expected an array of samples, got {type(waveform).__name__}: {error}") from None
     if samples.ndim == 0:

@@ -143,6 +143,7 @@ def join_packets(packets: Sequence[NDArray[Any] | None], packet_samples: int) ->
             parts.append(np.full(packet_samples, np.nan, dtype=np.float32))
             continue
         packet = np.asarray(given)
+        packet = packet.astype(packet.dtype.newbyteorder("="), copy=False)
         if packet.ndim != 1 or (packet.dtype != np.int16 and packet.dtype.kind != "f"):
             raise AudioError(f"expected packets (samples,) of float or int16, got {packet.shape} of {packet.dtype}")
         else:

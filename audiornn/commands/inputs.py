@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import json
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +17,8 @@ from audiornn.errors import AudioError, ConfigError
 from audiornn.features.config import NONE
 from audiornn.hub import find_model
 from audiornn.inputs import SEQUENCE
-from audiornn.places import is_folder, is_there
+from audiornn.manifest import MANIFEST_SUFFIXES, read_manifest
+from audiornn.places import is_file, is_folder, is_there
 from audiornn.runs import CONFIG_FILE
 from audiornn.sequences import SEQUENCE_SUFFIX, find_sequences, list_sequences, without_companions
 
@@ -101,19 +103,20 @@ def audio_inputs(inputs: Any) -> list[str] | None:
 def expand_inputs(inputs: Any, kind: Kind | None = None) -> list[str]:
     """The files meant, in the order named; folders and globs sorted by path.
 
-    In a folder that is every file of the kind, audio by default. A named file is taken whatever its ending, even when
-    it does not exist: it becomes a row with its reason.
+    In a folder that is every file of the kind, audio by default; in a manifest every file that it lists. Another file
+    that is named is taken whatever its ending, even when it does not exist: it becomes a row with its reason.
 
     Raises:
-        ConfigError: neither text nor a list of texts.
+        ConfigError: neither text nor a list of texts, or a manifest of parts of files.
         AudioError: a folder without such files, or a glob that matches nothing.
+        CorpusError: a manifest that can't be read.
     """
     given = inputs if isinstance(inputs, list) else [inputs]
     # A folder called 2024 comes as a number.
     names = [str(name) for name in given if isinstance(name, str | int | float)]
     # An empty name, as of a variable that is not set, would be all that lies here.
     if not names or len(names) < len(given) or "" in names:
-        raise ConfigError(f"input must be a file, a folder, a glob, or a list of them, got {inputs!r}")
+        raise ConfigError(f"input must be a file, a folder, a glob, a manifest, or a list of them, got {inputs!r}")
     paths: list[str] = []
     for name in names:
         paths += _expand(name, kind or Kind())
@@ -124,6 +127,8 @@ def _expand(name: str, kind: Kind) -> list[str]:
     path = Path(name)
     if is_folder(path):
         return find_sequences(path, kind.companions) if kind.sequences else find_audio(path)
+    if path.suffix.lower() in MANIFEST_SUFFIXES and is_file(path):
+        return _listed(path)
     if is_there(path) or not glob.has_magic(name):
         if not is_there(path) and not path.suffix:
             raise AudioError(f"expected a file, a folder or a glob, found nothing at '{name}'")
@@ -141,3 +146,19 @@ def _expand(name: str, kind: Kind) -> list[str]:
     if not matches:
         raise AudioError(f"expected files that match '{name}', found none")
     return matches
+
+
+def _listed(manifest: Path) -> list[str]:
+    """The files that a manifest lists, each once, named from where it lies if they lie below."""
+    rows = read_manifest(manifest)
+    for row in rows:
+        if row.start_seconds or row.end_seconds is not None:
+            raise ConfigError(
+                f"expected whole files in '{manifest}', got a part of one on line {row.line}; `audiornn predict "
+                "window_seconds=` answers for parts"
+            )
+    below = f"{manifest.absolute().parent}{os.sep}"
+    named = (
+        str(manifest.parent / row.path.removeprefix(below)) if row.path.startswith(below) else row.path for row in rows
+    )
+    return list(dict.fromkeys(named))
