@@ -258,6 +258,13 @@ def test_configuration_is_printed_not_run(workplace):
     assert "hidden_size: 128" in text and "path: nowhere" in text
 
 
+@pytest.mark.parametrize(("verb", "setting"), [("compare", "runs"), ("report", "runs"), ("robustness", "models")])
+def test_configuration_of_verbs_that_list_words_is_printed_too(workplace, verb, setting):
+    assert f"{setting}: ???" in succeed(verb, "--cfg", "job", cwd=workplace)
+    text = succeed(verb, "a", "--cfg", "job", "b", cwd=workplace)
+    assert f"{setting}:\n- a\n- b\n" in text
+
+
 @pytest.mark.parametrize(
     ("own", "expected"),
     [({}, "2000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "PASSIVE"}, None)],

@@ -20,7 +20,8 @@ from audiornn.stopping import stoppable
 
 # `model` is a group of option files, in which Hydra would look the word up under every verb; where it names a trained
 # model instead, the setting goes by another name inside.
-_FLAGS = ("-m", "--multirun", "--cfg", "-c", "--resolve", "--package", "-p", "--info", "-i", "--config-dir", "-cd")
+_FLAGS_WITH_VALUE = ("--cfg", "-c", "--package", "-p", "--info", "-i", "--config-dir", "-cd")
+_FLAGS = ("-m", "--multirun", "--resolve", *_FLAGS_WITH_VALUE)
 _MODEL_WORD = re.compile(r"^model=")
 # The setting that the first word of a verb is where it is none itself: `audiornn store list`.
 _FIRST_WORDS = {"store": "action"}
@@ -148,12 +149,21 @@ def _overrides(verb: str, words: Sequence[str]) -> list[str]:
     overrides = [with_home(word) for word in words]
     if verb in _FIRST_WORDS and overrides and re.fullmatch(r"\w+", overrides[0]):
         overrides[0] = f"{_FIRST_WORDS[verb]}={overrides[0]}"
-    if verb in _LISTED_WORDS and (listed := [word for word in overrides if "=" not in word]):
-        first = f"{_LISTED_WORDS[verb]}=[{','.join(map(quoted, listed))}]"
-        overrides = [first, *(word for word in overrides if "=" in word)]
+    if verb in _LISTED_WORDS:
+        overrides = _with_list(_LISTED_WORDS[verb], overrides)
     if verb != "train":
         overrides = [_MODEL_WORD.sub("model_path=", word) for word in overrides]
     return [names_as_text(letters_as_text(word)) for word in overrides]
+
+
+def _with_list(name: str, words: Sequence[str]) -> list[str]:
+    """Words that are neither settings, flags nor the values of flags, as one setting before the rest."""
+    listed: list[str] = []
+    rest: list[str] = []
+    for before, word in zip(["", *words], words, strict=False):
+        is_other = "=" in word or word in _FLAGS or before in _FLAGS_WITH_VALUE
+        (rest if is_other else listed).append(word)
+    return [f"{name}=[{','.join(map(quoted, listed))}]", *rest] if listed else rest
 
 
 def keep_memory() -> None:
