@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -90,6 +91,16 @@ def test_speakers_who_go_wrong_together_widen_the_interval(targets):
         widths.append(pair.difference.high - pair.difference.low)
     assert pair.difference.method == "bootstrap over groups"
     assert widths[1] > 2 * widths[0]
+
+
+def test_resamples_of_many_clips_are_not_held_at_once(rng):
+    targets = rng.integers(3, size=10_000)
+    models = [Compared(name, [measured(targets, spoilt(targets, slice(0, 9)))]) for name in "ab"]
+    tracemalloc.start()
+    compare(models)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 200_000_000  # all weights are 160 MB, twice
 
 
 def test_several_seeds_are_averaged_and_have_no_test_of_single_runs(targets):

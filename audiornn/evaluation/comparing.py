@@ -17,6 +17,7 @@ from audiornn.evaluation.clips import TaskEvaluation, speaker_groups
 from audiornn.evaluation.intervals import CONFIDENCE, RESAMPLES, Estimate, Floats, Spread, wilson_estimate
 from audiornn.evaluation.label_sets import MultilabelEvaluation
 from audiornn.evaluation.metrics import summarise_runs
+from audiornn.evaluation.weighted import draw_weights
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,14 @@ def compare(models: Sequence[Compared], *, seed: int = 0, resamples: int = RESAM
     of_model = [np.mean([right[id(run)] for run in model.runs], axis=0) for model in models]
     first = models[0].runs[0]
     groups = None if first.speakers is None else speaker_groups(np.array(first.speakers)[places[id(first)]])
-    draws = _draws(len(common), groups, resamples, np.random.default_rng(seed))
+    chosen = list(combinations(range(len(models)), 2))
+    gains = np.stack([of_model[j] - of_model[i] for i, j in chosen], axis=1)
+    drawn = np.concatenate(
+        [
+            weights @ gains / weights.sum(axis=1, keepdims=True)
+            for weights in draw_weights(len(common), groups, resamples, np.random.default_rng(seed))
+        ]
+    )
     return Comparison(
         utterance_ids=tuple(common),
         left_out={
@@ -119,8 +127,8 @@ def compare(models: Sequence[Compared], *, seed: int = 0, resamples: int = RESAM
         },
         standings=[_standing(model, [right[id(run)] for run in model.runs]) for model in models],
         pairs=[
-            _pair(one, other, of_model[i], of_model[j], draws, over="clips" if groups is None else "groups")
-            for (i, one), (j, other) in combinations(enumerate(models), 2)
+            _pair(models[i], models[j], own, of_draws, over="clips" if groups is None else "groups")
+            for (i, j), own, of_draws in zip(chosen, gains.T, drawn.T, strict=True)
         ],
         classes=_classes(first, places[id(first)], of_model),
         changed=list(_changed(models, places, right)),
@@ -176,13 +184,6 @@ def _is_right(run: TaskEvaluation) -> NDArray[np.bool_]:
     return found
 
 
-def _draws(count: int, groups: NDArray[np.int64] | None, resamples: int, rng: np.random.Generator) -> Floats:
-    """How often each clip is in each resample. Shape: -> ``(resamples, count)``."""
-    size = count if groups is None else int(groups.max()) + 1
-    drawn = rng.multinomial(size, np.full(size, 1 / size), size=resamples).astype(np.float64)
-    return drawn if groups is None else drawn[:, groups]
-
-
 def _standing(model: Compared, right: Sequence[NDArray[np.bool_]]) -> Standing:
     shares = [float(each.mean()) for each in right]
     figure = wilson_estimate(sum(int(each.sum()) for each in right) / len(right), len(right[0]))
@@ -194,10 +195,9 @@ def _standing(model: Compared, right: Sequence[NDArray[np.bool_]]) -> Standing:
     )
 
 
-def _pair(one: Compared, other: Compared, first: Floats, second: Floats, draws: Floats, *, over: str) -> Pair:
-    gains = second - first
-    values = (draws @ gains) / draws.sum(axis=1)
-    low, high = np.quantile(values, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+def _pair(one: Compared, other: Compared, gains: Floats, drawn: Floats, *, over: str) -> Pair:
+    """Shape: gains of the other ``(clips,)``, and their mean in each resample ``(resamples,)``."""
+    low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     value = float(gains.mean())
     difference = Estimate(
         value=value,

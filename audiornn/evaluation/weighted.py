@@ -45,7 +45,7 @@ def bootstrap_weights(
     value = float(statistic(np.ones((1, count)))[0])
     if np.isnan(value):
         return None
-    drawn = [statistic(weights) for weights in _draw(count, groups, resamples, np.random.default_rng(seed))]
+    drawn = [statistic(weights) for weights in draw_weights(count, groups, resamples, np.random.default_rng(seed))]
     values = np.concatenate(drawn)
     if share and np.ptp(values[~np.isnan(values)]) < 1e-12:
         # Every resample gives the same: the bootstrap knows nothing. As for as many clips, or groups, right or wrong.
@@ -58,7 +58,8 @@ def bootstrap_weights(
     return Estimate(value=value, low=low, high=high, method=method, count=count, share=share)
 
 
-def _draw(count: int, groups: Ints | None, resamples: int, rng: np.random.Generator) -> Iterator[Floats]:
+def draw_weights(count: int, groups: Ints | None, resamples: int, rng: np.random.Generator) -> Iterator[Floats]:
+    """How often each clip is in each resample, ``(some resamples, count)`` at a time; arguments as there."""
     members = np.arange(count) if groups is None else groups
     size = int(members.max()) + 1
     rows = max(1, min(resamples, _MOST_WEIGHTS // count))
