@@ -501,6 +501,7 @@ def test_bad_targets_are_one_line_with_row_and_column(config: ObjectiveConfig, r
         (lambda: MultitaskConfig(tasks={"a": {"kind": "many"}}), r"objective\.tasks\.a: expected a kind .* got 'many'"),
         (lambda: MultitaskConfig(tasks={"a": {"kind": "binary", "targt": "x"}}), r"objective\.tasks\.a: .*targt"),
         (lambda: MultitaskConfig(tasks={"a": {"kind": "binary", "weight": -1}}), "a weight of at least 0"),
+        (lambda: MultitaskConfig(tasks={"a": {"kind": "binary", "weight": math.inf}}), "of at least 0, got inf"),
         (lambda: MultitaskConfig(tasks={"a/b": {"kind": "binary"}}), "a name of letters"),
     ],
 )

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -165,6 +167,8 @@ def test_restored_optimizer_goes_on_with_other_settings_where_its_schedule_was(n
         (lambda: ScheduleConfig(patience=-1), "patience"),
         (lambda: ScheduleConfig(stage_lengths=[1]), "one entry per stage, got 1 and 4"),
         (lambda: ScheduleConfig(stage_lengths=[1], stage_factors=[0]), "must be above 0"),
+        (lambda: ScheduleConfig(stage_lengths=[math.inf], stage_factors=[1]), r"stage_lengths must .*, got \[inf\]"),
+        (lambda: ScheduleConfig(stage_lengths=[1], stage_factors=[math.nan]), r"stage_factors must .*, got \[nan\]"),
         (lambda: MulticlassConfig(label_smoothing=1), "label_smoothing"),
         (lambda: MulticlassConfig(loss="focal"), "got 'focal'"),
         (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -68,6 +69,6 @@ def _task_config(name: str, settings: Any) -> tuple[TaskConfig, float]:
         config = dacite.from_dict(TASKS[settings["kind"]], own, dacite.Config(strict=True, cast=[float]))
     except (dacite.DaciteError, TypeError, ValueError) as error:
         raise ConfigError(f"{where}: {error}") from error
-    if not weight >= 0:
+    if not 0 <= weight < math.inf:
         raise ConfigError(f"{where}: expected a weight of at least 0, got {weight}")
     return config, weight

@@ -102,8 +102,9 @@ class ScheduleConfig:
                 "stage_lengths and stage_factors must have one entry per stage, "
                 f"got {len(self.stage_lengths)} and {len(self.stage_factors)}"
             )
-        if min(*self.stage_lengths, *self.stage_factors) <= 0:
-            raise ConfigError("stage_lengths and stage_factors must be above 0")
+        for name in ("stage_lengths", "stage_factors"):
+            if not all(0 < each < math.inf for each in getattr(self, name)):
+                raise ConfigError(f"{name} must be above 0, got {list(getattr(self, name))}")
         if self.every_epochs < 1 or self.patience < 0:
             raise ConfigError(
                 f"every_epochs must be at least 1 and patience at least 0, got {self.every_epochs} and {self.patience}"
