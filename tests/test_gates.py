@@ -67,7 +67,8 @@ def test_gru_carries_a_bit_over_a_few_frames_and_nothing_without_learning():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"cells": ["gru", "sru"]}, {"cells": []}, {"lengths": [0]}, {"steps": 0}, {"seed": -1}]
+    "wrong",
+    [{"cells": ["gru", "sru"]}, {"cells": []}, {"cells": ["gru", "gru"]}, {"lengths": [0]}, {"steps": 0}, {"seed": -1}],
 )
 def test_impossible_setting_is_refused(wrong):
     with pytest.raises(ConfigError, match=next(iter(wrong))):

@@ -53,8 +53,8 @@ class GatesConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not self.cells or not set(self.cells) <= set(CELLS):
-            raise ConfigError(f"cells must be some of {', '.join(CELLS)}, got {list(self.cells)}")
+        if not self.cells or not set(self.cells) <= set(CELLS) or len(set(self.cells)) < len(self.cells):
+            raise ConfigError(f"cells must be some of {', '.join(CELLS)}, each once, got {list(self.cells)}")
         for name in ("hidden_size", "max_epochs", "clips", "steps"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
