@@ -255,7 +255,7 @@ def evaluate_task(
     Args:
         task: what was answered.
         targets: as `audiornn.targets.read_targets` gives them; for ``frames`` intervals.
-        scores: as `audiornn.inference.Outputs` has them.
+        scores: as `audiornn.inference.classifier.Outputs` has them.
         utterance_ids: one per clip.
         facts: durations, speakers, groups, provenance, seed; see `evaluate_predictions`.
     """
