@@ -560,7 +560,7 @@ def test_run_folder_never_replaces_what_is_no_model(data_dir, tmp_path):
 
 def test_seed_may_be_a_date_but_not_negative(data_dir, tmp_path):
     run(settings(data_dir, seed=20261121, trainer={"max_epochs": 1}), data_dir, tmp_path / "run")
-    with pytest.raises(ConfigError, match="seed must be at least 0 and below .*, got -1"):
+    with pytest.raises(ConfigError, match=r"seed must be at least 0 and below .*, got -1"):
         settings(data_dir, seed=-1)
 
 
