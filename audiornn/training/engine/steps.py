@@ -26,9 +26,7 @@ from audiornn.padding import Frames
 from audiornn.replicas import mean_over_replicas
 from audiornn.stopping import stop_if_asked
 from audiornn.training.augment import Augmenter
-from audiornn.training.data import (
-    Batch,
-)
+from audiornn.training.data import Batch
 from audiornn.training.distillation import Teaching
 from audiornn.training.optimization import (
     OptimizerConfig,
