@@ -402,6 +402,8 @@ def test_listed_files_that_are_not_there_are_counted_and_the_rest_is_used(workpl
         (["predict", "input=take (1).wav"], "quotes"),
         (["embed", "input=x.wav", "output=x.csv"], ".npz"),
         (["evaluate", "split=test", "model=nowhere"], "nowhere"),
+        *(([verb, "batch_size=0"], "batch_size must be at least 1") for verb in ("evaluate", "calibrate", "tune")),
+        (["robustness", "nowhere", "batch_size=0"], "batch_size must be at least 1"),
         (["robustness", "model=last"], "got 'model'; did you mean 'models'?"),
         (["compare", "model=last"], "got 'model'; see"),
     ],

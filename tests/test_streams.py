@@ -528,6 +528,8 @@ def test_command_line_trains_on_sensors_without_audio_and_predicts_a_folder_of_t
     with np.load(tmp_path / "e.npz") as file:
         assert len(file["embeddings"]) == 16
     assert_refused("predict", "model=run", "input=empty", cwd=tmp_path, says="empty")
+    with pytest.raises(AudioError, match="expected no sample_rate beside imu, whose rate the model knows, got 50"):
+        load(tmp_path / "run").predict(np.zeros((20, 3)), sample_rate=50)
 
 
 def test_folder_of_sequences_is_a_corpus(tmp_path):

@@ -12,6 +12,7 @@ from audiornn.commands.console import print_lines, print_table, progress_bar
 from audiornn.commands.running import EngineOptions
 from audiornn.corpora.corpus import Corpus
 from audiornn.errors import ConfigError
+from audiornn.inference.batching import check_batch_size
 
 if TYPE_CHECKING:
     from audiornn.evaluation.recalibrating import Recalibration, RejectRule
@@ -56,6 +57,7 @@ def run(command: CalibrateCommand) -> int:
     from audiornn.hub import find_folder
     from audiornn.spec import read_spec, rewrite_settings
 
+    check_batch_size(command.batch_size)
     rule = _rule(command)
     folder = find_folder(command.model_path, Path(command.runs_dir), to_write=True)
     spec = read_spec(folder)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from audiornn.commands.console import print_lines, print_table, progress_bar
 from audiornn.commands.running import EngineOptions
 from audiornn.errors import AudioError, ConfigError, CorpusError
+from audiornn.inference.batching import check_batch_size
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,8 +45,7 @@ class EnrollCommand(EngineOptions):
     def __post_init__(self) -> None:
         if not 0 <= self.false_accepts <= 1:
             raise ConfigError(f"false_accepts must be from 0 to 1, got {self.false_accepts}")
-        if self.batch_size < 1:
-            raise ConfigError(f"batch_size must be at least 1, got {self.batch_size}")
+        check_batch_size(self.batch_size)
 
 
 def run(command: EnrollCommand) -> int:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from audiornn.commands.running import EngineOptions
 from audiornn.corpora.corpus import Corpus
 from audiornn.errors import ConfigError
+from audiornn.inference.batching import check_batch_size
 
 if TYPE_CHECKING:
     from audiornn.evaluation import SplitEvaluation
@@ -53,6 +54,7 @@ def run(command: EvaluateCommand) -> int:
     from audiornn.evaluation import evaluate, save_evaluation
     from audiornn.runs import RunFolder
 
+    check_batch_size(command.batch_size)
     by = command.groups
     folder = _model(command)
 

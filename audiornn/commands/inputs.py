@@ -16,6 +16,7 @@ from audiornn.commands.running import EngineOptions
 from audiornn.errors import AudioError, ConfigError
 from audiornn.features.config import NONE
 from audiornn.hub import find_model
+from audiornn.inference.batching import check_batch_size
 from audiornn.inputs import SEQUENCE
 from audiornn.manifest import MANIFEST_SUFFIXES, read_manifest
 from audiornn.places import is_file, is_folder, is_there
@@ -48,8 +49,7 @@ class InputCommand(EngineOptions):
             AudioError: a folder without audio, or a glob that matches nothing.
             ModelError: no such model, or a damaged one.
         """
-        if self.batch_size < 1:
-            raise ConfigError(f"batch_size must be at least 1, got {self.batch_size}")
+        check_batch_size(self.batch_size)
         audio = audio_inputs(self.input)
         model = find_model(self.model_path, Path(self.runs_dir))
         kind = kind_of(model)

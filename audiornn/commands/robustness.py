@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from audiornn.commands.running import EngineOptions
 from audiornn.corpora.corpus import Corpus
 from audiornn.errors import ConfigError
+from audiornn.inference.batching import check_batch_size
 from audiornn.manifest import check_split
 from audiornn.robustness.conditions import ConditionsConfig
 from audiornn.robustness.measuring import check_draws
@@ -48,6 +49,7 @@ class RobustnessCommand(EngineOptions, ConditionsConfig):
 def run(command: RobustnessCommand) -> int:
     """Measure every model, print one table, write it and its picture."""
     check_split(command.split)
+    check_batch_size(command.batch_size)
     if not command.models or len(set(command.models)) < len(command.models):
         raise ConfigError(f"expected different models, got {', '.join(command.models) or 'none'}")
     check_draws(command.max_clips, command.seed)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from audiornn.commands.event_options import DetectionOptions
 from audiornn.commands.running import EngineOptions
 from audiornn.corpora.corpus import Corpus
+from audiornn.inference.batching import check_batch_size
 from audiornn.mixtures import MixtureConfig
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def run(command: TuneCommand) -> int:
     from audiornn.hub import find_folder
     from audiornn.spec import read_spec, rewrite_settings
 
+    check_batch_size(command.batch_size)
     folder = find_folder(command.model_path, Path(command.runs_dir), to_write=True)
     spec = read_spec(folder)
     files = [[] if given is None else expand_inputs(given) for given in (command.others, command.noises)]

@@ -6,8 +6,16 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from audiornn.errors import ConfigError
+
 MAX_BATCH_SECONDS = 320.0
 """Padded audio in one batch at 16 kHz, 20 MB of samples: long recordings go in smaller batches."""
+
+
+def check_batch_size(batch_size: int) -> None:
+    """Raise `ConfigError` for batches of nothing."""
+    if batch_size < 1:
+        raise ConfigError(f"batch_size must be at least 1, got {batch_size}")
 
 
 def batches_by_length(lengths: Sequence[int], batch_size: int) -> Iterator[list[int]]:

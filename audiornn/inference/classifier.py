@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from audiornn.detection import DetectionSettings, Event
 from audiornn.errors import ConfigError, ModelError
-from audiornn.inference.batching import batches_by_length
+from audiornn.inference.batching import batches_by_length, check_batch_size
 from audiornn.inference.engines import Answer, Engine
 from audiornn.inference.enrolment import EnrolledWords, check_enrollable, read_enrolled
 from audiornn.inference.reading import AudioInput, AudioPath, SignalReader
@@ -264,8 +264,7 @@ class Classifier:
 
         Shape: list of `Signals` or of float32 ``(samples,)`` -> rows in the order of the list.
         """
-        if batch_size < 1:
-            raise ConfigError(f"batch_size must be at least 1, got {batch_size}")
+        check_batch_size(batch_size)
         num_outputs = sum(task.num_outputs for task in self.spec.tasks)
         heard = [each if isinstance(each, Signals) else Signals(each, len(each) / self.sample_rate) for each in signals]
         logits = np.zeros((len(heard), num_outputs), dtype=np.float32)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from audiornn.errors import ConfigError
-from audiornn.inference.batching import batches_by_length
+from audiornn.inference.batching import batches_by_length, check_batch_size
 from audiornn.inference.reading import AudioPath, Heard, Read, SignalReader, read_files
 from audiornn.predictions import AnyPrediction, FileResult
 from audiornn.workers import available_cores, map_in_processes
@@ -64,8 +64,7 @@ def predict_groups(
     Raises:
         ConfigError: a batch size or number of processes that is none.
     """
-    if batch_size < 1:
-        raise ConfigError(f"batch_size must be at least 1, got {batch_size}")
+    check_batch_size(batch_size)
     if num_workers is not None and num_workers < 0:
         raise ConfigError(f"num_workers must be at least 0, got {num_workers}")
     if windowing is not None:

@@ -133,6 +133,10 @@ class SignalReader:
         if not audio or not set(audio) <= set(known):
             raise AudioError(f"expected arrays out of {', '.join(known)}, got {', '.join(map(str, audio)) or 'none'}")
         sequences = {name: check_sequence(values) for name, values in audio.items() if name != "audio"}
+        if not self.inputs.reads_audio and sample_rate is not None:
+            raise AudioError(
+                f"expected no sample_rate beside {', '.join(known)}, whose rate the model knows, got {sample_rate}"
+            )
         if "audio" not in audio:
             return self._heard(None, sequences).signals
         if sample_rate is None:
