@@ -309,3 +309,20 @@ def test_killed_prepare_ends_in_the_same_bytes(moment: str, num_workers: int, cl
     assert content(store) == content(make(clips, tmp_path / "at once"))
     assert unfinished(tmp_path) == []
     assert [path.name for path in (tmp_path / ".audiornn").iterdir()] == [store.folder.name]
+
+
+def test_unfinished_folder_that_is_finished_while_it_is_looked_at_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when two commands prepare the same corpus, and the first is done as the second begins."""
+    (tmp_path / "a-0.unfinished").mkdir()
+    scandir = os.scandir
+
+    def finished(path: str) -> object:
+        if str(path).endswith("a-0.unfinished"):
+            Path(path).rename(tmp_path / "whole")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", finished)
+    with resumable_folder(tmp_path, "a") as folder:
+        assert folder.is_dir() and folder.name != "a-0.unfinished" and (tmp_path / "whole").is_dir()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import os
 import secrets
 import shutil
 import time
@@ -80,11 +81,12 @@ def _locks(root: Path, pattern: str) -> list[Path]:
 
 
 def _bytes_behind(lock_path: Path) -> int:
-    """What is in the folder of a lock, however deep."""
+    """What is in the folder of a lock, however deep; what is removed or renamed meanwhile is nothing."""
     size = 0
-    for path in lock_path.with_name(lock_path.name.removesuffix(".lock")).rglob("*"):
-        with contextlib.suppress(OSError):  # removed meanwhile
-            size += path.stat().st_size
+    for folder, _, names in os.walk(lock_path.with_name(lock_path.name.removesuffix(".lock"))):
+        for name in names:
+            with contextlib.suppress(OSError):
+                size += Path(folder, name).stat().st_size
     return size
 
 
