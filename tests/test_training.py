@@ -564,6 +564,17 @@ def test_seed_may_be_a_date_but_not_negative(data_dir, tmp_path):
         settings(data_dir, seed=-1)
 
 
+def test_loader_process_that_ends_before_the_first_step_is_told(data_dir, tmp_path, monkeypatch):
+    """As torch says it, while statistics are made of all features."""
+
+    def ended(*_: object) -> None:
+        raise RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly")
+
+    monkeypatch.setattr("audiornn.training.running.set_statistics", ended)
+    with pytest.raises(ConfigError, match="got a loader's process that ended"):
+        run(settings(data_dir), data_dir, tmp_path / "run")
+
+
 def test_two_processes_never_write_into_one_run(data_dir, tmp_path):
     from filelock import FileLock
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,11 +16,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from audiornn.audio.recording import filled
-from audiornn.errors import ConfigError
+from audiornn.errors import ConfigError, lacks_memory
 from audiornn.objectives import Objective
 from audiornn.sequences import pad_rows
 from audiornn.splits import hash_order
-from audiornn.stopping import interrupts_held_back
+from audiornn.stopping import interrupts_held_back, stop_if_asked
 from audiornn.store import Store
 
 
@@ -292,6 +293,28 @@ def training_batches(
         num_replicas=num_replicas,
         global_batch_size=config.global_batch_size,
     )
+
+
+@contextlib.contextmanager
+def failures_told() -> Iterator[None]:
+    """What the machine refuses to training, in its network or in a process of a loader, told as a `ConfigError`."""
+    try:
+        yield
+    except Exception as error:
+        stop_if_asked()  # a signal to all processes ends those of a loader first
+        if (reason := _failure(error)) is None:
+            raise
+        raise ConfigError(f"expected the training to go on, got {reason}; then resume it") from error
+
+
+def _failure(error: Exception) -> str | None:
+    """What the machine refused, and what to do; None for an error of another kind."""
+    text = str(error)
+    if lacks_memory(error):
+        return "no memory left; set a smaller loader.batch_size, or fewer loader.num_workers"
+    if text.startswith("DataLoader worker"):
+        return f"a loader's process that ended ({text.strip(' .')}); set loader.num_workers=0, or free memory"
+    return None
 
 
 def evaluation_loader(store: Store, config: LoaderConfig, targets: Targets, split: str) -> DataLoader[Batch]:

@@ -29,7 +29,7 @@ from audiornn.spec import ModelSpec, read_config
 from audiornn.store import Store
 from audiornn.training.augment import Augmenter
 from audiornn.training.config import TrainConfig
-from audiornn.training.data import overfitting_subset, training_share
+from audiornn.training.data import failures_told, overfitting_subset, training_share
 from audiornn.training.distillation import Teacher, Teaching, find_teachers
 from audiornn.training.fitting import calibrated, set_statistics
 from audiornn.training.initialising import frozen_parts, start_from
@@ -93,7 +93,7 @@ def train(
     run.check_new(resume=resume)
     # Whatever is refused, is refused before there is a run folder.
     parts, checkpoint = _put_together(config, store, run, resume=resume)
-    with run.working(record or {}):
+    with run.working(record or {}), failures_told():
         return _train(parts, run, checkpoint)
 
 
@@ -108,8 +108,8 @@ def take_part(config: TrainConfig, store: Store, *, run_dir: Path, resume: bool 
     from audiornn.training.engine import fit
 
     parts, checkpoint = _put_together(config, store, RunFolder(run_dir), resume=resume)
-    module = _module(parts, checkpoint)
-    fit(parts.trainer, module, parts.loaders, resume_from=checkpoint)
+    with failures_told():
+        fit(parts.trainer, _module(parts, checkpoint), parts.loaders, resume_from=checkpoint)
 
 
 def _put_together(config: TrainConfig, store: Store, run: RunFolder, *, resume: bool) -> tuple[_Parts, Path | None]:

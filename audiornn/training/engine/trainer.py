@@ -22,9 +22,8 @@ from lightning.pytorch.profilers import AdvancedProfiler, Profiler, SimpleProfil
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from audiornn.errors import ConfigError, lacks_memory
+from audiornn.errors import ConfigError
 from audiornn.runs import RunFolder
-from audiornn.stopping import stop_if_asked
 from audiornn.training.engine.callbacks import (
     AveragedWeights,
     EarlyStopping,
@@ -183,18 +182,3 @@ def fit(trainer: Trainer, module: ClassifierTraining, loaders: StoreLoaders, *, 
                 signal.signal(signal.SIGINT, handler)
                 raise KeyboardInterrupt from None
             raise
-        except Exception as error:
-            stop_if_asked()  # a signal to all processes ends those of a loader first
-            if (reason := _failure(error)) is None:
-                raise
-            raise ConfigError(f"expected the training to go on, got {reason}; then resume it") from error
-
-
-def _failure(error: Exception) -> str | None:
-    """What the machine refused, and what to do; None for an error of another kind."""
-    text = str(error)
-    if lacks_memory(error):
-        return "no memory left; set a smaller loader.batch_size, or fewer loader.num_workers"
-    if text.startswith("DataLoader worker"):
-        return f"a loader's process that ended ({text.strip(' .')}); set loader.num_workers=0, or free memory"
-    return None
